@@ -1,0 +1,54 @@
+"""backpass: back-propagation as real software.
+
+A table in, a trained network out, the same bits at every run, and every number of it open to see.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from backpass import losses, nn, ops, optimizers
+    from backpass.backward import check_gradients, grad, value_and_grad
+    from backpass.errors import BackpassError
+    from backpass.forward import Program, evaluate, trace
+
+__version__ = "0.1.0"
+
+# Where each public name lives. Each is imported when it is first used, so that `import backpass` costs nothing.
+_HOMES = {
+    "BackpassError": "backpass.errors",
+    "Program": "backpass.forward",
+    "check_gradients": "backpass.backward",
+    "evaluate": "backpass.forward",
+    "grad": "backpass.backward",
+    "trace": "backpass.forward",
+    "value_and_grad": "backpass.backward",
+}
+_ROOMS = ("losses", "nn", "ops", "optimizers")
+
+__all__ = [
+    "BackpassError",
+    "Program",
+    "__version__",
+    "check_gradients",
+    "evaluate",
+    "grad",
+    "losses",
+    "nn",
+    "ops",
+    "optimizers",
+    "trace",
+    "value_and_grad",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in _ROOMS:
+        return import_module(f"backpass.{name}")
+    raise AttributeError(f"module 'backpass' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

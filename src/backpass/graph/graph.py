@@ -1,0 +1,25 @@
+"""A graph: named inputs, outputs, and all that lies between."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from backpass.graph.node import Node
+from backpass.graph.text import show
+from backpass.graph.walk import walk
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A computation from `inputs` to `outputs`. `print(graph)` shows it, one node a line."""
+
+    inputs: tuple[Node, ...]
+    outputs: tuple[Node, ...]
+
+    @cached_property
+    def nodes(self) -> Sequence[Node]:
+        """Every node in an order in which it can be computed: the inputs first, those not used included."""
+        return tuple(walk([*self.inputs, *self.outputs]))
+
+    def __str__(self) -> str:
+        return show(self.nodes, self.outputs)

@@ -1,0 +1,146 @@
+"""Powers, exponentials, logarithms and circular functions."""
+
+from typing import Any
+
+import numpy as np
+
+from backpass.graph import Node
+from backpass.ops.apply import apply
+from backpass.ops.arithmetic import where
+from backpass.ops.comparison import equal
+from backpass.ops.kinds import Pointwise, Value
+from backpass.ops.samples import between
+
+EXP = Pointwise(
+    name="exp",
+    forward=np.exp,
+    derivative=lambda dy, y, x: (dy * y,),
+    takes="real",
+    samples=between(-3.0, 3.0),
+)
+EXPM1 = Pointwise(
+    name="expm1",
+    forward=np.expm1,
+    derivative=lambda dy, y, x: (dy * (y + 1),),
+    takes="real",
+    samples=between(-3.0, 3.0),
+)
+LOG = Pointwise(
+    name="log",
+    forward=np.log,
+    derivative=lambda dy, y, x: (dy / x,),
+    takes="real",
+    samples=between(0.2, 4.0),
+)
+LOG1P = Pointwise(
+    name="log1p",
+    forward=np.log1p,
+    derivative=lambda dy, y, x: (dy / (x + 1),),
+    takes="real",
+    samples=between(-0.7, 4.0),
+)
+SQRT = Pointwise(
+    name="sqrt",
+    forward=np.sqrt,
+    derivative=lambda dy, y, x: (dy * 0.5 / y,),
+    takes="real",
+    samples=between(0.2, 4.0),
+)
+POWER = Pointwise(
+    name="power",
+    forward=np.power,
+    # 0 to a power has the logarithm of 0 in the second error; its limit, 0, is meant where the base is 0.
+    derivative=lambda dy, y, a, b: (dy * b * power(a, b - 1), dy * y * log(where(equal(a, 0), 1.0, a))),
+    neutral=1.0,
+    takes="real",
+    samples=between(0.3, 2.5, -2.0, 2.0),
+)
+SIN = Pointwise(
+    name="sin",
+    forward=np.sin,
+    derivative=lambda dy, y, x: (dy * cos(x),),
+    takes="real",
+    samples=between(-4.0, 4.0),
+)
+COS = Pointwise(
+    name="cos",
+    forward=np.cos,
+    derivative=lambda dy, y, x: (-dy * sin(x),),
+    takes="real",
+    samples=between(-4.0, 4.0),
+)
+TAN = Pointwise(
+    name="tan",
+    forward=np.tan,
+    derivative=lambda dy, y, x: (dy * (1 + y * y),),
+    takes="real",
+    samples=between(-1.2, 1.2),
+)
+ARCTAN = Pointwise(
+    name="arctan",
+    forward=np.arctan,
+    derivative=lambda dy, y, x: (dy / (1 + x * x),),
+    takes="real",
+    samples=between(-4.0, 4.0),
+)
+
+
+def exp(x: Value) -> Any:
+    return apply(EXP, x)
+
+
+def expm1(x: Value) -> Any:
+    """exp(x) - 1, exact for small x."""
+    return apply(EXPM1, x)
+
+
+def log(x: Value) -> Any:
+    """The natural logarithm."""
+    return apply(LOG, x)
+
+
+def log1p(x: Value) -> Any:
+    """log(1 + x), exact for small x."""
+    return apply(LOG1P, x)
+
+
+def sqrt(x: Value) -> Any:
+    return apply(SQRT, x)
+
+
+def square(x: Value) -> Any:
+    return x * x
+
+
+def power(a: Value, b: Value) -> Any:
+    """a to the power b, with NaN where a is negative and b is not whole, as in NumPy.
+
+    Small whole powers of a Tensor become multiplications: they cost a fraction, and stay differentiable at 0 to any
+    order.
+    """
+    if isinstance(a, Node) and isinstance(b, (int, float)) and b in (1, 2, 3):
+        return _product(a, int(b))
+    return apply(POWER, a, b)
+
+
+def _product(x: Value, times: int) -> Any:
+    result = x
+    for _ in range(times - 1):
+        result = result * x
+    return result
+
+
+def sin(x: Value) -> Any:
+    return apply(SIN, x)
+
+
+def cos(x: Value) -> Any:
+    return apply(COS, x)
+
+
+def tan(x: Value) -> Any:
+    return apply(TAN, x)
+
+
+def arctan(x: Value) -> Any:
+    return apply(ARCTAN, x)

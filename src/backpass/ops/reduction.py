@@ -1,0 +1,167 @@
+"""Reductions: many elements to one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from backpass.errors import ShapeError
+from backpass.graph import Batch, Node, Shape
+from backpass.ops.apply import apply, cast
+from backpass.ops.comparison import equal
+from backpass.ops.elementary import exp
+from backpass.ops.kinds import INT64, Reduction, Value, reduced
+from backpass.ops.movement import broadcast_to, reshape
+from backpass.ops.samples import Case
+from backpass.ops.source import rows
+
+
+def _samples(rng: np.random.Generator) -> list[Case]:
+    calls = [
+        ((3, 4), (0,)),
+        ((3, 4), (1,)),
+        ((3, 4), (0, 1)),
+        ((2, 3, 2), (1,)),
+        ((1,), (0,)),
+        ((), ()),
+        ((1, 1), (1,)),
+    ]
+    return [
+        Case((rng.normal(size=shape),), {"axes": axes, "keepdims": keepdims})
+        for shape, axes in calls
+        for keepdims in (False, True)
+    ]
+
+
+def _sum_samples(rng: np.random.Generator) -> list[Case]:
+    return [*_samples(rng), Case((np.zeros((0, 3)),), {"axes": (0,), "keepdims": False})]
+
+
+def _stretch(value: Value, x: Value, axes: Sequence[int]) -> Any:
+    """`value`, a reduction of `x` over `axes`, stretched back to the shape of `x`."""
+    return broadcast_to(reshape(value, reduced(x.shape, axes, keepdims=True)), x.shape)
+
+
+def _sum(x: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:
+    return np.sum(x, axis=axes, keepdims=keepdims)
+
+
+def _max(x: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:
+    return np.max(x, axis=axes, keepdims=keepdims)
+
+
+def _log_sum_exp(x: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:
+    largest = np.maximum.reduce(x, axis=axes, keepdims=True)
+    shift = np.where(np.isfinite(largest), largest, 0)
+    total = np.log(np.add.reduce(np.exp(x - shift), axis=axes, keepdims=True)) + shift
+    return total if keepdims else total.reshape(reduced(x.shape, axes, keepdims=False))
+
+
+def _argmax(x: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:
+    return np.argmax(x, axis=axes[0], keepdims=keepdims)
+
+
+def _to_the_largest(dy: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Any:
+    """The error goes to the largest elements; where several are equal they share it."""
+    chosen = cast(equal(x, _stretch(y, x, axes)), dy.dtype)
+    share = _stretch(dy / reshape(sum(chosen, axes), dy.shape), x, axes)
+    return share * chosen
+
+
+SUM = Reduction(
+    name="sum",
+    forward=_sum,
+    derivative=lambda dy, y, x, *, axes, keepdims: (_stretch(dy, x, axes),),
+    samples=_sum_samples,
+)
+MAX = Reduction(
+    name="max",
+    forward=_max,
+    derivative=lambda dy, y, x, *, axes, keepdims: (_to_the_largest(dy, y, x, axes),),
+    samples=_samples,
+)
+LOG_SUM_EXP = Reduction(
+    name="log_sum_exp",
+    forward=_log_sum_exp,
+    derivative=lambda dy, y, x, *, axes, keepdims: (_stretch(dy, x, axes) * exp(x - _stretch(y, x, axes)),),
+    takes="real",
+    samples=_samples,
+)
+ARGMAX = Reduction(
+    name="argmax",
+    forward=_argmax,
+    result=INT64,
+    samples=lambda rng: [
+        Case((rng.normal(size=(3, 4)),), {"axes": (a,), "keepdims": k}) for a in (0, 1) for k in (False, True)
+    ],
+)
+
+Axes = int | Sequence[int] | None
+
+
+def sum(x: Value, axis: Axes = None, *, keepdims: bool = False) -> Any:  # noqa: A001 - the field's name for it
+    """The sum over `axis` (one, several, or all)."""
+    return apply(SUM, x, axes=_axes(x, axis), keepdims=keepdims)
+
+
+def mean(x: Value, axis: Axes = None, *, keepdims: bool = False) -> Any:
+    """The mean over `axis` (one, several, or all)."""
+    total = sum(x, axis, keepdims=keepdims)
+    return total / _count(x, _axes(x, axis))
+
+
+def max(x: Value, axis: Axes = None, *, keepdims: bool = False) -> Any:  # noqa: A001 - the field's name for it
+    """The largest element over `axis`. Equal ones share the error."""
+    return apply(MAX, x, axes=_axes(x, axis), keepdims=keepdims)
+
+
+def min(x: Value, axis: Axes = None, *, keepdims: bool = False) -> Any:  # noqa: A001 - the field's name for it
+    """The smallest element over `axis`. Equal ones share the error."""
+    return -max(-x, axis, keepdims=keepdims)
+
+
+def log_sum_exp(x: Value, axis: Axes = None, *, keepdims: bool = False) -> Any:
+    """log(sum(exp(x))) over `axis`, without overflow."""
+    return apply(LOG_SUM_EXP, x, axes=_axes(x, axis), keepdims=keepdims)
+
+
+def argmax(x: Value, axis: int = -1, *, keepdims: bool = False) -> Any:
+    """The place of the largest element along `axis`, the first of equal ones. No error flows."""
+    return apply(ARGMAX, x, axes=_axes(x, axis), keepdims=keepdims)
+
+
+def softmax(x: Value, axis: int = -1) -> Any:
+    """exp(x) / sum(exp(x)) along `axis`, without overflow."""
+    return exp(log_softmax(x, axis))
+
+
+def log_softmax(x: Value, axis: int = -1) -> Any:
+    """x - log(sum(exp(x))) along `axis`, without overflow."""
+    return x - log_sum_exp(x, axis, keepdims=True)
+
+
+def _axes(x: Value, axis: Axes) -> tuple[int, ...]:
+    """`axis` as sorted positions counted from the left."""
+    rank = len(_shape(x))
+    chosen = range(rank) if axis is None else (axis,) if isinstance(axis, int) else axis
+    axes = tuple(sorted(a + rank if a < 0 else a for a in chosen))
+    if len(set(axes)) != len(axes) or not all(0 <= a < rank for a in axes):
+        raise ShapeError(f"axis {axis} does not fit a value with {rank} axes")
+    return axes
+
+
+def _shape(x: Value) -> Shape:
+    return x.shape if hasattr(x, "shape") else np.shape(x)
+
+
+def _count(x: Value, axes: Sequence[int]) -> Any:
+    """How many elements a reduction over `axes` sums: a number, or a Tensor where the batch is among them."""
+    known, symbolic = 1, False
+    for axis in (_shape(x)[a] for a in axes):
+        if isinstance(axis, Batch):
+            symbolic = True
+        else:
+            known *= axis
+    if symbolic and isinstance(x, Node):
+        return rows(x) * float(known)
+    return float(known)
