@@ -1,0 +1,75 @@
+"""What a layer is: a frozen description. Its parameters live outside it, and calling it is a pure function."""
+
+from collections.abc import Iterator
+from typing import Any, ClassVar, TypeAlias
+
+from backpass.forward import Spec, Structure, flatten, like, map_structure, trace
+from backpass.graph import BATCH, Shape
+from backpass.ops import Key
+from backpass.ops.kinds import Value
+
+Parameters: TypeAlias = dict[str, Any]
+RowShape: TypeAlias = Any
+"""The shape of one row of a layer's input, without the batch axis; for several inputs a dictionary of such."""
+Part: TypeAlias = tuple[str, "Layer", RowShape | None, Parameters | None]
+
+
+class Layer:
+    """A layer has up to two methods: `init` makes its parameters, and calling it calculates its outputs.
+
+    A layer of one's own is a frozen dataclass that inherits from this class.
+    """
+
+    prefers: ClassVar[Any] = None
+    """The initializer that suits the weights just before this layer; None where it has no wish."""
+
+    def init(self, shape: RowShape, key: Key, after: "Layer | None" = None) -> Parameters:
+        """New parameters for rows of `shape`, as NumPy arrays in float64.
+
+        Args:
+            shape: of one row of the input.
+            key: where the random numbers come from.
+            after: the layer that follows, whose kind of activation decides how weights start.
+
+        Raises:
+            ShapeError: rows of that shape are nothing that this layer can work on.
+        """
+        del shape, key, after
+        return {}
+
+    def __call__(self, parameters: Parameters, x: Value, key: Key | None = None) -> Value:
+        """The outputs, shape (rows, ...), for inputs `x`, shape (rows, ...).
+
+        `key` is where random numbers come from while training; None means that the network is in use, and layers
+        such as Dropout do nothing.
+        """
+        raise NotImplementedError
+
+    def input_shape(self) -> RowShape | None:
+        """The shape of one row of the input, where the layer says it itself."""
+        return None
+
+    def parts(self, shape: RowShape | None, parameters: Parameters | None) -> Iterator[Part]:
+        """The layers inside this one: name, layer, and the shape of its rows and its parameters where they are known."""
+        del shape, parameters
+        return iter(())
+
+    def output_shape(self, shape: RowShape, parameters: Parameters | None = None) -> Shape:
+        """The shape of one row of the outputs for rows of `shape`, found by tracing the layer."""
+        parameters = self.init(shape, Key.of(0)) if parameters is None else parameters
+        traced = trace(self, map_structure(like, parameters), specs(shape))
+        return traced.graph.outputs[0].shape[1:]
+
+
+def specs(shape: RowShape, dtype: Any = "float32") -> Structure:
+    """The Specs of a batch of rows of `shape`. In a dictionary an entry may be `(shape, dtype)`."""
+    if isinstance(shape, dict):
+        return {name: specs(part, dtype) for name, part in shape.items()}
+    if len(shape) == 2 and isinstance(shape[0], tuple):
+        return Spec((BATCH, *shape[0]), shape[1])
+    return Spec((BATCH, *shape), dtype)
+
+
+def count(parameters: Structure) -> int:
+    """How many numbers a network learns."""
+    return sum(int(leaf.size) for leaf in flatten(parameters))
