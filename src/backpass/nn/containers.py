@@ -73,12 +73,12 @@ class Sequential(Container):
     def __call__(self, parameters: Parameters, x: Value, key: Key | None = None) -> Value:
         for name, layer in self.layers.items():
             with scope(name):
-                x = layer(parameters[name], x, None if key is None else key.fold(name))
+                x = layer(parameters.get(name, {}), x, None if key is None else key.fold(name))
         return x
 
     def parts(self, shape: RowShape | None, parameters: Parameters | None) -> Iterator[Part]:
         for name, layer in self.layers.items():
-            own = None if parameters is None else parameters[name]
+            own = None if parameters is None else parameters.get(name, {})
             yield name, layer, shape, own
             shape = None if own is None or shape is None else layer.output_shape(shape, own)
 
@@ -112,13 +112,15 @@ class Concatenate(Container):
     def parts(self, shape: RowShape | None, parameters: Parameters | None) -> Iterator[Part]:
         for name, layer in self.layers.items():
             inner = None if shape is None else _inner(_entry(shape, name))
-            yield name, layer, inner, None if parameters is None else parameters[name]
+            yield name, layer, inner, None if parameters is None else parameters.get(name, {})
 
     def __call__(self, parameters: Parameters, x: Value, key: Key | None = None) -> Value:
         outputs = []
         for name, layer in self.layers.items():
             with scope(name):
-                outputs.append(layer(parameters[name], _entry(x, name), None if key is None else key.fold(name)))
+                outputs.append(
+                    layer(parameters.get(name, {}), _entry(x, name), None if key is None else key.fold(name))
+                )
         return concatenate(outputs, -1)
 
 

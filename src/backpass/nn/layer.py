@@ -50,7 +50,7 @@ class Layer:
         return None
 
     def parts(self, shape: RowShape | None, parameters: Parameters | None) -> Iterator[Part]:
-        """The layers inside this one: name, layer, and the shape of its rows and its parameters where they are known."""
+        """The layers inside: name, layer, and, where they are known, the shape of its rows and its parameters."""
         del shape, parameters
         return iter(())
 

@@ -1,0 +1,254 @@
+"""The model file: one safetensors file, whose metadata is the JSON of everything that is not a tensor.
+
+Loading executes nothing: layers, losses and encoders are looked up by name in catalogues, and everything is checked.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backpass.data.checked_json import Record
+from backpass.errors import BackpassError, ModelFileError
+from backpass.forward import Structure, flatten, labels, map_structure, trace
+from backpass.forward.trace import like
+from backpass.graph import size
+from backpass.losses import Loss, by_name
+from backpass.losses import describe as describe_loss
+from backpass.model.tabular import Tabular
+from backpass.nn import Layer, build, describe, specs
+
+FORMAT = 1
+KEY = "backpass"
+_WIDEST_VALUE = 1 << 27  # numbers a row that any value of a network may have: what is beyond was not made by training
+_PRECISIONS = ("float32", "float64")
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """What a model file holds.
+
+    Attributes:
+        network, parameters: the layers, and what they learned.
+        loss: what the network was trained by; it says what the outputs mean.
+        row_shape: the shape of one row of the network's input.
+        precision: "float32" or "float64".
+        tabular: how the columns of a table become inputs, and outputs answers; None for a network of arrays.
+        about: what else is worth knowing, as plain data: scores, options, versions.
+    """
+
+    network: Layer
+    parameters: Structure
+    loss: Loss
+    row_shape: Any
+    precision: str = "float32"
+    tabular: Tabular | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def weights(self) -> str:
+        """The sha256 of all parameters: names, shapes, types and bytes. Equal networks have equal ones."""
+        digest = hashlib.sha256()
+        for label, value in zip(labels(self.parameters), flatten(self.parameters), strict=True):
+            digest.update(f"{label}{value.dtype.str}{value.shape}".encode())
+            digest.update(np.ascontiguousarray(value).tobytes())
+        return digest.hexdigest()
+
+
+def to_bytes(model: Content) -> bytes:
+    """The file's content; equal models have equal files."""
+    from safetensors.numpy import save
+
+    names = labels(model.parameters)
+    tensors = {name: np.ascontiguousarray(value) for name, value in zip(names, flatten(model.parameters), strict=True)}
+    if len(tensors) != len(names):
+        raise ModelFileError("two parameters have the same name: give the layers other names")
+    loss, options = describe_loss(model.loss)
+    content = {
+        "format": FORMAT,
+        "precision": model.precision,
+        "network": describe(model.network),
+        "row_shape": _plain_shape(model.row_shape),
+        "loss": {"name": loss, "options": options},
+        "parameters": [
+            {"path": list(path), "name": name} for path, name in zip(_paths(model.parameters), names, strict=True)
+        ],
+        "tabular": None if model.tabular is None else model.tabular.to_json(),
+        "about": model.about,
+        "weights": model.weights,
+    }
+    return save(tensors, {KEY: json.dumps(content | {"checksum": _checksum(content)}, ensure_ascii=False)})
+
+
+def read(path: str | Path) -> Content:
+    """What a file holds, or the file in the folder of a run.
+
+    Raises:
+        ModelFileError: there is no such file, or it is no model, damaged, tampered with or of a newer format.
+    """
+    path = Path(path)
+    place = path / "model.safetensors" if path.is_dir() else path
+    if not place.is_file():
+        hint = "the folder holds no model.safetensors" if path.is_dir() else "there is no such file"
+        raise ModelFileError(f"{path}: {hint}: name a run's folder or a model file")
+    try:
+        return _read(place)
+    except (ModelFileError, OSError) as error:
+        reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+        raise ModelFileError(f"{place}: {reason}") from None
+    except (BackpassError, RecursionError, OverflowError) as error:
+        raise ModelFileError(f"{place}: the file is damaged or was changed ({error})") from None
+
+
+def _read(place: Path) -> Content:
+    tensors, text = _opened(place)
+    record = Record(_checked(_parsed(text)), "metadata")
+    _check_format(record)
+    network = build(record.take("network"))
+    if not isinstance(network, Layer):
+        raise ModelFileError("the network is not a layer: the file is damaged or was changed")
+    tabular = record.take("tabular")
+    loss = record.record("loss")
+    model = Content(
+        network=network,
+        parameters=_parameters(record, tensors),
+        loss=by_name(loss.text("name"), **_options(loss.take("options"))),
+        row_shape=_shape(record.take("row_shape")),
+        precision=record.choice("precision", _PRECISIONS),
+        tabular=None if tabular is None else Tabular.from_json(tabular),
+        about=_object(record.take("about")),
+    )
+    loss.finish()
+    weights = record.text("weights")
+    record.finish()
+    if weights != model.weights:
+        raise ModelFileError("the weights are not those that were saved: the file is damaged or was changed")
+    _check_fit(model)
+    return model
+
+
+def _opened(place: Path) -> tuple[dict[str, Any], str]:
+    """Tensors and metadata. The library checks the header's length, every offset and every size before it reads."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(place, framework="numpy") as file:
+            text = (file.metadata() or {}).get(KEY)
+            if text is None:
+                raise ModelFileError("a safetensors file, but not a model of backpass")
+            return {name: file.get_tensor(name) for name in file.keys()}, text  # noqa: SIM118 - not a dictionary
+    except (SafetensorError, ValueError, TypeError, AttributeError, KeyError, MemoryError) as error:
+        if isinstance(error, ModelFileError):
+            raise
+        raise ModelFileError("not a model file, or a damaged one: expected safetensors") from None
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise ModelFileError("the metadata is no JSON: the file is damaged or was changed") from None
+
+
+def _check_format(record: Record) -> None:
+    found = record.whole("format")
+    if found > FORMAT:
+        raise ModelFileError(f"the file is of format {found}, this version of backpass reads up to {FORMAT}: update it")
+    if found != FORMAT:
+        raise ModelFileError(f"the file is of format {found}, which never was")
+
+
+def _checked(content: Any) -> dict[str, Any]:
+    """The metadata without its checksum, once that is found right."""
+    rest = {key: value for key, value in _object(content).items() if key != "checksum"}
+    # A newer format may count its checksum in another way: then its number is what must be told.
+    if type(rest.get("format")) is int and rest["format"] <= FORMAT and content.get("checksum") != _checksum(rest):
+        raise ModelFileError("the metadata is not what was saved: the file is damaged or was changed")
+    return rest
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _parameters(record: Record, tensors: dict[str, Any]) -> Structure:
+    """The nested dictionaries of the parameters, from their paths."""
+    root: dict[str, Any] = {}
+    for entry in record.records("parameters"):
+        path, name = entry.texts("path"), entry.text("name")
+        entry.finish()
+        if name not in tensors or not path:
+            raise ModelFileError(f'the tensor "{name[:60]}" is not there: the file is damaged or was changed')
+        inner = root
+        for part in path[:-1]:
+            inner = inner.setdefault(part, {})
+            if not isinstance(inner, dict):
+                raise ModelFileError(f'the parameter "{name[:60]}" has no place: the file is damaged or was changed')
+        inner[path[-1]] = tensors.pop(name)
+    if tensors:
+        raise ModelFileError(f'the tensor "{next(iter(tensors))[:60]}" belongs to no parameter')
+    return root
+
+
+def _check_fit(model: Content) -> None:
+    """Whether network, parameters, inputs and outputs fit one another, without calculating anything."""
+    traced = trace(
+        model.network, map_structure(like, model.parameters), specs(model.row_shape, model.precision)
+    )
+    if any(size(node.shape) > _WIDEST_VALUE for node in traced.graph.nodes):
+        raise ModelFileError("a layer is too large to be true: the file is damaged or was changed")
+    outputs = size(traced.graph.outputs[0].shape)
+    if model.tabular is not None:
+        classes = len(model.tabular.targets.classes)
+        expected = (1, 2) if classes == 2 else (classes or model.tabular.targets.width,)
+        if outputs not in expected or _table_shape(model.tabular) != model.row_shape:
+            raise ModelFileError("network and encoders do not fit each other: the file is damaged or was changed")
+
+
+def _table_shape(tabular: Tabular) -> Any:
+    numbers = (len(tabular.inputs.feature_names),)
+    embedded = tabular.inputs.embeddings
+    return {"numbers": numbers, **dict.fromkeys(embedded, ((), "int64"))} if embedded else numbers
+
+
+def _paths(parameters: Structure) -> list[tuple[str, ...]]:
+    """The keys that lead to each parameter, in the order of `flatten`."""
+    if not isinstance(parameters, dict):
+        return [()]
+    return [(str(key), *path) for key, part in parameters.items() for path in _paths(part)]
+
+
+def _plain_shape(shape: Any) -> Any:
+    if isinstance(shape, dict):
+        return {name: _plain_shape(part) for name, part in shape.items()}
+    return [list(shape[0]), shape[1]] if len(shape) == 2 and isinstance(shape[0], tuple) else list(shape)
+
+
+def _shape(value: Any, *, inner: bool = False) -> Any:
+    """The shape of a row again, checked."""
+    if isinstance(value, dict) and not inner and value:
+        return {str(name): _shape(part, inner=True) for name, part in value.items()}
+    if isinstance(value, list):
+        if len(value) == 2 and isinstance(value[0], list) and value[1] == "int64":
+            return _sizes(value[0]), "int64"
+        return _sizes(value)
+    raise ModelFileError("the shape of a row is no shape: the file is damaged or was changed")
+
+
+def _sizes(value: list[Any]) -> tuple[int, ...]:
+    if not all(type(axis) is int and 0 <= axis < 1 << 40 for axis in value):
+        raise ModelFileError("the shape of a row is no shape: the file is damaged or was changed")
+    return tuple(value)
+
+
+def _options(value: Any) -> dict[str, Any]:
+    return {key: tuple(item) if isinstance(item, list) else item for key, item in _object(value).items()}
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ModelFileError("the metadata is not what was saved: the file is damaged or was changed")
+    return value

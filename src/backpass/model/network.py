@@ -1,0 +1,44 @@
+"""A network with its parameters: what is common to training it and using it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from backpass.data.arrays import Array, Inputs, count_rows, row_shape, take_rows
+from backpass.forward import Program, Structure, flatten, map_structure, trace
+from backpass.forward.trace import like
+from backpass.graph import size
+from backpass.nn import Layer, specs
+from backpass.simplify import simplify
+
+ROWS_AT_ONCE = 4096  # a forward pass over more rows is cut: values of every layer are held for that many rows only
+
+
+def typed(parameters: Structure, dtype: Any) -> Structure:
+    """`parameters` with all real numbers in `dtype`."""
+    return map_structure(lambda x: np.asarray(x, dtype if np.asarray(x).dtype.kind == "f" else None), parameters)
+
+
+class ForwardPass:
+    """The network in use: outputs for rows, by one program for any number of them."""
+
+    def __init__(self, network: Layer, parameters: Structure, inputs: Inputs, *, precision: str) -> None:
+        traced = trace(
+            network,
+            map_structure(like, parameters),
+            specs(row_shape(inputs), precision),
+            names=("", "x"),
+        )
+        self._program: Callable[..., list[Array]] = Program(simplify(traced.graph))
+        self.outputs = size(traced.graph.outputs[0].shape)
+        """How many numbers the network makes of a row."""
+
+    def __call__(self, parameters: Structure, inputs: Inputs) -> Array:
+        """The outputs, shape (rows, ...)."""
+        fixed = flatten(parameters)
+        parts = [
+            self._program(*fixed, *flatten(take_rows(inputs, slice(start, start + ROWS_AT_ONCE))))[0]
+            for start in range(0, count_rows(inputs), ROWS_AT_ONCE)
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -1,0 +1,46 @@
+"""What a Trainer tells those who listen. A listener is any function of one event."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+
+@dataclass(frozen=True)
+class TrainingStarted:
+    """Training begins: `epochs` at most, each over `rows` rows in batches of `batch_size`."""
+
+    epochs: int
+    rows: int
+    batch_size: int
+    parameters: int
+
+
+@dataclass(frozen=True)
+class StepFinished:
+    """One step was made: its number in the whole training, its epoch, its loss, and the rows seen in this epoch."""
+
+    step: int
+    epoch: int
+    loss: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class EpochFinished:
+    """An epoch is over. `record` is its line in the history."""
+
+    record: dict[str, Any]
+    best: bool
+
+
+@dataclass(frozen=True)
+class TrainingFinished:
+    """Training is over, for the `reason` given; the weights kept are those of epoch `kept`."""
+
+    reason: str
+    kept: int
+    seconds: float
+
+
+Event: TypeAlias = TrainingStarted | StepFinished | EpochFinished | TrainingFinished
+Listener: TypeAlias = Callable[[Event], None]

@@ -1,0 +1,104 @@
+"""The progress of a training, on standard error: epoch, loss, rows a second, time left."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from backpass.training.events import EpochFinished, Event, Listener, StepFinished, TrainingStarted
+
+SECONDS_BETWEEN_LINES = 5.0  # where there is no terminal, and so no bar
+
+
+@contextmanager
+def showing(*, progress: bool) -> Iterator[list[Listener]]:
+    """Listeners that show progress where it is wanted: a live bar on a terminal, a line now and then elsewhere."""
+    if not progress:
+        yield []
+    elif sys.stderr.isatty():
+        with _bar() as show:
+            yield [Watch(show)]
+    else:
+        yield [Watch(_lines())]
+
+
+class Watch:
+    """Listens to a training and hands what is worth showing to `show`."""
+
+    def __init__(self, show: Callable[["Watch"], None]) -> None:
+        self._show = show
+        self._started = time.monotonic()
+        self.epochs = self.epoch = self.rows = self.seen = 0
+        self.loss = float("nan")
+        self.validation = self._best = ""
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, TrainingStarted):
+            self._started = time.monotonic()
+            self.epochs, self.rows, self.seen, self.epoch = event.epochs, event.rows, 0, 0
+        elif isinstance(event, StepFinished):
+            self.loss = event.loss
+            self.seen = self.epoch * self.rows + event.rows
+            self._show(self)
+        elif isinstance(event, EpochFinished):
+            self.epoch += 1
+            self._note_validation(event)
+
+    def _note_validation(self, event: EpochFinished) -> None:
+        loss = event.record.get("validation_loss")
+        if loss is not None:
+            self._best = f"{loss:.4f} at {self.epoch}" if event.best else self._best
+            self.validation = f"  validation {loss:.4f} (best {self._best})"
+
+    @property
+    def total(self) -> int:
+        """Rows to be seen in all."""
+        return self.epochs * self.rows
+
+    @property
+    def rows_per_second(self) -> float:
+        return self.seen / max(1e-9, time.monotonic() - self._started)
+
+    @property
+    def left(self) -> str:
+        """Time left if no epoch is saved, as minutes and seconds."""
+        seconds = round((self.total - self.seen) / max(1e-9, self.rows_per_second))
+        return f"{seconds // 60}:{seconds % 60:02d} left"
+
+    @property
+    def numbers(self) -> str:
+        return f"loss {self.loss:.4f}{self.validation}  {self.rows_per_second:,.0f} rows/s  {self.left}"
+
+
+def _lines() -> Callable[[Watch], None]:
+    """Shows by printing a line every few seconds."""
+    last = time.monotonic()
+
+    def show(watch: Watch) -> None:
+        nonlocal last
+        if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            print(f"epoch {watch.epoch + 1}/{watch.epochs}  {watch.numbers}", file=sys.stderr, flush=True)  # noqa: T201
+
+    return show
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[Watch], None]]:
+    """Shows by a live bar, that goes away when training is over."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (TextColumn("epoch {task.description}"), BarColumn(bar_width=12), TextColumn("{task.fields[numbers]}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=8) as progress:
+        task = progress.add_task("", total=None, numbers="")
+        last = 0.0
+
+        def show(watch: Watch) -> None:
+            nonlocal last
+            if time.monotonic() - last > 0.1:
+                last = time.monotonic()
+                epoch = f"{min(watch.epoch + 1, watch.epochs)}/{watch.epochs}"
+                progress.update(task, completed=watch.seen, total=watch.total, description=epoch, numbers=watch.numbers)
+
+        yield show

@@ -1,0 +1,60 @@
+"""Inputs, targets and row weights that belong together."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from backpass.data.arrays import Array, Inputs, as_inputs, as_targets, as_weights, count_rows, take_rows
+from backpass.errors import UsageError
+from backpass.forward import flatten
+
+
+class Rows:
+    """The rows of a training or validation set.
+
+    Attributes:
+        inputs: an array or a dictionary of arrays, rows first.
+        targets: one a row.
+        weights: one a row, or None where all rows count the same.
+        count: how many rows there are.
+    """
+
+    def __init__(self, inputs: Any, targets: Any, weights: Any, dtype: str) -> None:
+        self.inputs: Inputs = as_inputs(inputs, dtype)
+        self.count = count_rows(self.inputs)
+        self.targets = as_targets(targets, self.count, dtype)
+        self.weights: Array | None = None if weights is None else as_weights(weights, self.count, dtype)
+        self._dtype = dtype
+
+    def with_class_weights(self, class_weights: Mapping[int, float] | str | None) -> "Rows":
+        """The rows, each weighing as much more as its class does."""
+        if class_weights is None:
+            return self
+        if self.targets.dtype.kind != "i" or self.targets.ndim != 1:
+            raise UsageError("class weights need labels: the targets are not one whole number a row")
+        own = np.ones(self.count, self._dtype) if self.weights is None else self.weights
+        self.weights = own * by_class(self.targets, class_weights).astype(self._dtype)
+        return self
+
+    def steps(self, batch_size: int) -> int:
+        """How many batches an epoch has."""
+        return -(-self.count // batch_size)
+
+    def take(self, rows: Array) -> list[Array]:
+        """The inputs, targets and, where there are any, weights of some rows, as a flat list."""
+        parts = [*flatten(take_rows(self.inputs, rows)), self.targets[rows]]
+        return parts if self.weights is None else [*parts, self.weights[rows]]
+
+
+def by_class(labels: Array, class_weights: Mapping[int, float] | str) -> Array:
+    """The weight of each row's class; "balanced" lets every class count the same in all, at a mean weight of 1."""
+    classes, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if class_weights == "balanced":
+        return (len(labels) / (len(classes) * counts))[inverse]
+    if isinstance(class_weights, str):
+        raise UsageError(f'class_weights is "{class_weights}", expected "balanced" or a weight for each label')
+    missing = [int(label) for label in classes if label not in class_weights]
+    if missing:
+        raise UsageError(f"class_weights has no weight for the label {missing[0]}")
+    return np.array([float(class_weights[int(label)]) for label in classes])[inverse]

@@ -1,0 +1,51 @@
+"""One training step as one graph: forward pass, error, backward pass and update."""
+
+from typing import Any
+
+import numpy as np
+
+from backpass.backward import value_and_grad
+from backpass.forward import Spec, Structure, Traced, map_structure, trace
+from backpass.forward.trace import like
+from backpass.graph import scope
+from backpass.losses import Loss
+from backpass.nn import Layer
+from backpass.ops import Key
+from backpass.optimizers import Optimizer
+
+
+def training_step(
+    network: Layer,
+    loss: Loss,
+    optimizer: Optimizer,
+    *,
+    parameters: Structure,
+    state: Structure,
+    inputs: Structure,
+    targets: Spec,
+    weights: Spec | None,
+) -> Traced:
+    """The graph of one step, for parameters, optimizer state and a batch of the given Specs.
+
+    Its inputs are, in order: parameters, state, (seed, step) as int64[2], inputs, targets and row weights where there
+    are any; its results: the loss before the step, the new parameters and the new state.
+    """
+
+    def step(
+        p: Structure, s: Structure, moment: Any, x: Any, y: Any, w: Any = None
+    ) -> tuple[Any, Structure, Structure]:
+        def error(p: Structure) -> Any:
+            outputs = network(p, x, Key(moment).fold("network"))
+            with scope("loss"):
+                return loss(outputs, y, w)
+
+        value, gradients = value_and_grad(error)(p)
+        with scope("update"):
+            changes, new_state = optimizer.update(gradients, s, p, moment[1])
+            new_parameters = map_structure(lambda parameter, change: parameter + change, p, changes)
+        return value, new_parameters, new_state
+
+    batch = [inputs, targets] + ([] if weights is None else [weights])
+    moment = Spec((2,), np.int64)
+    names = ("", "state", "moment", "x", "y", "weights")[: 3 + len(batch)]
+    return trace(step, map_structure(like, parameters), map_structure(like, state), moment, *batch, names=names)

@@ -1,0 +1,192 @@
+"""The Trainer: minibatches, epochs, validation, early stopping."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backpass.data.arrays import Array, as_inputs, row_shape
+from backpass.errors import UsageError
+from backpass.forward import Structure
+from backpass.losses import Loss
+from backpass.model import Model
+from backpass.model.network import ForwardPass, typed
+from backpass.nn import Layer, summary
+from backpass.ops import Key
+from backpass.optimizers import Adam, Optimizer
+from backpass.training.events import Listener
+from backpass.training.history import History
+from backpass.training.loop import Loop, Metric, State
+from backpass.training.progress import showing
+from backpass.training.rows import Rows
+from backpass.training.stopping import EarlyStopping
+
+EXECUTORS = ("reference",)
+PRECISIONS = ("float32", "float64")
+
+
+class Trainer:
+    """Trains a network on arrays. The same seed, data and options give the same weights, bit for bit.
+
+    Args:
+        network: the layers.
+        loss: how far outputs are from targets.
+        optimizer: how errors become changes of the weights.
+        batch_size: rows a step.
+        seed: of the first weights, the order of the rows and the dropout.
+        precision: "float32" or "float64".
+        executor: what runs the graph of a step; "reference" is NumPy.
+        metrics: functions of (predictions, targets) to calculate on the validation rows after each epoch, by name.
+        listeners: functions that are told of every event; see `backpass.training.events`.
+
+    Attributes:
+        parameters: the weights and biases, once they exist.
+        history: one record an epoch, over all calls of `fit`.
+    """
+
+    def __init__(
+        self,
+        network: Layer,
+        loss: Loss,
+        optimizer: Optimizer | None = None,
+        *,
+        batch_size: int = 32,
+        seed: int = 0,
+        precision: str = "float32",
+        executor: str = "reference",
+        metrics: Mapping[str, Metric] | None = None,
+        listeners: Sequence[Listener] = (),
+    ) -> None:
+        _require(isinstance(network, Layer), "network", network, "a layer, such as nn.Sequential(...)")
+        _require(isinstance(loss, Loss), "loss", loss, "a loss, such as losses.CrossEntropy()")
+        _require(isinstance(batch_size, int) and batch_size >= 1, "batch_size", batch_size, "1 or more")
+        _require(precision in PRECISIONS, "precision", precision, " or ".join(PRECISIONS))
+        _require(executor in EXECUTORS, "executor", executor, " or ".join(EXECUTORS))
+        self.network = network
+        self.loss = loss
+        self.optimizer = Adam() if optimizer is None else optimizer
+        self.batch_size = batch_size
+        self.seed = seed
+        self.precision = precision
+        self.metrics = dict(metrics or {})
+        self.listeners = list(listeners)
+        self.history = History()
+        self._state: State | None = None
+        self._row_shape: Any = None
+        self._forward: ForwardPass | None = None
+
+    @property
+    def parameters(self) -> Structure:
+        """The weights and biases; None before the first call of `build` or `fit`."""
+        return None if self._state is None else self._state.parameters
+
+    def build(self, inputs: Any) -> "Trainer":
+        """Make the first weights for inputs like these, if there are none yet."""
+        rows = as_inputs(inputs, self.precision)
+        if self._state is None:
+            self._row_shape = row_shape(rows)
+            start = typed(self.network.init(self._row_shape, Key.of(self.seed).fold("parameters")), self.precision)
+            self._state = State(start, self.optimizer.init(start))
+            self._forward = ForwardPass(self.network, start, rows, precision=self.precision)
+        return self
+
+    def fit(
+        self,
+        inputs: Any,
+        targets: Any,
+        *,
+        epochs: int,
+        validation: tuple[Any, Any] | tuple[Any, Any, Any] | None = None,
+        weights: Any = None,
+        class_weights: Mapping[int, float] | str | None = None,
+        stopping: EarlyStopping | None = None,
+        shuffle: bool = True,
+        progress: bool = False,
+        stop_on_interrupt: bool = False,
+    ) -> History:
+        """Train for at most `epochs` epochs; called again, it goes on from where it is.
+
+        Args:
+            inputs: an array (rows, ...), or a dictionary of such for networks with several inputs.
+            targets: one a row: labels as whole numbers, or real numbers.
+            epochs: how often every row is seen, at most.
+            validation: (inputs, targets) or (inputs, targets, weights) that are not trained on.
+            weights: how much each row counts.
+            class_weights: how much each class counts, by its label; "balanced" makes all classes count the same.
+            stopping: when to stop early. With it, the weights of the best validation loss are kept.
+            shuffle: whether each epoch has the rows in a new order.
+            progress: whether to show a progress bar on standard error.
+            stop_on_interrupt: whether Ctrl-C ends the training in good order, rather than raising KeyboardInterrupt.
+
+        Raises:
+            ShapeError: arrays do not fit the network, the loss or each other.
+            NotFiniteError: a loss or weight became infinite or not a number.
+        """
+        _require(isinstance(epochs, int) and epochs >= 1, "epochs", epochs, "1 or more")
+        if stopping is not None and validation is None:
+            raise UsageError("early stopping looks at the validation loss: give validation=(inputs, targets)")
+        data = Rows(inputs, targets, weights, self.precision).with_class_weights(class_weights)
+        held_out = None if validation is None else Rows(*_three(validation), self.precision)
+        state, forward = self._built(data.inputs)
+        for rows in (data, held_out):
+            if rows is not None:
+                self.loss.check_targets(rows.targets, forward.outputs)
+        with showing(progress=progress) as bar:
+            loop = Loop(
+                network=self.network,
+                loss=self.loss,
+                optimizer=self.optimizer.over(state.step + epochs * data.steps(self.batch_size)),
+                data=data,
+                held_out=held_out,
+                forward=forward,
+                metrics=self.metrics,
+                batch_size=self.batch_size,
+                seed=self.seed,
+                shuffle=shuffle,
+                stopping=stopping,
+                listeners=[*self.listeners, *bar],
+            )
+            loop.run(state, self.history, epochs, stop_on_interrupt=stop_on_interrupt)
+        return self.history
+
+    def outputs(self, inputs: Any) -> Array:
+        """The network's raw outputs (logits, for classification), shape (rows, ...)."""
+        rows = as_inputs(inputs, self.precision)
+        state, forward = self._built(rows)
+        return forward(state.parameters, rows)
+
+    def predict(self, inputs: Any) -> Array:
+        """What the outputs mean: probabilities, rates or numbers, shape (rows, ...)."""
+        return np.asarray(self.loss.predictions(self.outputs(inputs)))
+
+    def model(self) -> Model:
+        """The network as it is now, to use or to save."""
+        if self.parameters is None:
+            raise UsageError("there is nothing to use or save before training: call fit first")
+        return Model(self.network, self.parameters, self.loss, row_shape=self._row_shape, precision=self.precision)
+
+    def save(self, path: str | Path) -> None:
+        """Write the network as one model file, that `backpass.load` reads."""
+        self.model().save(path)
+
+    def __str__(self) -> str:
+        return summary(self.network, self._row_shape or self.network.input_shape())
+
+    def _built(self, inputs: Any) -> tuple[State, ForwardPass]:
+        self.build(inputs)
+        if self._state is None or self._forward is None:
+            raise AssertionError("build makes both")
+        return self._state, self._forward
+
+
+def _three(validation: Any) -> tuple[Any, Any, Any]:
+    """Inputs, targets and, where they are given, row weights."""
+    if not isinstance(validation, tuple) or len(validation) not in (2, 3):
+        raise UsageError("validation is not a tuple (inputs, targets) or (inputs, targets, weights)")
+    return validation if len(validation) == 3 else (*validation, None)
+
+
+def _require(condition: bool, name: str, found: Any, expected: str) -> None:
+    if not condition:
+        raise UsageError(f"{name} is {found!r}, expected {expected}")
