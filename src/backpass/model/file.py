@@ -195,9 +195,7 @@ def _parameters(record: Record, tensors: dict[str, Any]) -> Structure:
 
 def _check_fit(model: Content) -> None:
     """Whether network, parameters, inputs and outputs fit one another, without calculating anything."""
-    traced = trace(
-        model.network, map_structure(like, model.parameters), specs(model.row_shape, model.precision)
-    )
+    traced = trace(model.network, map_structure(like, model.parameters), specs(model.row_shape, model.precision))
     if any(size(node.shape) > _WIDEST_VALUE for node in traced.graph.nodes):
         raise ModelFileError("a layer is too large to be true: the file is damaged or was changed")
     outputs = size(traced.graph.outputs[0].shape)

@@ -63,6 +63,10 @@ class Trainer:
         _require(isinstance(batch_size, int) and batch_size >= 1, "batch_size", batch_size, "1 or more")
         _require(precision in PRECISIONS, "precision", precision, " or ".join(PRECISIONS))
         _require(executor in EXECUTORS, "executor", executor, " or ".join(EXECUTORS))
+        if optimizer is not None and not optimizer.makes_changes:
+            raise UsageError(
+                f"{optimizer} only changes gradients: put it in a Chain that ends with a rule, such as Adam()"
+            )
         self.network = network
         self.loss = loss
         self.optimizer = Adam() if optimizer is None else optimizer

@@ -1,0 +1,27 @@
+"""`backpass demo`: back-propagation, told on data that comes with backpass."""
+
+import click
+
+EPILOG = """\b
+Examples:
+  backpass demo iris
+  backpass demo xor
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("story", type=click.Choice(["iris", "xor"]), default="iris")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another seed, other numbers.")
+def demo(story: str, seed: int) -> None:
+    r"""Tell how a network learns, with the numbers.
+
+    \b
+    iris  the textbook's five steps on one flower, then the whole program,
+          as it was published and as it is done today
+    xor   why a network needs a hidden layer
+    """
+    from backpass.recipes import demo_iris, demo_xor
+
+    tell = {"iris": demo_iris.tell, "xor": demo_xor.tell}[story]
+    for line in tell(seed):
+        click.echo(line)

@@ -1,0 +1,57 @@
+"""`backpass evaluate`: how good a model is on rows whose answers are known."""
+
+import time
+
+import click
+
+from backpass.cli.options import coerce_option, delimiter_option, json_option, model_argument, names, table_argument
+from backpass.cli.output import Voice, working
+
+EPILOG = """\b
+Examples:
+  backpass evaluate runs/loans-default-1 labelled.csv
+  backpass evaluate runs/loans-default-1 labelled.csv --json
+"""
+
+
+@click.command(epilog=EPILOG)
+@model_argument
+@table_argument
+@coerce_option
+@delimiter_option
+@json_option
+def evaluate(model: str, table: str, coerce: tuple[str, ...], delimiter: str | None, as_json: bool) -> None:
+    """Measure MODEL on the rows of TABLE, which holds the target too.
+
+    Rows without a target are left out. For two classes: accuracy, log_loss and auc; for more, accuracy and log_loss;
+    for numbers rmse, mae and r2.
+    """
+    from backpass.data import read_table
+    from backpass.model import load
+    from backpass.recipes.scores import finite
+
+    voice = Voice(as_json=as_json)
+    loaded = load(model)
+    notes: list[str] = []
+    started = time.perf_counter()
+    with working(f"evaluating {table}"):
+        opened = read_table(table, delimiter=delimiter)
+        metrics = loaded.evaluate(opened, coerce=names(coerce), notes=notes)
+    seconds = time.perf_counter() - started
+    voice.say([f"note: {note}" for note in (*opened.notes, *notes)] or [])
+    voice.say([f"{opened.name}    {opened.rows:,} rows    {seconds:.2f} s"])
+    width = max(map(len, metrics))
+    voice.say(f"  {name:<{width}}  {value:.6g}" for name, value in metrics.items())
+    voice.result(
+        {
+            "rows": opened.rows,
+            "columns": len(opened.columns),
+            "seconds": round(seconds, 3),
+            "epochs": loaded.about.get("epochs"),
+            "parameters": loaded.parameter_count,
+            "metrics": finite(metrics),
+            "weights": loaded.weights,
+            "run": model,
+            "notes": [*opened.notes, *notes],
+        }
+    )

@@ -1,0 +1,56 @@
+"""The command `backpass`: its parts, and how errors are told."""
+
+import sys
+
+import click
+
+from backpass import __version__
+from backpass.cli.check import check
+from backpass.cli.demo import demo
+from backpass.cli.evaluate import evaluate
+from backpass.cli.predict import predict
+from backpass.cli.train import train
+from backpass.errors import BackpassError
+
+INTERRUPTED = 130  # what a shell expects of a command that Ctrl-C ended
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="backpass")
+def backpass() -> None:
+    r"""Trains neural networks by back-propagation: a table in, a trained network out.
+
+    \b
+    A first result in a minute, on data that comes with backpass:
+      backpass demo iris
+    On a table of your own:
+      backpass train loans.csv --target default
+      backpass predict runs/loans-default-1 new.csv --out answers.csv
+    """
+
+
+for command in (train, predict, evaluate, check, demo):
+    backpass.add_command(command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command. What a user can mend is told in one line, with status 2; faults of ours keep a traceback."""
+    try:
+        backpass.main(arguments, prog_name="backpass", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+    except click.ClickException as error:
+        _tell(error.format_message())
+    except BackpassError as error:
+        _tell(str(error), error.exit_status)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("backpass: interrupted", err=True)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has gone: there is nobody left to tell
+        sys.exit(0)
+
+
+def _tell(message: str, status: int = 2) -> None:
+    click.echo(f"backpass: {' '.join(message.split())}", err=True)
+    sys.exit(status)

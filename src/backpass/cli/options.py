@@ -1,0 +1,52 @@
+"""Options and arguments that several commands have."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from backpass.errors import UsageError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+model_argument = click.argument("model", type=click.Path())
+table_argument = click.argument("table", type=click.Path(allow_dash=True))
+delimiter_option = click.option("--delimiter", metavar="CHARACTER", help="Of a text table; found by itself otherwise.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+quiet_option = click.option("--quiet", is_flag=True, help="Print nothing but errors (and what --json asks for).")
+coerce_option = click.option(
+    "--coerce",
+    multiple=True,
+    metavar="COLUMN",
+    help="Read text in this number column as missing, rather than stop. May be given several times.",
+)
+
+
+def names(values: tuple[str, ...]) -> list[str]:
+    """Names given by several options, or several in one, separated by commas."""
+    from backpass.recipes.train import split_names
+
+    return [name for value in values for name in split_names(value) if name]
+
+
+def sizes(text: str | None) -> tuple[int, ...] | None:
+    """Numbers of "256,128"; "0" or "none" is no hidden layer."""
+    if text is None:
+        return None
+    if text.strip().lower() in ("0", "none"):
+        return ()
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f'--hidden is "{text}", expected sizes separated by commas, such as 256,128') from None
+
+
+def kinds(values: tuple[str, ...]) -> dict[str, str]:
+    """`NAME=KIND` of every --column option."""
+    chosen: dict[str, str] = {}
+    for value in values:
+        name, equals, kind = value.rpartition("=")
+        if not equals or not name:
+            raise UsageError(f'--column is "{value}", expected NAME=KIND, such as zip=category')
+        chosen[name.strip()] = kind.strip().lower()
+    return chosen

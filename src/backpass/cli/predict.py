@@ -1,0 +1,70 @@
+"""`backpass predict`: answers for the rows of a table."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from backpass.cli.options import coerce_option, delimiter_option, model_argument, names, table_argument
+from backpass.cli.output import working
+from backpass.errors import UsageError
+
+if TYPE_CHECKING:
+    from backpass.model import Predictions
+
+EPILOG = """\b
+Examples:
+  backpass predict runs/loans-default-1 new.csv
+  backpass predict runs/loans-default-1 new.csv --proba --out answers.csv
+"""
+
+
+@click.command(epilog=EPILOG)
+@model_argument
+@table_argument
+@click.option(
+    "--out", metavar="FILE", type=click.Path(path_type=Path), help="Where to write; standard output otherwise."
+)
+@click.option("--proba", is_flag=True, help="Add a column p_CLASS with the probability of each class.")
+@coerce_option
+@delimiter_option
+def predict(
+    model: str, table: str, out: Path | None, proba: bool, coerce: tuple[str, ...], delimiter: str | None
+) -> None:
+    """Predict for every row of TABLE, in its order, as CSV with a column `prediction`.
+
+    MODEL is a run's folder or a model file. For several targets the columns are called prediction_TARGET. Columns may
+    stand in any order; missing values and categories that training never saw are no error.
+    """
+    from backpass.data import read_table
+    from backpass.data.writing import csv_bytes
+    from backpass.model import load
+    from backpass.model.atomic import write_whole
+
+    loaded = load(model)
+    notes: list[str] = []
+    with working(f"predicting {table}"):
+        opened = read_table(table, delimiter=delimiter)
+        found = loaded.predict_table(opened, coerce=names(coerce), notes=notes)
+        if proba and found.probabilities is None:
+            raise UsageError("--proba goes with classes, and this model predicts numbers: leave it out")
+        content = csv_bytes(columns(found, proba=proba))
+    for note in (*opened.notes, *notes):
+        click.echo(f"note: {note}", err=True)
+    if out is None:
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+    else:
+        write_whole(out, content)
+        click.echo(f"{out}: {opened.rows:,} predictions", err=True)
+
+
+def columns(found: "Predictions", *, proba: bool) -> dict[str, Any]:
+    """The columns to write: answers, and where they are wanted the probabilities of the classes."""
+    if found.probabilities is None and len(found.names) > 1:
+        return {f"prediction_{name}": found.values[:, place] for place, name in enumerate(found.names)}
+    answers: dict[str, Any] = {"prediction": found.values if found.values.ndim == 1 else found.values[:, 0]}
+    if proba and found.probabilities is not None:
+        answers |= {f"p_{name}": found.probabilities[:, place] for place, name in enumerate(found.classes)}
+    return answers

@@ -1,0 +1,168 @@
+"""`backpass train`: a table in, a trained network out."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from backpass.cli.options import delimiter_option, json_option, kinds, names, quiet_option, sizes, table_argument
+from backpass.cli.output import Voice, working
+from backpass.errors import UsageError
+
+if TYPE_CHECKING:
+    from backpass.recipes.train import Outcome, Plan
+
+EPILOG = """\b
+Examples:
+  backpass train loans.csv --target default
+  backpass train train.csv --target price --test test.csv --exclude id,comment
+  backpass train sales.parquet --target Y1,Y2 --order date --epochs 50
+"""
+
+
+@click.command(epilog=EPILOG)
+@table_argument
+@click.option("--target", required=True, metavar="COLUMN", help="What to predict; several numbers as Y1,Y2.")
+@click.option("--test", "test_table", metavar="TABLE", help="Rows to score on, in place of some held out of TABLE.")
+@click.option("--out", metavar="RUN", type=click.Path(path_type=Path), help="The run's folder; runs/NAME otherwise.")
+@click.option("--epochs", type=int, help="How often every row is seen, at most.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same table: the same network.")
+@click.option("--exclude", multiple=True, metavar="COLUMNS", help="Leave out these columns.")
+@click.option(
+    "--column", "columns", multiple=True, metavar="NAME=KIND", help="number, category, boolean, date or skip."
+)
+@click.option("--task", type=click.Choice(["classification", "regression"]), help="What the target is, if in doubt.")
+@click.option("--group", metavar="COLUMN", help="Rows of one group stay together when rows are held out.")
+@click.option("--order", metavar="COLUMN", help="Hold out the latest rows by this column, a date or number.")
+@click.option("--test-part", type=float, help="The part of the rows held out for the score, such as 0.2.")
+@click.option("--validation-part", type=float, help="The part held out to know when to stop.")
+@click.option("--hidden", metavar="SIZES", help="Nodes of each hidden layer, such as 256,128; 0 for none.")
+@click.option("--activation", help="Of the hidden layers: relu, sigmoid, tanh, gelu, ...")
+@click.option("--dropout", type=float, help="The part of hidden nodes left out while training.")
+@click.option("--learning-rate", type=float, help="How far a step goes, at most.")
+@click.option("--weight-decay", type=float, help="How strongly weights are pulled to 0.")
+@click.option("--batch-size", type=int, help="Rows a step.")
+@click.option("--patience", type=int, help="Epochs without a better validation loss before it stops.")
+@click.option("--class-weights", type=click.Choice(["balanced"]), help="Let every class count the same.")
+@click.option("--no-scale", is_flag=True, help="Leave numbers as they are.")
+@click.option("--precision", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
+@delimiter_option
+@json_option
+@quiet_option
+def train(table: str, **options: Any) -> None:
+    """Train a network on TABLE to predict a column.
+
+    TABLE is CSV of any delimiter, TSV or JSON lines (.gz too), Parquet, Arrow, or - for standard input. The network,
+    its score on rows it never saw and all that it takes to predict are saved in the folder of a run.
+    """
+    voice = Voice(as_json=options["as_json"], quiet=options["quiet"])
+    out: Path | None = options["out"]
+    from backpass.recipes import run
+    from backpass.recipes.train import report, save
+
+    folder = None if out is None else run.named_folder(out)
+    with working(f"reading {table}"):
+        planned = _plan(table, options)
+    voice.say(_understood(planned))
+    folder = folder or run.new_folder(planned.prepared.table.name, options["target"])
+    try:
+        outcome = planned.fit(progress=not options["quiet"], stop_on_interrupt=True)
+        outcome = save(planned, outcome, folder, _asked(table, options))
+    except BaseException:
+        _remove_if_empty(folder)
+        raise
+    voice.say(_result(outcome, folder))
+    voice.result(report(planned, outcome, folder))
+
+
+def _plan(table: str, options: dict[str, Any]) -> "Plan":
+    from backpass.recipes.train import plan
+
+    recipe_names = ("activation", "dropout", "learning_rate", "weight_decay", "batch_size", "epochs", "patience")
+    if table == "-" and options["test_table"] == "-":
+        raise UsageError("both TABLE and --test are standard input: at most one of them can be")
+    return plan(
+        table,
+        options["target"],
+        seed=options["seed"],
+        precision=options["precision"],
+        class_weights=options["class_weights"],
+        recipe={"hidden": sizes(options["hidden"])} | {name: options[name] for name in recipe_names},
+        test_table=options["test_table"],
+        test=options["test_part"],
+        validation=options["validation_part"],
+        group=options["group"],
+        order=options["order"],
+        columns=kinds(options["columns"]),
+        exclude=names(options["exclude"]),
+        task=options["task"],
+        delimiter=options["delimiter"],
+        scale=not options["no_scale"],
+    )
+
+
+def _understood(planned: "Plan") -> list[str]:
+    """What the table was understood to be, and the network chosen for it."""
+    from backpass import nn
+    from backpass.data.arrays import row_shape
+    from backpass.ops import Key
+
+    shape = row_shape(planned.prepared.train.inputs)
+    parameters = nn.count(planned.network.init(shape, Key.of(0)))
+    inputs = len(planned.prepared.tabular.inputs.feature_names)
+    embedded = len(planned.prepared.tabular.inputs.embeddings)
+    first = f"{inputs} inputs" + (f" and {embedded} embedded columns" if embedded else "")
+    outputs = planned.network.layers["output"].units  # type: ignore[attr-defined]
+    sizes_shown = " -> ".join([first, *map(str, planned.recipe.hidden), str(outputs)])
+    rows = planned.prepared.rows()
+    parts = [f"training on {rows['train']:,} rows"]
+    parts += [
+        f"{verb} on {rows[name]:,}" for name, verb in (("validation", "validating"), ("test", "testing")) if rows[name]
+    ]
+    return [
+        *planned.prepared.describe(),
+        f"network     {sizes_shown}    {parameters:,} parameters",
+        ", ".join(parts),
+        "",
+    ]
+
+
+def _result(outcome: "Outcome", folder: Path) -> list[str]:
+    history = outcome.history
+    kept = f"; the weights of epoch {history.kept} are kept" if history.kept != len(history) else ""
+    lines = [f"stopped at epoch {len(history)}: {history.reason}{kept}    {outcome.seconds:.1f} s"]
+    if outcome.scores:
+        lines += [f"on the {outcome.held_out} rows, with what chance may add or take (95 %):", *_indented(outcome)]
+    else:
+        lines += ["no rows were held out: there is no score"]
+    return [
+        *lines,
+        "",
+        f"{folder}/  model.safetensors  history.jsonl  run.json",
+        f"next:  backpass predict {folder} NEW.csv      backpass evaluate {folder} LABELLED.csv",
+    ]
+
+
+def _indented(outcome: "Outcome") -> list[str]:
+    from backpass.recipes.scores import table
+
+    return [f"  {line}" for line in table(list(outcome.scores))]
+
+
+def _asked(table: str, options: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for, as it is written into the run: the options that were given, and the table's fingerprint."""
+    from backpass.recipes.run import fingerprint
+
+    asked = {key: str(value) if isinstance(value, Path) else value for key, value in options.items() if value}
+    tables = {"table": table} | ({"test": options["test_table"]} if options["test_table"] else {})
+    return asked | tables | {"sha256": {role: fingerprint(path) for role, path in tables.items()}}
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Nothing is left behind of a run that did not come about."""
+    for place in (folder, folder.parent if folder.parent.name == "runs" else None):
+        try:
+            if place is not None:
+                place.rmdir()
+        except OSError:
+            return

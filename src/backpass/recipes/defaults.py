@@ -1,0 +1,122 @@
+"""What a table gets by default: network, loss, optimizer, batch size, epochs. All in one place."""
+
+import math
+from dataclasses import dataclass
+
+from backpass import losses, nn, optimizers
+from backpass.data import TableEncoder, TargetEncoder
+from backpass.errors import UsageError
+
+WIDEST_EMBEDDING = 32
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network for a table is built and trained.
+
+    Attributes:
+        hidden: the number of nodes of each hidden layer.
+        activation: of the hidden layers, by its name in `nn.ACTIVATIONS`.
+        dropout: the part of the hidden nodes left out while training.
+        learning_rate: at its highest; it warms up, and then falls along a cosine to a fiftieth.
+        weight_decay: AdamW's, on weights, not on biases.
+        batch_size: rows a step.
+        epochs: at most.
+        patience: epochs without a better validation loss before training ends.
+    """
+
+    hidden: tuple[int, ...]
+    activation: str
+    dropout: float
+    learning_rate: float
+    weight_decay: float
+    batch_size: int
+    epochs: int
+    patience: int
+
+    def __post_init__(self) -> None:
+        sizes = all(isinstance(n, int) and 1 <= n <= 1 << 16 for n in self.hidden)
+        _require(sizes, "hidden", self.hidden, "whole numbers from 1 to 65,536, such as 64,32")
+        _require(self.activation in nn.ACTIVATIONS, "activation", self.activation, ", ".join(nn.ACTIVATIONS))
+        _require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
+        _require(0 < self.learning_rate < math.inf, "learning-rate", self.learning_rate, "a number above 0")
+        _require(0 <= self.weight_decay < math.inf, "weight-decay", self.weight_decay, "0 or more")
+        for name in ("batch_size", "epochs", "patience"):
+            _require(getattr(self, name) >= 1, name.replace("_", "-"), getattr(self, name), "1 or more")
+
+
+def recipe(rows: int, **chosen: object) -> Recipe:
+    """The default recipe for so many training rows, with what was `chosen` in place of defaults (None: not chosen).
+
+    Small tables get small batches, many epochs and more dropout; large ones larger batches and fewer epochs.
+    """
+    batch_size = int(min(512, max(16, 2 ** round(math.log2(max(rows, 1) / 100)))))
+    steps_an_epoch = max(1, rows // batch_size)
+    defaults: dict[str, object] = {
+        "hidden": (256, 128) if rows >= 5000 else (128, 64) if rows >= 500 else (64, 32),
+        "activation": "relu",
+        "dropout": 0.1,
+        "learning_rate": 2e-3,
+        "weight_decay": 0.01,
+        "batch_size": batch_size,
+        "epochs": int(min(200, max(20, round(8000 / steps_an_epoch)))),
+        "patience": 16,
+    }
+    return Recipe(**(defaults | {key: value for key, value in chosen.items() if value is not None}))  # type: ignore[arg-type]
+
+
+def input_layers(encoder: TableEncoder) -> dict[str, nn.Layer]:
+    """What comes before the first hidden layer: nothing, or the embeddings of categories beside the numbers."""
+    if not encoder.embeddings:
+        return {"inputs": nn.Input(len(encoder.feature_names))}
+    numbers = {"numbers": nn.Identity()} if encoder.feature_names else {}
+    embedded = {name: nn.Embedding(levels, embedding_units(levels)) for name, levels in encoder.embeddings.items()}
+    return {"inputs": nn.Concatenate(**numbers, **embedded)}
+
+
+def embedding_units(levels: int) -> int:
+    """How many numbers stand for one of so many levels: a power of the number, as fastai has it, within bounds."""
+    units: int = round(1.6 * float(levels) ** 0.56)
+    return max(2, min(WIDEST_EMBEDDING, units))
+
+
+def network(recipe: Recipe, encoder: TableEncoder, targets: TargetEncoder) -> nn.Sequential:
+    """Input, hidden layers each with activation and dropout, and an output without activation."""
+    layers = input_layers(encoder)
+    for number, units in enumerate(recipe.hidden, start=1):
+        layers[f"hidden_{number}"] = nn.Dense(units)
+        layers[f"{recipe.activation}_{number}"] = nn.ACTIVATIONS[recipe.activation]()
+        if recipe.dropout:
+            layers[f"dropout_{number}"] = nn.Dropout(recipe.dropout)
+    return nn.Sequential(**layers, output=nn.Dense(outputs(targets), initializer=nn.Glorot()))
+
+
+def linear_network(encoder: TableEncoder, targets: TargetEncoder) -> nn.Sequential:
+    """The network without hidden layers: a linear model of the encoded columns."""
+    return nn.Sequential(**input_layers(encoder), output=nn.Dense(outputs(targets), initializer=nn.Constant(0.0)))
+
+
+def outputs(targets: TargetEncoder) -> int:
+    """One for two classes (the second one's logit), otherwise one a class or target."""
+    return 1 if len(targets.classes) == 2 else targets.width
+
+
+def loss(targets: TargetEncoder) -> losses.Loss:
+    if not targets.classes:
+        return losses.Squared()
+    return losses.BinaryCrossEntropy() if len(targets.classes) == 2 else losses.CrossEntropy()
+
+
+def optimizer(recipe: Recipe, steps: int) -> optimizers.Optimizer:
+    """AdamW, its weight decay on weights alone, with a warm-up over a twentieth of the steps and a cosine after it."""
+    warm_up = max(1, min(500, steps // 20))
+    rate = optimizers.WarmUp(warm_up, then=optimizers.Cosine(recipe.learning_rate, final_fraction=0.02))
+    if not recipe.weight_decay:
+        return optimizers.Adam(rate)
+    decayed = optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
+    return optimizers.Groups({"*.bias": optimizers.Adam(rate), "*": decayed})
+
+
+def _require(condition: bool, name: str, found: object, expected: str) -> None:
+    if not condition:
+        raise UsageError(f"--{name} is {found}, expected {expected}")

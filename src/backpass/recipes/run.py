@@ -1,0 +1,77 @@
+"""The folder of a run: what was asked, how it went, and the model."""
+
+import hashlib
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backpass.errors import OutputError
+from backpass.model import Model
+from backpass.model.atomic import write_whole
+from backpass.training import History
+
+FORMAT = 1
+
+
+def new_folder(table: str, target: str, parent: Path = Path("runs")) -> Path:
+    """A new folder for a run, as runs/loans-default-3: the first number that is free.
+
+    Raises:
+        OutputError: no folder can be made there.
+    """
+    stem = "-".join(filter(None, (_plain(table.partition(".")[0]), _plain(target)))) or "run"
+    for number in range(1, 1_000_000):
+        folder = parent / f"{stem}-{number}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if parent.exists() and not parent.is_dir():
+                raise OutputError(f"{parent}: is a file, expected a folder for runs: give --out FOLDER") from None
+            continue
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot be made ({error.strerror}): give --out FOLDER") from None
+        return folder
+    raise OutputError(f"{parent}: holds a million runs of {stem}: give --out FOLDER")
+
+
+def named_folder(path: Path) -> Path:
+    """The folder the user named, made if it is not there.
+
+    Raises:
+        OutputError: it holds something already, or cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        occupied = any(path.iterdir())
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be made a folder ({error.strerror}): choose another --out") from None
+    if occupied:
+        raise OutputError(f"{path}: is a folder with something in it: choose another --out, nothing is written over")
+    return path
+
+
+def write_run(folder: Path, model: Model, history: History, asked: dict[str, Any], outcome: dict[str, Any]) -> None:
+    """The files of a finished run. The model comes last: where it is, the others are."""
+    from backpass import __version__
+
+    versions = {"backpass": __version__, "python": platform.python_version(), "numpy": np.__version__}
+    content = {"format": FORMAT, "asked": asked, "versions": versions, "outcome": outcome}
+    write_whole(folder / "run.json", (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    write_whole(folder / "history.jsonl", "".join(json.dumps(record) + "\n" for record in history).encode())
+    model.save(folder / "model.safetensors")
+
+
+def fingerprint(path: str) -> str | None:
+    """The sha256 of a file's bytes; None for standard input."""
+    if path == "-":
+        return None
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _plain(name: str) -> str:
+    """`name` as part of a folder's name: letters, digits, _ and - alone."""
+    return "".join(c if c.isalnum() or c in "_-" else "-" for c in name).strip("-")[:40]

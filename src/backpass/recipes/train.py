@@ -1,0 +1,282 @@
+"""The main job: a table in, a trained network out."""
+
+import sys
+import time
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backpass import nn
+from backpass.data import Table
+from backpass.data.arrays import Array, row_shape, take_rows
+from backpass.errors import UsageError
+from backpass.model import Model, Predictions
+from backpass.model.tabular import answers
+from backpass.optimizers import Adam, Cosine
+from backpass.recipes import defaults, run, scores
+from backpass.recipes.defaults import Recipe
+from backpass.recipes.prepare import Part, Prepared, prepare
+from backpass.recipes.scores import Score
+from backpass.training import EarlyStopping, History, Listener, Trainer
+
+LINEAR_ROWS = 20_000  # the linear baseline learns all it can from so many rows
+LINEAR_EPOCHS = 30
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a training gave.
+
+    Attributes:
+        model: the network with its encoders; it predicts, and saves itself.
+        history: one record an epoch.
+        scores: of this network, of a linear model, and of saying the same for every row, on the held-out rows.
+        held_out: which rows the scores are of: "test" or "validation".
+        seconds: from the first step to the last score.
+        run: the folder where all was saved, or None.
+    """
+
+    model: Model
+    history: History
+    scores: tuple[Score, ...]
+    held_out: str
+    seconds: float
+    run: Path | None
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The network's metrics on the held-out rows."""
+        return self.scores[0].metrics if self.scores else {}
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A table understood and a network chosen for it, before any step is made."""
+
+    prepared: Prepared
+    recipe: Recipe
+    network: nn.Layer
+    seed: int
+    precision: str
+    class_weights: str | None = None
+
+    def fit(
+        self, *, progress: bool = False, listeners: Sequence[Listener] = (), stop_on_interrupt: bool = False
+    ) -> Outcome:
+        """Train, and measure on held-out rows."""
+        started = time.perf_counter()
+        trainer = self._trainer(listeners)
+        train, validation = self.prepared.train, self.prepared.validation
+        history = trainer.fit(
+            train.inputs,
+            train.targets,
+            epochs=self.recipe.epochs,
+            validation=None if validation is None else (validation.inputs, validation.targets),
+            class_weights=self.class_weights,
+            stopping=None if validation is None else EarlyStopping(self.recipe.patience),
+            progress=progress,
+            stop_on_interrupt=stop_on_interrupt,
+        )
+        held_out = "test" if self.prepared.test is not None else "validation"
+        found = self._scores(trainer, self.prepared.test or validation)
+        model = self._model(trainer, found, held_out)
+        return Outcome(model, history, found, held_out, time.perf_counter() - started, None)
+
+    def _trainer(self, listeners: Sequence[Listener]) -> Trainer:
+        steps = self.recipe.epochs * -(-self.prepared.train.rows // self.recipe.batch_size)
+        return Trainer(
+            self.network,
+            defaults.loss(self.prepared.tabular.targets),
+            defaults.optimizer(self.recipe, steps),
+            batch_size=self.recipe.batch_size,
+            seed=self.seed,
+            precision=self.precision,
+            listeners=listeners,
+        )
+
+    def _model(self, trainer: Trainer, found: tuple[Score, ...], held_out: str) -> Model:
+        about = {
+            "scores": [each.to_json() for each in found],
+            "scored_on": held_out,
+            "recipe": vars(self.recipe) | {"hidden": list(self.recipe.hidden)},
+            "seed": self.seed,
+        }
+        return Model(
+            self.network,
+            trainer.parameters,
+            trainer.loss,
+            row_shape(self.prepared.train.inputs),
+            self.precision,
+            self.prepared.tabular,
+            about,
+        )
+
+    def _scores(self, trainer: Trainer, part: Part | None) -> tuple[Score, ...]:
+        if part is None:
+            return ()
+        ours = self._answers(trainer, part)
+        actual = self._actual(part.targets)
+        constant = scores.constant_predictions(ours, self._actual(self.prepared.train.targets), part.rows)
+        label = f'always "{constant.values[0]}"' if ours.classes else "always the mean"
+        return (
+            scores.score("this network", ours, actual),
+            scores.score("linear model", self._answers(self._linear_model(), part), actual),
+            scores.score(label, constant, actual),
+        )
+
+    def _answers(self, trainer: Trainer, part: Part) -> Predictions:
+        return answers(self.prepared.tabular, trainer.predict(part.inputs))
+
+    def _actual(self, targets: Array) -> Array:
+        """Class numbers as they are, numbers in the table's units."""
+        encoder = self.prepared.tabular.targets
+        return targets if encoder.classes else np.asarray(encoder.decode(targets))
+
+    def _linear_model(self) -> Trainer:
+        """The same columns without hidden layers, trained by the same Trainer."""
+        tabular, train, validation = self.prepared.tabular, self.prepared.train, self.prepared.validation
+        trainer = Trainer(
+            defaults.linear_network(tabular.inputs, tabular.targets),
+            defaults.loss(tabular.targets),
+            Adam(Cosine(0.02, final_fraction=0.01)),
+            batch_size=min(256, max(16, train.rows // 20)),
+            seed=self.seed,
+            precision=self.precision,
+        )
+        chosen = np.random.Generator(np.random.Philox(self.seed)).permutation(train.rows)[:LINEAR_ROWS]
+        trainer.fit(
+            take_rows(train.inputs, chosen),
+            train.targets[chosen],
+            epochs=max(LINEAR_EPOCHS, min(300, 60_000 // train.rows)),
+            validation=None if validation is None else (validation.inputs, validation.targets),
+            stopping=None if validation is None else EarlyStopping(8),
+        )
+        return trainer
+
+
+def plan(
+    table: str | Path | Table | Any,
+    target: str | Sequence[str],
+    *,
+    seed: int = 0,
+    precision: str = "float32",
+    class_weights: str | None = None,
+    recipe: Mapping[str, Any] | None = None,
+    **reading: Any,
+) -> Plan:
+    """Read and understand the table, and choose a network for it; see `train` for the arguments."""
+    targets = split_names(target) if isinstance(target, str) else tuple(target)
+    prepared = prepare(table, targets, seed=seed, precision=precision, **reading)
+    if class_weights is not None and prepared.division.schema.task != "classification":
+        raise UsageError("--class-weights goes with classes, and the target is a number: leave it out")
+    chosen = defaults.recipe(prepared.train.rows, **(recipe or {}))
+    network = defaults.network(chosen, prepared.tabular.inputs, prepared.tabular.targets)
+    return Plan(prepared, chosen, network, seed, precision, class_weights)
+
+
+def train(
+    table: str | Path | Table | Any,
+    target: str | Sequence[str],
+    *,
+    test_table: str | Path | Table | Any = None,
+    test: float | None = None,
+    validation: float | None = None,
+    group: str | None = None,
+    order: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    exclude: Collection[str] = (),
+    task: str | None = None,
+    delimiter: str | None = None,
+    scale: bool = True,
+    seed: int = 0,
+    precision: str = "float32",
+    class_weights: str | None = None,
+    recipe: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    progress: bool | None = None,
+) -> Outcome:
+    """What `backpass train` does, from Python.
+
+    Args:
+        table: a path, "-", a Table, a dictionary of columns, or a data frame.
+        target: the column to predict, or several numeric ones ("Y1,Y2", or a list).
+        test_table: rows to measure on; without it some rows of `table` are held out.
+        test, validation: the parts of the rows held out, such as 0.1; None chooses by the number of rows, 0 for none.
+        group: a column whose equal rows stay in one part.
+        order: a column of time or numbers; the latest rows test.
+        columns: kinds to use in place of inferred ones, as {"zip": "category"}.
+        exclude: columns to leave out.
+        task: "classification" or "regression"; None infers it.
+        delimiter: of a text table; None finds it.
+        scale: whether numbers are scaled.
+        seed: of the split, the first weights, the order of the rows and the dropout.
+        precision: "float32" or "float64".
+        class_weights: "balanced" makes all classes count the same.
+        recipe: choices in place of defaults: hidden, activation, dropout, learning_rate, weight_decay, batch_size,
+            epochs, patience.
+        out: a new or empty folder to save the run in; None saves nothing.
+        progress: whether to show progress on standard error; None shows it where that is a terminal.
+
+    Raises:
+        TableError, UsageError, OutputError, NotFiniteError: see `backpass.errors`.
+    """
+    folder = None if out is None else run.named_folder(Path(out))
+    planned = plan(
+        table,
+        target,
+        seed=seed,
+        precision=precision,
+        class_weights=class_weights,
+        recipe=recipe,
+        test_table=test_table,
+        test=test,
+        validation=validation,
+        group=group,
+        order=order,
+        columns=columns,
+        exclude=exclude,
+        task=task,
+        delimiter=delimiter,
+        scale=scale,
+    )
+    outcome = planned.fit(progress=sys.stderr.isatty() if progress is None else progress)
+    return outcome if folder is None else save(planned, outcome, folder, {"target": target, "seed": seed})
+
+
+def save(planned: Plan, outcome: Outcome, folder: Path, asked: dict[str, Any]) -> Outcome:
+    """Write the run into `folder`, and say so in the outcome."""
+    run.write_run(folder, outcome.model, outcome.history, asked, report(planned, outcome, folder))
+    return Outcome(outcome.model, outcome.history, outcome.scores, outcome.held_out, outcome.seconds, folder)
+
+
+def report(planned: Plan, outcome: Outcome, folder: Path | None) -> dict[str, Any]:
+    """The outcome as plain data: what `--json` prints."""
+    table = planned.prepared.table
+    return {
+        "rows": table.rows,
+        "columns": len(table.columns),
+        "seconds": round(outcome.seconds, 3),
+        "epochs": len(outcome.history),
+        "parameters": outcome.model.parameter_count,
+        "metrics": scores.finite(outcome.metrics),
+        "scored_on": outcome.held_out,
+        "baselines": [each.to_json() for each in outcome.scores[1:]],
+        "weights": outcome.model.weights,
+        "run": None if folder is None else str(folder),
+        "kept_epoch": outcome.history.kept,
+        "stopped": outcome.history.reason,
+        "table": planned.prepared.summary(),
+    }
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """Two names for "Y1,Y2"; a comma inside double quotes belongs to the name."""
+    import csv
+
+    with suppress(csv.Error):
+        return tuple(name.strip() for name in next(csv.reader([text], skipinitialspace=True)))
+    raise UsageError(f"{text!r} is no list of names: separate them by commas")

@@ -1,0 +1,173 @@
+"""Transformations, chains of them, and groups of parameters."""
+
+import numpy as np
+import pytest
+from optimizer_helpers import descend, eager_steps
+
+from backpass import ops
+from backpass import optimizers as o
+from backpass.errors import UsageError
+from backpass.forward import flatten, labels
+
+PARAMETERS = {
+    "hidden": {"weight": np.array([1.0, 2.0]), "bias": np.array([3.0])},
+    "output": {"weight": np.array([4.0]), "bias": np.array([5.0])},
+}
+GRADIENTS = {
+    "hidden": {"weight": np.array([3.0, 0.0]), "bias": np.array([0.0])},
+    "output": {"weight": np.array([-4.0]), "bias": np.array([0.0])},
+}
+
+
+def transformed(optimizer, gradients=GRADIENTS, parameters=PARAMETERS):
+    return optimizer.update(gradients, optimizer.init(parameters), parameters, 0)[0]
+
+
+def test_clipping_by_value_holds_each_element():
+    assert [x.tolist() for x in flatten(transformed(o.ClipByValue(3.5)))] == [[3.0, 0.0], [0.0], [-3.5], [0.0]]
+
+
+def test_clipping_by_the_global_norm_scales_all_gradients_by_one_factor():
+    # the norm of (3, 0, 0, -4, 0) is 5; a limit of 2.5 halves them all
+    assert [x.tolist() for x in flatten(transformed(o.ClipByGlobalNorm(2.5)))] == [[1.5, 0.0], [0.0], [-2.0], [0.0]]
+
+
+def test_gradients_within_the_limit_keep_their_bits():
+    for clip in (o.ClipByGlobalNorm(5.0), o.ClipByValue(4.0)):
+        for found, given in zip(flatten(transformed(clip)), flatten(GRADIENTS), strict=True):
+            np.testing.assert_array_equal(found, given)
+
+
+def test_gradients_of_zeros_are_clipped_to_zeros():
+    np.testing.assert_array_equal(transformed(o.ClipByGlobalNorm(1.0), np.zeros(3), np.zeros(3)), np.zeros(3))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_the_global_norm_lets_no_gradient_that_is_not_finite_pass_unseen(bad):
+    assert np.isnan(transformed(o.ClipByGlobalNorm(1.0), np.array([bad, 1.0]), np.zeros(2))).all()
+
+
+def test_a_norm_too_large_for_its_type_does_not_turn_the_gradients_into_zeros():
+    given = np.array([1e30, 1.0], np.float32)
+    assert np.isnan(transformed(o.ClipByGlobalNorm(1.0), given, given)).all()
+
+
+def test_clipping_by_value_lets_a_nan_stay_a_nan():
+    clipped = transformed(o.ClipByValue(1.0), np.array([np.nan, 2.0, -np.inf]), np.zeros(3))
+    np.testing.assert_array_equal(clipped, [np.nan, 1.0, -1.0])
+
+
+def test_weight_decay_adds_its_rate_times_the_parameter():
+    assert [x.tolist() for x in flatten(transformed(o.WeightDecay(0.5)))] == [[3.5, 1.0], [1.5], [-2.0], [2.5]]
+
+
+def test_the_parts_of_a_chain_act_in_their_order():
+    # norm 5 clipped to 2.5: (1.5, 0), 0, -2, 0;  then + 0.5 p: (2, 1), 1.5, 0, 2.5;  then * -0.1
+    chain = o.Chain(o.ClipByGlobalNorm(2.5), o.WeightDecay(0.5), o.SGD(0.1))
+    expected = [[-0.2, -0.1], [-0.15], [0.0], [-0.25]]
+    for found, wanted in zip(flatten(transformed(chain)), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-15)
+
+
+def test_a_chain_of_transformations_is_a_transformation_and_may_stand_in_a_chain():
+    inner = o.Chain(o.ClipByValue(1.0), o.WeightDecay(0.1))
+    assert not inner.makes_changes
+    outer = o.Chain(inner, o.SGD(0.1))
+    assert outer.makes_changes
+    flat = o.Chain(o.ClipByValue(1.0), o.WeightDecay(0.1), o.SGD(0.1))
+    for nested, plain in zip(flatten(transformed(outer)), flatten(transformed(flat)), strict=True):
+        np.testing.assert_array_equal(nested, plain)
+
+
+def test_a_clipped_descent_is_held_to_the_limit_at_each_step():
+    found = descend(o.Chain(o.ClipByGlobalNorm(0.5), o.SGD(1.0)), lambda p: ops.sum(ops.square(p)), np.array([10.0]), 4)
+    np.testing.assert_allclose(found, [8.0])
+
+
+def test_each_group_is_moved_by_the_first_pattern_that_matches():
+    groups = o.Groups({"*.bias": o.SGD(0.0), "hidden.*": o.SGD(0.1), "*": o.SGD(1.0)})
+    expected = [[-0.3, 0.0], [0.0], [4.0], [0.0]]
+    for found, wanted in zip(flatten(transformed(groups)), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-15)
+
+
+def test_groups_keep_the_order_and_form_of_the_parameters():
+    groups = o.Groups({"output.*": o.Adam(), "*": o.Momentum()})
+    assert labels(transformed(groups)) == labels(PARAMETERS)
+    assert labels(groups.init(PARAMETERS)) == [
+        "0.gradient_sum.output.weight",
+        "0.gradient_sum.output.bias",
+        "0.square_sum.output.weight",
+        "0.square_sum.output.bias",
+        "1.velocity.hidden.weight",
+        "1.velocity.hidden.bias",
+    ]
+
+
+def test_one_group_of_all_is_the_optimizer_itself():
+    rng = np.random.default_rng(0)
+    start, gradients = rng.normal(size=5), [rng.normal(size=5) for _ in range(4)]
+    grouped, plain = (eager_steps(x, start, gradients)[-1] for x in (o.Groups({"*": o.Adam()}), o.Adam()))
+    np.testing.assert_array_equal(grouped, plain)
+
+
+def test_weights_alone_can_be_decayed_by_groups_of_transformations():
+    chain = o.Chain(o.Groups({"*.weight": o.WeightDecay(0.5), "*": o.WeightDecay(0.0)}), o.SGD(1.0))
+    assert [x.tolist() for x in flatten(transformed(chain))] == [[-3.5, -1.0], [0.0], [2.0], [0.0]]
+
+
+def test_a_parameter_that_matches_no_pattern_is_named():
+    with pytest.raises(UsageError, match=r"Groups: parameter 'hidden.weight' matches none of '\*.bias', 'out\*': add"):
+        o.Groups({"*.bias": o.SGD(), "out*": o.Adam()}).init(PARAMETERS)
+
+
+def test_a_pattern_that_matches_nothing_is_named():
+    with pytest.raises(UsageError, match=r"Groups: pattern 'conv.\*' takes no parameter: there are hidden.weight, "):
+        o.Groups({"conv.*": o.SGD(), "*": o.Adam()}).init(PARAMETERS)
+
+
+def test_a_pattern_that_earlier_ones_leave_nothing_is_named():
+    with pytest.raises(UsageError, match=r"Groups: pattern '\*.bias' takes no parameter: earlier patterns take all"):
+        o.Groups({"*": o.Adam(), "*.bias": o.SGD()}).init(PARAMETERS)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (o.Chain, "Chain: found no parts"),
+        (
+            lambda: o.Chain(o.SGD(), o.ClipByValue(1.0)),
+            "Chain: SGD turns gradients into changes: expected it at the end",
+        ),
+        (lambda: o.Chain(o.SGD(), o.Adam()), "Chain: SGD turns gradients into changes: expected it at the end"),
+        (lambda: o.Chain(o.ClipByValue(1.0), 0.1), "Chain: 0.1 cannot be used: expected optimizers"),
+        (lambda: o.Groups({}), "Groups: found no groups"),
+        (lambda: o.Groups({"*": "adam"}), r"Groups: '\*' has 'adam': expected an optimizer"),
+        (
+            lambda: o.Groups({"a*": o.SGD(), "*": o.ClipByValue(1.0)}),
+            r"Groups: found 'a\*': SGD, '\*': ClipByValue: exp",
+        ),
+    ],
+)
+def test_a_chain_or_group_that_cannot_work_says_why(make, message):
+    with pytest.raises(UsageError, match=message):
+        make()
+
+
+def test_the_length_of_the_training_reaches_every_schedule():
+    open_ended = o.Chain(o.ClipByValue(1.0), o.Groups({"a*": o.SGD(o.Cosine(0.1)), "*": o.Adam(o.OneCycle(0.1))}))
+    filled = o.Chain(
+        o.ClipByValue(1.0), o.Groups({"a*": o.SGD(o.Cosine(0.1, steps=7)), "*": o.Adam(o.OneCycle(0.1, steps=7))})
+    )
+    assert open_ended.over(7) == filled
+
+
+def test_the_validation_loss_reaches_every_schedule():
+    plateau = o.ReduceOnPlateau(0.1, patience=0)
+    optimizer = o.Chain(o.ClipByValue(9.0), o.Groups({"output.*": o.SGD(plateau), "*": o.SGD(0.1)}))
+    state = optimizer.init(PARAMETERS)
+    for loss in (1.0, 1.0):
+        state = optimizer.observe(state, loss)
+    changes, _ = optimizer.update(GRADIENTS, state, PARAMETERS, 0)
+    np.testing.assert_allclose(changes["output"]["weight"], [0.04])
+    np.testing.assert_allclose(changes["hidden"]["weight"], [-0.3, 0.0])
