@@ -7,37 +7,54 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from backpass import losses, nn, ops, optimizers
+    from backpass import losses, nn, ops, optimizers, training
     from backpass.backward import check_gradients, grad, value_and_grad
+    from backpass.data import Table, read_table
     from backpass.errors import BackpassError
     from backpass.forward import Program, evaluate, trace
+    from backpass.model import Model, load
+    from backpass.recipes.train import train
+    from backpass.training import Trainer
 
 __version__ = "0.1.0"
 
 # Where each public name lives. Each is imported when it is first used, so that `import backpass` costs nothing.
 _HOMES = {
     "BackpassError": "backpass.errors",
+    "Model": "backpass.model",
     "Program": "backpass.forward",
+    "Table": "backpass.data",
+    "Trainer": "backpass.training",
     "check_gradients": "backpass.backward",
     "evaluate": "backpass.forward",
     "grad": "backpass.backward",
+    "load": "backpass.model",
+    "read_table": "backpass.data",
     "trace": "backpass.forward",
+    "train": "backpass.recipes",
     "value_and_grad": "backpass.backward",
 }
-_ROOMS = ("losses", "nn", "ops", "optimizers")
+_ROOMS = ("losses", "nn", "ops", "optimizers", "training")
 
 __all__ = [
     "BackpassError",
+    "Model",
     "Program",
+    "Table",
+    "Trainer",
     "__version__",
     "check_gradients",
     "evaluate",
     "grad",
+    "load",
     "losses",
     "nn",
     "ops",
     "optimizers",
+    "read_table",
     "trace",
+    "train",
+    "training",
     "value_and_grad",
 ]
 

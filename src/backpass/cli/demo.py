@@ -20,8 +20,9 @@ def demo(story: str, seed: int) -> None:
           as it was published and as it is done today
     xor   why a network needs a hidden layer
     """
-    from backpass.recipes import demo_iris, demo_xor
-
-    tell = {"iris": demo_iris.tell, "xor": demo_xor.tell}[story]
+    if story == "iris":
+        from backpass.recipes.demo_iris import tell
+    else:
+        from backpass.recipes.demo_xor import tell
     for line in tell(seed):
         click.echo(line)
