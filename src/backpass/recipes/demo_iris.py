@@ -1,7 +1,7 @@
 """The story of `backpass demo iris`: five steps with the numbers of one flower, then the program, then and now."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -28,8 +28,9 @@ def tell(seed: int) -> Iterator[str]:
 
 def _introduction(flowers: Iris) -> Iterator[str]:
     yield "Iris: 150 flowers of three species, four lengths of each, in cm."
-    yield f"The network: 4 inputs, {textbook.HIDDEN} hidden nodes, 3 outputs ({', '.join(flowers.names)})."
-    yield "Each node adds up its weighted inputs and a bias, z, and passes on a = sigmoid(z) = 1 / (1 + exp(-z))."
+    yield f"The network: 4 inputs, {textbook.HIDDEN} hidden nodes, 3 outputs."
+    yield "Each node adds up its weighted inputs and a bias to z, and passes on"
+    yield "a = sigmoid(z) = 1 / (1 + exp(-z))."
     yield ""
 
 
@@ -111,7 +112,7 @@ def _backward(flowers: Iris, n: _Numbers) -> Iterator[str]:
 
 
 def _adjust(n: _Numbers) -> Iterator[str]:
-    yield f"5  Every weight and bias moves against its derivative, times the learning rate {LEARNING_RATE:g}."
+    yield f"5  Weights and biases move against their derivatives, at learning rate {LEARNING_RATE:g}."
     rows = [
         ("output.weight[0, 1]", "δ of output[1] · a of hidden[0]", n.gradient["output"]["weight"][0, 1], n.w2[0, 1]),
         ("hidden.weight[0, 0]", "δ of hidden[0] · input 0", n.gradient["hidden"]["weight"][0, 0], n.w1[0, 0]),
@@ -120,7 +121,8 @@ def _adjust(n: _Numbers) -> Iterator[str]:
     for name, rule, slope, weight in rows:
         yield f"     {name:<20} ∂E/∂w = {rule} = {slope:.4e}"
         yield f"     {'':<20} w: {weight:.6f} - {LEARNING_RATE:g} · {slope:.4e} = {weight - LEARNING_RATE * slope:.6f}"
-    yield f"   Is it right? Moving hidden.weight[0, 0] a little to both sides gives ∂E/∂w = {n.difference():.4e}."
+    yield "   Is it right? Moving hidden.weight[0, 0] a little to both sides gives"
+    yield f"   the difference quotient {n.difference():.4e}."
     yield ""
 
 
@@ -128,9 +130,11 @@ def _signed(value: float) -> str:
     return f"{'-' if math.copysign(1, value) < 0 else '+'} {abs(value):.3f}"
 
 
-def _as_published(flowers: Iris, seed: int) -> Iterator[str]:
+def _as_published(flowers: Iris, seed: int) -> Generator[str, None, int]:
+    """The lines, and how many flowers the program names rightly in the end."""
     yield f"The program, as published: {textbook.ITERATIONS:,} such steps, each with a random row"
-    yield "   inputs as they are; all rows are trained on; the output layer's biases never move (its quirk)"
+    yield "   inputs as they are; all rows are trained on; the output layer's biases"
+    yield "   never move (its quirk)"
     judge = textbook.Judge(flowers)
     right, mean_error = judge(textbook.first_parameters(seed))
     yield f"   {0:>9,} steps   error {mean_error:.4f}   {right:>3} of 150 right"
@@ -143,7 +147,8 @@ def _as_published(flowers: Iris, seed: int) -> Iterator[str]:
 
 def _today(flowers: Iris, seed: int, textbook_right: int) -> Iterator[str]:
     yield "The same, as it is done today: backpass train iris.csv --target species"
-    yield "   inputs scaled; softmax and cross-entropy; rows held out, to know when to stop and for an honest score"
+    yield "   inputs scaled; softmax and cross-entropy; rows held out, to know when to"
+    yield "   stop and for an honest score"
     table = read_table(textbook.iris_path())
     planned = plan(table, "species", seed=seed)
     outcome = planned.fit()
@@ -160,7 +165,7 @@ def _comparison(flowers: Iris, textbook_right: int, outcome: Outcome, rows: dict
     )
     table = [
         ("", "as published", "today"),
-        ("rows trained on", "150", f"{rows['train']}, and {rows['validation']} to know when to stop"),
+        ("rows trained on", "150", f"{rows['train']} (and {rows['validation']} to stop)"),
         (
             "right, of all 150 rows",
             f"{textbook_right} ({textbook_right / 150:.1%})",
@@ -168,7 +173,7 @@ def _comparison(flowers: Iris, textbook_right: int, outcome: Outcome, rows: dict
         ),
         (
             "right, of rows never seen",
-            "not known: it saw them all",
+            "unknown: it saw all",
             f"{unseen} of {rows['test']} ({unseen / rows['test']:.1%})",
         ),
     ]

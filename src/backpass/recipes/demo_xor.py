@@ -20,22 +20,27 @@ TRIES = 5  # a network this small may settle in a place where it is wrong: then 
 
 def tell(seed: int) -> Iterator[str]:
     """The lines of the story."""
-    yield "Exclusive or: 1 where exactly one of two inputs is 1. Four rows:  0 0 -> 0   0 1 -> 1   1 0 -> 1   1 1 -> 0"
+    yield "Exclusive or: 1 where exactly one of two inputs is 1. Its four rows:"
+    yield "   0 0 -> 0   0 1 -> 1   1 0 -> 1   1 1 -> 0"
     yield ""
-    yield "Without a hidden layer the output is sigmoid(w1·x1 + w2·x2 + b): one straight line parts the rows."
+    yield "Without a hidden layer the output is sigmoid(w1·x1 + w2·x2 + b):"
+    yield "one straight line parts the rows."
     linear = trained(Sequential(output=Dense(1)), seed)
     yield from _answers(linear)
-    yield "   No line has 0 1 and 1 0 on one side, and 0 0 and 1 1 on the other. The best it can do is to say ½."
+    yield "   No line has 0 1 and 1 0 on one side, and 0 0 and 1 1 on the other."
+    yield "   The best it can do is to say ½."
     yield ""
-    yield f"With {HIDDEN} hidden nodes in between, each draws a line of its own, and the output combines them."
+    yield f"With {HIDDEN} hidden nodes in between, each draws a line of its own, and the"
+    yield "output combines them."
     network, tries = with_hidden_layer(seed)
     if tries > 1:
-        yield f"   (started {tries} times: from some first weights so small a network settles where it is wrong)"
+        yield f"   (started {tries} times: so small a network may settle where it is wrong)"
     yield from _answers(network)
     yield "   What the hidden nodes make of the rows; there one line is enough:"
     yield from _hidden_values(network)
     yield ""
-    yield "next:  backpass demo iris      backpass train YOUR.csv --target COLUMN --hidden 0   (a linear model)"
+    yield "next:  backpass demo iris"
+    yield "       backpass train YOUR.csv --target COLUMN --hidden 0   (a linear model)"
 
 
 def with_hidden_layer(seed: int) -> tuple[Trainer, int]:
