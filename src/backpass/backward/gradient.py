@@ -10,7 +10,7 @@ from backpass.backward.reverse import backward
 from backpass.errors import ShapeError
 from backpass.forward import Structure, evaluate, flatten, holds_tensors, map_structure, trace, unflatten
 from backpass.graph import show_shape
-from backpass.ops import Tensor, identity
+from backpass.ops import Tensor, cast, constant, identity
 
 
 def value_and_grad(function: Callable[..., Any], argument: int | Sequence[int] = 0) -> Callable[..., Any]:
@@ -34,12 +34,13 @@ def value_and_grad(function: Callable[..., Any], argument: int | Sequence[int] =
         if holds_tensors(arguments):
             return _differentiate(function, argument, arguments)
         numbers = tuple(
-            map_structure(_real, given) if place in _places(argument) else given
+            map_structure(_real if place in _places(argument) else np.asarray, given)
             for place, given in enumerate(arguments)
         )
-        value, gradient = evaluate(
-            trace(lambda *inputs: _differentiate(function, argument, inputs), *numbers), *numbers
-        )
+        traced = trace(lambda *inputs: _differentiate(function, argument, inputs), *numbers)
+        if traced.graph.strangers:  # `function` uses Tensors of a function that is being traced around it
+            return _differentiate(function, argument, arguments)
+        value, gradient = evaluate(traced, *numbers)
         return value, gradient
 
     return both
@@ -64,8 +65,10 @@ def _differentiate(
     The arguments are made values of their own first: the same Tensor reached by another way is another variable.
     """
     places = _places(argument)
-    own = [map_structure(identity, given) if place in places else given for place, given in enumerate(arguments)]
+    own = [map_structure(_variable, given) if place in places else given for place, given in enumerate(arguments)]
     value = function(*own)
+    if isinstance(value, (float, np.floating)):  # it depends on nothing
+        value = constant(value)
     if not isinstance(value, Tensor) or value.shape != ():
         raise ShapeError(
             f"a gradient is of a single number; the function returned {_outline(value)}: sum or average it"
@@ -80,6 +83,12 @@ def _differentiate(
 
 def _places(argument: int | Sequence[int]) -> tuple[int, ...]:
     return (argument,) if isinstance(argument, int) else tuple(argument)
+
+
+def _variable(value: Any) -> Tensor:
+    tensor = value if isinstance(value, Tensor) else constant(_real(value))
+    own: Tensor = identity(tensor) if tensor.dtype.kind == "f" else cast(tensor, np.float64)
+    return own
 
 
 def _real(value: Any) -> Any:

@@ -52,7 +52,8 @@ def take_rows(inputs: Inputs, rows: Any) -> Inputs:
     """The given rows (numbers or a slice) of every part."""
     if isinstance(inputs, dict):
         return {name: part[rows] for name, part in inputs.items()}
-    return inputs[rows]
+    taken: Array = inputs[rows]
+    return taken
 
 
 def row_shape(inputs: Inputs) -> Any:

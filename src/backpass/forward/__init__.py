@@ -2,6 +2,7 @@
 
 from backpass.forward.evaluate import Program, Values, evaluate
 from backpass.forward.structure import Structure, flatten, labels, map_structure, unflatten
+from backpass.forward.threads import one_thread
 from backpass.forward.trace import Spec, Traced, holds_tensors, like, trace
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "labels",
     "like",
     "map_structure",
+    "one_thread",
     "trace",
     "unflatten",
 ]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from backpass.errors import ShapeError
-from backpass.forward.structure import Structure, flatten, unflatten
+from backpass.forward.structure import Structure, flatten, labels, unflatten
 from backpass.forward.trace import Traced
 from backpass.graph import BATCH, Graph, Node, bind_rows, show_shape
 from backpass.ops.kinds import DType, Movement, Pointwise
@@ -39,9 +39,14 @@ class Program:
     Args:
         graph: what to calculate.
         precision: "float32" or "float64" to calculate every floating value in it, None for the types of the graph.
+
+    Raises:
+        ShapeError: the graph uses a Tensor of another trace.
     """
 
     def __init__(self, graph: Graph, *, precision: str | None = None) -> None:
+        if graph.strangers:
+            raise ShapeError(f"the graph needs {graph.strangers[0]!r}, a Tensor of another function that was traced")
         self.graph = graph
         self._precision = None if precision is None else np.dtype(precision)
         self._places = {node: place for place, node in enumerate(graph.nodes)}
@@ -146,7 +151,11 @@ class Program:
     def _retyped(self, value: Any) -> Any:
         if isinstance(value, np.dtype):
             return self._type(value)
-        return value.astype(self._type(value.dtype)) if isinstance(value, np.ndarray) else value
+        if not isinstance(value, np.ndarray):
+            return value
+        value = value.astype(self._type(value.dtype), copy=False)
+        value.flags.writeable = False  # it may be handed out as an output
+        return value
 
     def _type(self, dtype: DType) -> DType:
         return self._precision if self._precision is not None and dtype.kind == "f" else dtype
@@ -154,8 +163,12 @@ class Program:
 
 def evaluate(traced: Traced, *arguments: Structure, precision: str | None = None) -> Structure:
     """The result of a traced function for `arguments`, in the structure that the function returned."""
+    if labels(arguments) != labels(traced.arguments):
+        raise ShapeError(
+            f"the arguments hold {labels(arguments)}, the function was traced for {labels(traced.arguments)}"
+        )
     outputs = Program(traced.graph, precision=precision)(*flatten(arguments))
-    return unflatten(traced.result, outputs)
+    return unflatten(traced.result, [np.array(output)[()] for output in outputs])  # copies: never a view of an argument
 
 
 def _is_ufunc(node: Node) -> bool:

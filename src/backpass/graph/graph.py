@@ -21,5 +21,11 @@ class Graph:
         """Every node in an order in which it can be computed: the inputs first, those not used included."""
         return tuple(walk([*self.inputs, *self.outputs]))
 
+    @property
+    def strangers(self) -> Sequence[Node]:
+        """Inputs of another graph that this one reaches: without them it cannot be run."""
+        listed = set(self.inputs)
+        return [node for node in self.nodes if node.op.name == "input" and node not in listed]
+
     def __str__(self) -> str:
         return show(self.nodes, self.outputs)

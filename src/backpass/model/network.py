@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from backpass.data.arrays import Array, Inputs, count_rows, row_shape, take_rows
-from backpass.forward import Program, Structure, flatten, map_structure, trace
+from backpass.forward import Program, Structure, flatten, map_structure, one_thread, trace
 from backpass.forward.trace import like
 from backpass.graph import size
 from backpass.nn import Layer, specs
@@ -37,8 +37,9 @@ class ForwardPass:
     def __call__(self, parameters: Structure, inputs: Inputs) -> Array:
         """The outputs, shape (rows, ...)."""
         fixed = flatten(parameters)
-        parts = [
-            self._program(*fixed, *flatten(take_rows(inputs, slice(start, start + ROWS_AT_ONCE))))[0]
-            for start in range(0, count_rows(inputs), ROWS_AT_ONCE)
-        ]
+        with one_thread():
+            parts = [
+                self._program(*fixed, *flatten(take_rows(inputs, slice(start, start + ROWS_AT_ONCE))))[0]
+                for start in range(0, count_rows(inputs), ROWS_AT_ONCE)
+            ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -47,6 +47,7 @@ RELU = Pointwise(
     # np.fmax would turn a NaN into 0: a NaN must stay a NaN.
     forward=lambda x: np.maximum(x, 0),
     derivative=lambda dy, y, x: (dy * cast(y > 0, dy.dtype),),
+    takes="number",
     kinks=(0.0,),
     samples=between(-2.0, 2.0),
 )

@@ -24,7 +24,7 @@ def apply(op: Record, *operands: Value, **attributes: Any) -> Any:
     try:
         shape, dtype = op.infer(inputs, attributes)
     except ShapeError as error:
-        raise ShapeError(f"{op.name}{_where()}: {error}".replace(f"{op.name}: {op.name}: ", f"{op.name}: ")) from None
+        raise ShapeError(f"{op.name}{_where()}: {str(error).removeprefix(f'{op.name}: ')}") from None
     tensor = type(inputs[0]) if inputs else Node
     return tensor(op, tuple(inputs), shape, dtype, attributes, current_scope())
 
@@ -66,7 +66,15 @@ def _kind(value: Value) -> DType | float:
 
 
 def _dtype(value: Value) -> DType:
-    dtype = value.dtype if isinstance(value, Node) else np.asarray(value).dtype
+    return allowed(value.dtype if isinstance(value, Node) else np.asarray(value).dtype)
+
+
+def allowed(dtype: DType) -> DType:
+    """`dtype`, if operations take it.
+
+    Raises:
+        ShapeError: they do not.
+    """
     if dtype not in _ALLOWED:
         raise ShapeError(f"a value of type {dtype}: operations take float32, float64, int64, int32 and booleans")
     return dtype
@@ -80,10 +88,9 @@ def _common(kinds: list[DType | float], op: Record) -> DType:
         return np.result_type(*floats)
     if op.takes == "real" or any(isinstance(kind, float) for kind in kinds):
         return FLOAT64
-    if not dtypes:
-        return np.result_type(*(type(kind) for kind in kinds)) if kinds else FLOAT64
     if all(dtype == BOOL for dtype in dtypes):
-        return INT64 if any(isinstance(kind, int) and not isinstance(kind, bool) for kind in kinds) else BOOL
+        counting = any(isinstance(kind, int) and not isinstance(kind, bool) for kind in kinds)
+        return INT64 if counting or op.takes == "number" else BOOL
     return np.result_type(*dtypes)
 
 
@@ -103,7 +110,7 @@ def _constant(tensor: type[Node], value: np.ndarray[Any, Any]) -> Node:
 
 def cast(x: Value, dtype: Any) -> Any:
     """`x` with elements of another type. The error flows back through it in the type of `x`."""
-    dtype = np.dtype(dtype)
+    dtype = allowed(np.dtype(dtype))
     if isinstance(x, Node) and x.dtype == dtype:
         return x
     return apply(CAST, x, dtype=dtype)

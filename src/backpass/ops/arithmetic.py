@@ -15,7 +15,7 @@ ADD = Pointwise(
     name="add",
     forward=np.add,
     derivative=lambda dy, y, a, b: (dy, dy),
-    neutral=0.0,
+    neutral=-0.0,  # x + 0 would turn the zero -0 into 0
     commutative=True,
     samples=_PAIR,
 )
@@ -24,6 +24,7 @@ SUBTRACT = Pointwise(
     forward=np.subtract,
     derivative=lambda dy, y, a, b: (dy, -dy),
     neutral=0.0,
+    takes="number",
     samples=_PAIR,
 )
 MULTIPLY = Pointwise(
@@ -46,6 +47,7 @@ NEGATIVE = Pointwise(
     name="negative",
     forward=np.negative,
     derivative=lambda dy, y, x: (-dy,),
+    takes="number",
     samples=between(-2.0, 2.0),
 )
 ABSOLUTE = Pointwise(
@@ -55,7 +57,7 @@ ABSOLUTE = Pointwise(
     kinks=(0.0,),
     samples=between(-2.0, 2.0),
 )
-SIGN = Pointwise(name="sign", forward=np.sign, kinks=(0.0,), samples=between(-2.0, 2.0))
+SIGN = Pointwise(name="sign", forward=np.sign, takes="number", kinks=(0.0,), samples=between(-2.0, 2.0))
 FLOOR = Pointwise(name="floor", forward=np.floor, takes="real", kinks=(-1.0, 0.0, 1.0), samples=between(-1.9, 1.9))
 MAXIMUM = Pointwise(
     name="maximum",

@@ -1,7 +1,7 @@
 """Contractions: matrix multiplication and its relatives, products of two values summed over the axes they share."""
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from math import prod
 from string import ascii_lowercase
 from typing import Any
@@ -24,22 +24,27 @@ class Labels:
     b: str
     out: str
 
-    @property
+    @cached_property
     def batch(self) -> str:
         """Letters of all three: a product for each place along them."""
         return "".join(c for c in self.out if c in self.a and c in self.b)
 
-    @property
+    @cached_property
     def summed(self) -> str:
         return "".join(c for c in self.a if c not in self.out)
 
-    @property
+    @cached_property
     def only_a(self) -> str:
         return "".join(c for c in self.out if c not in self.b)
 
-    @property
+    @cached_property
     def only_b(self) -> str:
         return "".join(c for c in self.out if c not in self.a)
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether it is a product of two matrices, each as it is or transposed."""
+        return not self.batch and len(self.summed) == len(self.only_a) == len(self.only_b) == 1
 
 
 @cache
@@ -74,8 +79,10 @@ def _shape(a: Shape, b: Shape, *, spec: str) -> Shape:
 def _contract(a: Any, b: Any, *, spec: str) -> Any:
     """By one (batched) matrix product: the axes of each operand are brought into three groups."""
     axes = labels(spec)
-    if axes == _PLAIN:
-        return np.matmul(a, b)
+    if axes.plain:
+        left = a if axes.a[0] in axes.only_a else a.T
+        right = b if axes.b[0] in axes.summed else b.T
+        return np.matmul(left, right) if axes.out[0] in axes.only_a else np.matmul(left, right).T
     lengths = dict(zip(axes.a + axes.b, a.shape + b.shape, strict=True))
     left = _grouped(a, axes.a, (axes.batch, axes.only_a, axes.summed))
     right = _grouped(b, axes.b, (axes.batch, axes.summed, axes.only_b))
@@ -85,9 +92,6 @@ def _contract(a: Any, b: Any, *, spec: str) -> Any:
     order = axes.batch + axes.only_a + axes.only_b
     product = product.reshape([lengths[letter] for letter in order])
     return product if order == axes.out else product.transpose([order.index(letter) for letter in axes.out])
-
-
-_PLAIN = Labels("ik", "kj", "ij")
 
 
 def _grouped(x: Any, letters: str, groups: tuple[str, str, str]) -> Any:

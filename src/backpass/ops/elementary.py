@@ -4,10 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from backpass.graph import Node
 from backpass.ops.apply import apply
-from backpass.ops.arithmetic import where
-from backpass.ops.comparison import equal
+from backpass.ops.arithmetic import MULTIPLY, where
+from backpass.ops.comparison import equal, less_equal, logical_and
 from backpass.ops.kinds import Pointwise, Value
 from backpass.ops.samples import between
 
@@ -49,8 +48,7 @@ SQRT = Pointwise(
 POWER = Pointwise(
     name="power",
     forward=np.power,
-    # 0 to a power has the logarithm of 0 in the second error; its limit, 0, is meant where the base is 0.
-    derivative=lambda dy, y, a, b: (dy * b * power(a, b - 1), dy * y * log(where(equal(a, 0), 1.0, a))),
+    derivative=lambda dy, y, a, b: _errors_of_power(dy, y, a, b),  # noqa: PLW0108 - it stands below
     neutral=1.0,
     takes="real",
     samples=between(0.3, 2.5, -2.0, 2.0),
@@ -85,6 +83,13 @@ ARCTAN = Pointwise(
 )
 
 
+def _errors_of_power(dy: Value, y: Value, a: Value, b: Value) -> tuple[Value, Value]:
+    """dy b a^(b-1) and dy a^b log(a); where the base is 0, their limits: 0 if b = 0, and 0 if b >= 0."""
+    zero = equal(a, 0)
+    exponent = where(logical_and(zero, equal(b, 0)), 0.0, b - 1)
+    return dy * b * power(a, exponent), dy * y * log(where(logical_and(zero, less_equal(0, b)), 1.0, a))
+
+
 def exp(x: Value) -> Any:
     return apply(EXP, x)
 
@@ -115,10 +120,9 @@ def square(x: Value) -> Any:
 def power(a: Value, b: Value) -> Any:
     """a to the power b, with NaN where a is negative and b is not whole, as in NumPy.
 
-    Small whole powers of a Tensor become multiplications: they cost a fraction, and stay differentiable at 0 to any
-    order.
+    Small whole powers become multiplications: they cost a fraction, and stay differentiable at 0 to any order.
     """
-    if isinstance(a, Node) and isinstance(b, (int, float)) and b in (1, 2, 3):
+    if isinstance(b, (int, float)) and b in (1, 2, 3):
         return _product(a, int(b))
     return apply(POWER, a, b)
 
@@ -126,7 +130,7 @@ def power(a: Value, b: Value) -> Any:
 def _product(x: Value, times: int) -> Any:
     result = x
     for _ in range(times - 1):
-        result = result * x
+        result = apply(MULTIPLY, result, x)
     return result
 
 

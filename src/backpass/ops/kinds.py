@@ -40,7 +40,8 @@ class Record(Op):
         samples: inputs on which every test of operations runs.
         kinks: input values at which the derivative jumps; tests stay away from them, gradient checks report them.
         takes: what inputs become before `forward` sees them: one common type ("any"), one common floating type
-            ("real"), one common type for all but the first ("choice"), or each as it is ("mixed").
+            ("real"), one common type that is no boolean ("number"), one common type for all but the first
+            ("choice"), or each as it is ("mixed").
     """
 
     forward: Callable[..., Any]
@@ -102,10 +103,12 @@ class Reduction(Record):
 class Movement(Record):
     """The same elements at other places: reshape, transpose, slice, pad, broadcast, concatenate.
 
+    `stretches` says that it does what every Pointwise operation does with its inputs by itself;
     `unmoved(**attributes)` says whether a result of the shape of the one input has every element at its old place.
     """
 
     shape: Callable[..., Shape]
+    stretches: bool = False
     unmoved: Callable[..., bool] = lambda **attributes: True
 
     def infer(self, inputs: Sequence[Node], attributes: Attributes) -> tuple[Shape, DType]:
@@ -124,11 +127,13 @@ class Contraction(Record):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Lookup(Record):
-    """Elements found by number: gather, scatter-add, one-hot."""
+    """Elements found by number: gather, scatter-add, one-hot. The last input holds the numbers."""
 
     shape: Callable[..., Shape]
 
     def infer(self, inputs: Sequence[Node], attributes: Attributes) -> tuple[Shape, DType]:
+        if inputs[-1].dtype.kind not in "iu":
+            raise ShapeError(f"{self.name}: an index is a whole number, found {inputs[-1].dtype}")
         shape = self.shape(*(x.shape for x in inputs), **attributes)
         return shape, attributes.get("dtype", inputs[0].dtype)
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from backpass.errors import ShapeError
-from backpass.graph import Shape
+from backpass.graph import Axis, Shape, show_shape
 from backpass.ops.apply import apply
 from backpass.ops.kinds import FLOAT32, DType, Lookup, Value
 from backpass.ops.samples import Case
@@ -17,14 +17,27 @@ def _gathered(table: Shape, indices: Shape) -> Shape:
     return indices + table[1:]
 
 
+def _scattered(values: Shape, indices: Shape, *, length: Axis) -> Shape:
+    if values[: len(indices)] != indices:
+        raise ShapeError(f"scatter_add: values of shape {show_shape(values)} for indices of {show_shape(indices)}")
+    return (length, *values[len(indices) :])
+
+
+def _require_inside(indices: Any, length: int) -> None:
+    if indices.dtype.kind not in "iu":
+        raise ShapeError(f"an index is a whole number, found {indices.dtype}")
+    if indices.size and not 0 <= indices.min() <= indices.max() < length:
+        raise ShapeError(f"indices from {indices.min()} to {indices.max()} in a table of {length} rows")
+
+
 def _gather(table: Any, indices: Any) -> Any:
-    if indices.size and not 0 <= indices.min() <= indices.max() < len(table):
-        raise ShapeError(f"gather: indices from {indices.min()} to {indices.max()} in a table of {len(table)} rows")
-    return table[indices]
+    _require_inside(indices, len(table))
+    return table[np.asarray(indices)]  # a plain number would make a view of the table, an array never does
 
 
 def _scatter_add(values: Any, indices: Any, *, length: int) -> Any:
     """Summed by bincount: in float64, in the order of the values, and many times as fast as np.add.at."""
+    _require_inside(indices, length)
     row = values.shape[indices.ndim :]
     width = int(np.prod(row))
     places = (indices.reshape(-1, 1).astype(np.int64) * width + np.arange(width)).ravel()
@@ -70,7 +83,7 @@ SCATTER_ADD = Lookup(
     forward=_scatter_add,
     derivative=lambda dy, y, values, indices, *, length: (apply(GATHER, dy, indices), None),
     takes="mixed",
-    shape=lambda values, indices, *, length: (length, *values[len(indices) :]),
+    shape=_scattered,
     samples=_scatter_samples,
 )
 ONE_HOT = Lookup(

@@ -21,6 +21,8 @@ Margin: TypeAlias = tuple[int, int, int]
 def _reshaped(x: Shape, *, shape: Shape) -> Shape:
     if size(x) != size(shape) or (BATCH in x) != (BATCH in shape):
         raise ShapeError(f"reshape: {show_shape(x)} does not hold as many elements as {show_shape(shape)}")
+    if BATCH in x and size(x[: x.index(BATCH)]) != size(shape[: shape.index(BATCH)]):
+        raise ShapeError(f"reshape: from {show_shape(x)} to {show_shape(shape)} elements would change rows")
     return shape
 
 
@@ -148,6 +150,7 @@ BROADCAST = Movement(
     forward=lambda x, *, shape: np.broadcast_to(x, shape),
     derivative=lambda dy, y, x, *, shape: (dy,),  # the reverse walk sums what was stretched
     shape=_stretched,
+    stretches=True,
     samples=_cases(
         ((3,), {"shape": (2, 3)}), ((2, 1), {"shape": (2, 3)}), ((), {"shape": (2,)}), ((1,), {"shape": (0,)})
     ),
@@ -193,7 +196,7 @@ CONCATENATE = Movement(
     shape=_joined,
     samples=lambda rng: [
         Case(tuple(rng.normal(size=shape) for shape in shapes), {"axis": axis})
-        for shapes, axis in [(((2, 3), (2, 1)), 1), (((1, 3), (2, 3), (0, 3)), 0), (((4,),), 0)]
+        for shapes, axis in [(((2, 3), (2, 1)), 1), (((1, 3), (2, 3), (0, 3)), 0), (((4,),), 0), (((1,), (0,)), 0)]
     ],
 )
 
@@ -225,7 +228,7 @@ def transpose(x: Value, axes: Sequence[int] | None = None) -> Any:
     """`x` with its axes in another order, by default reversed."""
     rank = len(x.shape) if hasattr(x, "shape") else np.ndim(x)
     order = range(rank)[::-1] if axes is None else axes
-    return apply(TRANSPOSE, x, axes=tuple(int(axis) % rank for axis in order))
+    return apply(TRANSPOSE, x, axes=tuple(_place(axis, rank, "transpose") for axis in order))
 
 
 def broadcast_to(x: Value, shape: Shape) -> Any:
@@ -240,9 +243,7 @@ def concatenate(parts: Sequence[Value], axis: int = -1) -> Any:
     if not parts:
         raise ShapeError("concatenate: there is nothing to join")
     rank = len(parts[0].shape) if hasattr(parts[0], "shape") else np.ndim(parts[0])
-    if not -rank <= axis < rank:
-        raise ShapeError(f"concatenate: axis {axis} does not fit a value with {rank} axes")
-    return apply(CONCATENATE, *parts, axis=axis % rank)
+    return apply(CONCATENATE, *parts, axis=_place(axis, rank, "concatenate"))
 
 
 def stack(parts: Sequence[Value], axis: int = 0) -> Any:
@@ -258,7 +259,7 @@ def stack(parts: Sequence[Value], axis: int = 0) -> Any:
 def flip(x: Value, axis: int) -> Any:
     """`x` with the elements along `axis` in reverse order."""
     rank = len(x.shape) if hasattr(x, "shape") else np.ndim(x)
-    return _flipped(x, (axis % rank,))
+    return _flipped(x, (_place(axis, rank, "flip"),))
 
 
 def _flipped(x: Value, axes: tuple[int, ...]) -> Any:
@@ -268,6 +269,13 @@ def _flipped(x: Value, axes: tuple[int, ...]) -> Any:
 def pad(x: Value, margins: Sequence[Margin | None]) -> Any:
     """`x` with zeros around it: for each axis how many before, after, and between neighbours; None for none."""
     return apply(PAD, x, margins=tuple(margins))
+
+
+def _place(axis: int, rank: int, name: str) -> int:
+    """`axis` counted from the left."""
+    if not -rank <= axis < rank:
+        raise ShapeError(f"{name}: axis {axis} does not fit a value with {rank} axes")
+    return int(axis) % rank
 
 
 def take(x: Node, index: Any) -> Any:
@@ -299,28 +307,26 @@ def _full_index(x: Node, index: tuple[Any, ...]) -> list[Any]:
     given = sum(part is not None and part is not Ellipsis for part in index)
     if given > x.ndim:
         raise ShapeError(f"{given} indices for a value of shape {show_shape(x.shape)}")
-    at = next((i for i, part in enumerate(index) if part is Ellipsis), len(index))
+    dots = [i for i, part in enumerate(index) if part is Ellipsis]
+    if len(dots) > 1:
+        raise ShapeError("an index holds `...` once at most")
+    at = dots[0] if dots else len(index)
     return [*index[:at], *[slice(None)] * (x.ndim - given), *index[at + 1 :]]
 
 
 def _span(axis: Axis, part: Any) -> tuple[Span | None, bool]:
     """The span that an index or slice takes of an axis, and whether its elements come in reverse."""
+    if isinstance(part, slice) and part.start is part.stop is part.step is None:
+        return None, False
     if isinstance(axis, Batch):
-        if isinstance(part, slice) and part == slice(None):
-            return None, False
         raise ShapeError(f"the batch axis cannot be indexed with {part}: its length is known only when the graph runs")
-    if isinstance(part, slice):
-        if part == slice(None):
-            return None, False
-        places = range(axis)[part]
-        if places.step > 0:
-            return (places.start, places.stop, places.step), False
-        ascending = places[::-1]
-        return (ascending.start, ascending.stop, ascending.step), True
     try:
-        place = range(axis)[part]
-    except (TypeError, IndexError):
-        raise ShapeError(
-            f"{part!r} is no index of an axis of {axis}: expected a whole number inside it, or a slice"
-        ) from None
-    return (place, place + 1, 1), False
+        places = range(axis)[part]
+    except (TypeError, IndexError, ValueError):
+        places = None
+    if places is None or isinstance(part, (bool, np.bool_)):
+        raise ShapeError(f"{part!r} is no index of an axis of {axis}: expected a whole number inside it, or a slice")
+    if isinstance(places, int):
+        return (places, places + 1, 1), False
+    ascending = places if places.step > 0 else places[::-1]
+    return (ascending.start, ascending.stop, ascending.step), places.step < 0

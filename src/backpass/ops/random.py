@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from backpass.errors import UsageError
 from backpass.graph import Shape
 from backpass.ops.apply import apply
 from backpass.ops.elementary import cos, log, sqrt
@@ -84,6 +85,8 @@ def uniform(key: Key, shape: Shape, dtype: Any = FLOAT32) -> Any:
 
 def bernoulli(key: Key, probability: float, shape: Shape, dtype: Any = FLOAT32) -> Any:
     """1 with the given probability, otherwise 0."""
+    if not 0 <= probability <= 1:
+        raise UsageError(f"a probability lies between 0 and 1, found {probability}")
     return apply(
         BERNOULLI,
         key.state,

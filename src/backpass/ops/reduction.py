@@ -1,13 +1,15 @@
 """Reductions: many elements to one."""
 
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
 
 from backpass.errors import ShapeError
-from backpass.graph import Batch, Node, Shape
+from backpass.graph import Batch, Node, Shape, show_shape
 from backpass.ops.apply import apply, cast
+from backpass.ops.arithmetic import NEGATIVE
 from backpass.ops.comparison import equal
 from backpass.ops.elementary import exp
 from backpass.ops.kinds import INT64, Reduction, Value, reduced
@@ -43,22 +45,29 @@ def _stretch(value: Value, x: Value, axes: Sequence[int]) -> Any:
 
 
 def _sum(x: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:
-    return np.sum(x, axis=axes, keepdims=keepdims)
+    return np.sum(x, axis=axes, keepdims=keepdims, dtype=x.dtype)
 
 
 def _max(x: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:
+    _require_some(x, axes)
     return np.max(x, axis=axes, keepdims=keepdims)
 
 
 def _log_sum_exp(x: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:
-    largest = np.maximum.reduce(x, axis=axes, keepdims=True)
+    largest = np.maximum.reduce(x, axis=axes, keepdims=True, initial=-np.inf)
     shift = np.where(np.isfinite(largest), largest, 0)
     total = np.log(np.add.reduce(np.exp(x - shift), axis=axes, keepdims=True)) + shift
     return total if keepdims else total.reshape(reduced(x.shape, axes, keepdims=False))
 
 
 def _argmax(x: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:
+    _require_some(x, axes)
     return np.argmax(x, axis=axes[0], keepdims=keepdims)
+
+
+def _require_some(x: Any, axes: tuple[int, ...]) -> None:
+    if any(x.shape[axis] == 0 for axis in axes):
+        raise ShapeError(f"there is no largest of no elements: shape {show_shape(x.shape)}, axes {axes}")
 
 
 def _to_the_largest(dy: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Any:
@@ -100,8 +109,8 @@ Axes = int | Sequence[int] | None
 
 
 def sum(x: Value, axis: Axes = None, *, keepdims: bool = False) -> Any:  # noqa: A001 - the field's name for it
-    """The sum over `axis` (one, several, or all)."""
-    return apply(SUM, x, axes=_axes(x, axis), keepdims=keepdims)
+    """The sum over `axis` (one, several, or all). Booleans and int32 are summed as int64."""
+    return apply(SUM, _countable(x), axes=_axes(x, axis), keepdims=keepdims)
 
 
 def mean(x: Value, axis: Axes = None, *, keepdims: bool = False) -> Any:
@@ -117,7 +126,7 @@ def max(x: Value, axis: Axes = None, *, keepdims: bool = False) -> Any:  # noqa:
 
 def min(x: Value, axis: Axes = None, *, keepdims: bool = False) -> Any:  # noqa: A001 - the field's name for it
     """The smallest element over `axis`. Equal ones share the error."""
-    return -max(-x, axis, keepdims=keepdims)
+    return apply(NEGATIVE, max(apply(NEGATIVE, x), axis, keepdims=keepdims))
 
 
 def log_sum_exp(x: Value, axis: Axes = None, *, keepdims: bool = False) -> Any:
@@ -127,7 +136,10 @@ def log_sum_exp(x: Value, axis: Axes = None, *, keepdims: bool = False) -> Any:
 
 def argmax(x: Value, axis: int = -1, *, keepdims: bool = False) -> Any:
     """The place of the largest element along `axis`, the first of equal ones. No error flows."""
-    return apply(ARGMAX, x, axes=_axes(x, axis), keepdims=keepdims)
+    axes = _axes(x, axis)
+    if len(axes) != 1:
+        raise ShapeError(f"argmax: it is along one axis, found {axis}")
+    return apply(ARGMAX, x, axes=axes, keepdims=keepdims)
 
 
 def softmax(x: Value, axis: int = -1) -> Any:
@@ -143,11 +155,16 @@ def log_softmax(x: Value, axis: int = -1) -> Any:
 def _axes(x: Value, axis: Axes) -> tuple[int, ...]:
     """`axis` as sorted positions counted from the left."""
     rank = len(_shape(x))
-    chosen = range(rank) if axis is None else (axis,) if isinstance(axis, int) else axis
-    axes = tuple(sorted(a + rank if a < 0 else a for a in chosen))
+    chosen = range(rank) if axis is None else axis if isinstance(axis, Sequence) else (axis,)
+    axes = tuple(sorted(index(a) + rank if a < 0 else index(a) for a in chosen))
     if len(set(axes)) != len(axes) or not all(0 <= a < rank for a in axes):
         raise ShapeError(f"axis {axis} does not fit a value with {rank} axes")
     return axes
+
+
+def _countable(x: Value) -> Any:
+    dtype = x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
+    return cast(x, INT64) if dtype in (np.dtype(np.bool_), np.dtype(np.int32)) else x
 
 
 def _shape(x: Value) -> Shape:

@@ -7,7 +7,7 @@ import numpy as np
 
 from backpass.errors import ShapeError
 from backpass.graph import Node, Shape, current_scope, show_shape
-from backpass.ops.apply import CONSTANT, apply, cast
+from backpass.ops.apply import CONSTANT, allowed, apply, cast
 from backpass.ops.arithmetic import ABSOLUTE, ADD, DIVIDE, MULTIPLY, NEGATIVE, SUBTRACT
 from backpass.ops.comparison import EQUAL, LESS, LESS_EQUAL, NOT_EQUAL
 from backpass.ops.contraction import matmul
@@ -110,6 +110,11 @@ class Tensor(Node):
     def __float__(self) -> float:
         raise ShapeError("a Tensor has no number yet while a function is traced: keep to backpass.ops inside it")
 
+    def __index__(self) -> int:
+        raise ShapeError(
+            "a Tensor has no number yet while a function is traced: sizes and counts must be plain numbers"
+        )
+
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise ShapeError("a Tensor is no array yet while a function is traced: use backpass.ops in place of NumPy")
 
@@ -147,5 +152,6 @@ def constant(value: Value, dtype: Any = None) -> Tensor:
     if isinstance(value, Tensor):
         return value
     array = np.array(value, dtype)
+    allowed(array.dtype)
     array.flags.writeable = False
     return Tensor(CONSTANT, (), array.shape, array.dtype, {"value": array}, current_scope())

@@ -20,13 +20,13 @@ ROW = 50  # the first versicolor: row 51 as people count
 def tell(seed: int) -> Iterator[str]:
     """The lines of the story."""
     flowers = textbook.iris()
-    yield from _introduction(flowers)
+    yield from _introduction()
     yield from _five_steps(flowers, textbook.first_parameters(seed))
     right = yield from _as_published(flowers, seed)
     yield from _today(flowers, seed, right)
 
 
-def _introduction(flowers: Iris) -> Iterator[str]:
+def _introduction() -> Iterator[str]:
     yield "Iris: 150 flowers of three species, four lengths of each, in cm."
     yield f"The network: 4 inputs, {textbook.HIDDEN} hidden nodes, 3 outputs."
     yield "Each node adds up its weighted inputs and a bias to z, and passes on"
@@ -93,7 +93,7 @@ def _forward(flowers: Iris, n: _Numbers) -> Iterator[str]:
     for k, name in enumerate(flowers.names):
         z = float(n.hidden @ n.w2[:, k] + n.b2[k])
         wanted = f"desired {n.desired[k]:g}"
-        yield f"     output[{k}]  z = 25 products + bias = {z:7.4f}   a = {n.output[k]:.4f}   {wanted}   {name}"
+        yield f"     output[{k}]  z = Σ w·a + b = {z:7.4f}   a = {n.output[k]:.4f}   {wanted} {name}"
     yield ""
 
 

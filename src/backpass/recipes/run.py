@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,29 @@ from backpass.model.atomic import write_whole
 from backpass.training import History
 
 FORMAT = 1
+FILES = ("run.json", "history.jsonl", "model.safetensors")
+
+
+@contextmanager
+def folder_for(out: Path | None, table: str, target: str) -> Iterator[Path]:
+    """The folder for a run, `out` or a new one in runs/. Where the run fails, nothing of it is left behind.
+
+    Raises:
+        OutputError: it holds something already, or cannot be made.
+    """
+    wanted = Path("runs") if out is None else out
+    absent = [place for place in (wanted, *wanted.parents) if not os.path.lexists(place)]
+    made: list[Path] = []
+    try:
+        made.append(new_folder(table, target, wanted) if out is None else named_folder(out))
+        yield made[0]
+    except BaseException:
+        for file in (folder / name for folder in made for name in FILES):
+            file.unlink(missing_ok=True)
+        for folder in dict.fromkeys([*(made if out is None else ()), *absent]):
+            with suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def new_folder(table: str, target: str, parent: Path = Path("runs")) -> Path:
@@ -43,14 +69,26 @@ def named_folder(path: Path) -> Path:
     Raises:
         OutputError: it holds something already, or cannot be made.
     """
+    check_free(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        occupied = any(path.iterdir())
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be made a folder ({error.strerror}): choose another --out") from None
+    return path
+
+
+def check_free(path: Path) -> None:
+    """See, before any work is done, that a folder named by the user would not be written over.
+
+    Raises:
+        OutputError: it is there and holds something, or is no folder.
+    """
+    try:
+        occupied = path.exists() and any(path.iterdir())
     except OSError as error:
         raise OutputError(f"{path}: cannot be made a folder ({error.strerror}): choose another --out") from None
     if occupied:
         raise OutputError(f"{path}: is a folder with something in it: choose another --out, nothing is written over")
-    return path
 
 
 def write_run(folder: Path, model: Model, history: History, asked: dict[str, Any], outcome: dict[str, Any]) -> None:
@@ -65,11 +103,12 @@ def write_run(folder: Path, model: Model, history: History, asked: dict[str, Any
 
 
 def fingerprint(path: str) -> str | None:
-    """The sha256 of a file's bytes; None for standard input."""
-    if path == "-":
-        return None
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """The sha256 of a file's bytes; None where they cannot be read a second time, as those of standard input."""
+    with suppress(OSError):
+        if path != "-" and Path(path).is_file():
+            with Path(path).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+    return None
 
 
 def _plain(name: str) -> str:

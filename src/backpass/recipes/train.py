@@ -82,7 +82,7 @@ class Plan:
             stop_on_interrupt=stop_on_interrupt,
         )
         held_out = "test" if self.prepared.test is not None else "validation"
-        found = self._scores(trainer, self.prepared.test or validation)
+        found = self._scores(trainer, self.prepared.test or validation, stop_on_interrupt=stop_on_interrupt)
         model = self._model(trainer, found, held_out)
         return Outcome(model, history, found, held_out, time.perf_counter() - started, None)
 
@@ -100,6 +100,7 @@ class Plan:
 
     def _model(self, trainer: Trainer, found: tuple[Score, ...], held_out: str) -> Model:
         about = {
+            "epochs": len(trainer.history),
             "scores": [each.to_json() for each in found],
             "scored_on": held_out,
             "recipe": vars(self.recipe) | {"hidden": list(self.recipe.hidden)},
@@ -115,7 +116,7 @@ class Plan:
             about,
         )
 
-    def _scores(self, trainer: Trainer, part: Part | None) -> tuple[Score, ...]:
+    def _scores(self, trainer: Trainer, part: Part | None, *, stop_on_interrupt: bool) -> tuple[Score, ...]:
         if part is None:
             return ()
         ours = self._answers(trainer, part)
@@ -124,7 +125,7 @@ class Plan:
         label = f'always "{constant.values[0]}"' if ours.classes else "always the mean"
         return (
             scores.score("this network", ours, actual),
-            scores.score("linear model", self._answers(self._linear_model(), part), actual),
+            scores.score("linear model", self._answers(self._linear_model(stop_on_interrupt=stop_on_interrupt), part), actual),
             scores.score(label, constant, actual),
         )
 
@@ -136,7 +137,7 @@ class Plan:
         encoder = self.prepared.tabular.targets
         return targets if encoder.classes else np.asarray(encoder.decode(targets))
 
-    def _linear_model(self) -> Trainer:
+    def _linear_model(self, *, stop_on_interrupt: bool) -> Trainer:
         """The same columns without hidden layers, trained by the same Trainer."""
         tabular, train, validation = self.prepared.tabular, self.prepared.train, self.prepared.validation
         trainer = Trainer(
@@ -154,6 +155,7 @@ class Plan:
             epochs=max(LINEAR_EPOCHS, min(300, 60_000 // train.rows)),
             validation=None if validation is None else (validation.inputs, validation.targets),
             stopping=None if validation is None else EarlyStopping(8),
+            stop_on_interrupt=stop_on_interrupt,
         )
         return trainer
 
@@ -169,6 +171,10 @@ def plan(
     **reading: Any,
 ) -> Plan:
     """Read and understand the table, and choose a network for it; see `train` for the arguments."""
+    if not 0 <= seed < 1 << 63:
+        raise UsageError(f"--seed is {seed}, expected a whole number from 0 to 2^63 - 1")
+    if reading.get("test_table") is not None and reading.get("test") is not None:
+        raise UsageError("--test and --test-part both say which rows are scored: give one of them")
     targets = split_names(target) if isinstance(target, str) else tuple(target)
     prepared = prepare(table, targets, seed=seed, precision=precision, **reading)
     if class_weights is not None and prepared.division.schema.task != "classification":
@@ -224,7 +230,8 @@ def train(
     Raises:
         TableError, UsageError, OutputError, NotFiniteError: see `backpass.errors`.
     """
-    folder = None if out is None else run.named_folder(Path(out))
+    if out is not None:
+        run.check_free(Path(out))
     planned = plan(
         table,
         target,
@@ -243,8 +250,11 @@ def train(
         delimiter=delimiter,
         scale=scale,
     )
-    outcome = planned.fit(progress=sys.stderr.isatty() if progress is None else progress)
-    return outcome if folder is None else save(planned, outcome, folder, {"target": target, "seed": seed})
+    shown = sys.stderr.isatty() if progress is None else progress
+    if out is None:
+        return planned.fit(progress=shown)
+    with run.folder_for(Path(out), planned.prepared.table.name, str(target)) as folder:
+        return save(planned, planned.fit(progress=shown), folder, {"target": target, "seed": seed})
 
 
 def save(planned: Plan, outcome: Outcome, folder: Path, asked: dict[str, Any]) -> Outcome:

@@ -1,11 +1,12 @@
-"""The passes, in the order in which they run. None of them changes a bit of any finite result, NaN stays NaN."""
+"""The passes, in the order in which they run. None of them changes a bit of a result; NaN stays NaN."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from backpass.graph import Graph, Node, is_static, rewrite, size
+from backpass.graph import Graph, Node, broadcast, is_static, rewrite, size
 from backpass.ops.apply import CONSTANT
 from backpass.ops.kinds import Movement, Pointwise, Random, Record, Source
 
@@ -18,8 +19,16 @@ def fold_constants(graph: Graph) -> Graph:
 
 
 def drop_neutral(graph: Graph) -> Graph:
-    """x + 0, x * 1, x / 1 become x; so do an identity and a movement or cast that changes nothing."""
+    """x * 1, x / 1, x - 0 become x; so do an identity and a movement or cast that changes nothing.
+
+    So does the x + 0 of whole numbers; of real ones only x + (-0), since -0 + 0 is 0.
+    """
     return rewrite(graph, _without_neutral)
+
+
+def stretch_in_passing(graph: Graph) -> Graph:
+    """A broadcast that only feeds a pointwise operation falls away, where that operation stretches by itself."""
+    return rewrite(graph, _without_stretching)
 
 
 def share_equal(graph: Graph) -> Graph:
@@ -32,6 +41,7 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
     drop_neutral,
     fold_constants,
     drop_neutral,
+    stretch_in_passing,
     share_equal,
 )
 
@@ -85,8 +95,26 @@ def _moves_nothing(op: Movement, node: Node) -> bool:
     return node.inputs[0].shape == node.shape and op.unmoved(**node.attributes)
 
 
+def _without_stretching(node: Node) -> Node:
+    if not isinstance(node.op, Pointwise):
+        return node
+    inputs, changed = list(node.inputs), False
+    for place, x in enumerate(inputs):
+        if isinstance(x.op, Movement) and x.op.stretches:
+            shorter = [*inputs[:place], x.inputs[0], *inputs[place + 1 :]]
+            if broadcast([each.shape for each in shorter]) == node.shape:
+                inputs, changed = shorter, True
+    return replace(node, inputs=tuple(inputs)) if changed else node
+
+
 def _is_all(node: Node, number: float) -> bool:
-    return _is_constant(node) and node.attributes["value"].size > 0 and bool(np.all(node.attributes["value"] == number))
+    """Is every element `number`, its sign included where it is a real 0?"""
+    if not _is_constant(node):
+        return False
+    value = node.attributes["value"]
+    if value.size == 0 or value.flat[0] != number or not np.all(value == number):
+        return False
+    return value.dtype.kind != "f" or bool(np.all(np.signbit(value) == np.signbit(number)))
 
 
 def _meaning(node: Node) -> Any:

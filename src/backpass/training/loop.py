@@ -94,20 +94,21 @@ class Loop:
     def _epoch(self, step: Program, state: State) -> dict[str, Any]:
         """One pass over all rows, and what is known after it."""
         started = time.perf_counter()
-        loss_sum, seen = 0.0, 0
+        loss_sum, seen, steps = 0.0, 0, state.step
         values = [*flatten(state.parameters), *flatten(state.optimizer)]
         for rows in batches(self.data.count, self.batch_size, seed=self.seed, epoch=state.epoch, shuffle=self.shuffle):
-            moment = np.array([self.seed, state.step], np.int64)
+            moment = np.array([self.seed, steps], np.int64)
             loss, *values = step(*values, moment, *self.data.take(rows))
-            state.step += 1
+            steps += 1
             loss_sum += float(loss) * len(rows)
             seen += len(rows)
             if not np.isfinite(loss):
-                raise NotFiniteError(self._not_finite(float(loss), state))
-            self._tell(StepFinished(state.step, state.epoch + 1, loss_sum / seen, seen))
+                raise NotFiniteError(_not_finite(f"the loss became {float(loss)} at step {steps}", state.epoch + 1))
+            self._tell(StepFinished(steps, state.epoch + 1, loss_sum / seen, seen))
         learned = len(flatten(state.parameters))
         state.parameters = unflatten(state.parameters, values[:learned])
         state.optimizer = unflatten(state.optimizer, values[learned:])
+        state.step = steps
         state.epoch += 1
         self._require_finite(state)
         seconds = time.perf_counter() - started
@@ -126,6 +127,8 @@ class Loop:
             return {}
         outputs = self.forward(state.parameters, self.held_out.inputs)
         loss = float(self.loss(outputs, self.held_out.targets, self.held_out.weights))
+        if not np.isfinite(loss):
+            raise NotFiniteError(_not_finite(f"the validation loss became {loss}", state.epoch))
         state.optimizer = self.optimizer.observe(state.optimizer, loss)
         predictions = np.asarray(self.loss.predictions(outputs))
         found = {name: float(metric(predictions, self.held_out.targets)) for name, metric in self.metrics.items()}
@@ -139,15 +142,13 @@ class Loop:
                     "try a smaller learning rate, or clip gradients"
                 )
 
-    def _not_finite(self, loss: float, state: State) -> str:
-        return (
-            f"the loss became {loss} at step {state.step} in epoch {state.epoch + 1}: "
-            "try a smaller learning rate, scaled inputs, or clipped gradients"
-        )
-
     def _tell(self, event: Event) -> None:
         for listener in self.listeners:
             listener(event)
+
+
+def _not_finite(what: str, epoch: int) -> str:
+    return f"{what} in epoch {epoch}: try a smaller learning rate, scaled inputs, or clipped gradients"
 
 
 def _batch_spec(values: Array) -> Spec:

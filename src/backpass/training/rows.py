@@ -1,6 +1,8 @@
 """Inputs, targets and row weights that belong together."""
 
+import math
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -52,9 +54,12 @@ def by_class(labels: Array, class_weights: Mapping[int, float] | str) -> Array:
     classes, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if class_weights == "balanced":
         return (len(labels) / (len(classes) * counts))[inverse]
-    if isinstance(class_weights, str):
-        raise UsageError(f'class_weights is "{class_weights}", expected "balanced" or a weight for each label')
+    if not isinstance(class_weights, Mapping):
+        raise UsageError(f'class_weights is {class_weights!r}, expected "balanced" or a weight for each label')
     missing = [int(label) for label in classes if label not in class_weights]
     if missing:
         raise UsageError(f"class_weights has no weight for the label {missing[0]}")
+    for label, weight in class_weights.items():
+        if not isinstance(weight, Real) or not 0 <= weight < math.inf:
+            raise UsageError(f"class_weights has {weight!r} for the label {label}, expected a number of 0 or more")
     return np.array([float(class_weights[int(label)]) for label in classes])[inverse]

@@ -40,8 +40,8 @@ def training_step(
                 return loss(outputs, y, w)
 
         value, gradients = value_and_grad(error)(p)
+        changes, new_state = optimizer.update(gradients, s, p, moment[1])
         with scope("update"):
-            changes, new_state = optimizer.update(gradients, s, p, moment[1])
             new_parameters = map_structure(lambda parameter, change: parameter + change, p, changes)
         return value, new_parameters, new_state
 

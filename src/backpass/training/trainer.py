@@ -8,7 +8,7 @@ import numpy as np
 
 from backpass.data.arrays import Array, as_inputs, row_shape
 from backpass.errors import UsageError
-from backpass.forward import Structure
+from backpass.forward import Structure, one_thread
 from backpass.losses import Loss
 from backpass.model import Model
 from backpass.model.network import ForwardPass, typed
@@ -60,7 +60,8 @@ class Trainer:
     ) -> None:
         _require(isinstance(network, Layer), "network", network, "a layer, such as nn.Sequential(...)")
         _require(isinstance(loss, Loss), "loss", loss, "a loss, such as losses.CrossEntropy()")
-        _require(isinstance(batch_size, int) and batch_size >= 1, "batch_size", batch_size, "1 or more")
+        _require(_is_whole(seed) and 0 <= seed < 1 << 63, "seed", seed, "a whole number from 0 to 2^63 - 1")
+        _require(_is_whole(batch_size) and batch_size >= 1, "batch_size", batch_size, "a whole number of 1 or more")
         _require(precision in PRECISIONS, "precision", precision, " or ".join(PRECISIONS))
         _require(executor in EXECUTORS, "executor", executor, " or ".join(EXECUTORS))
         if optimizer is not None and not optimizer.makes_changes:
@@ -70,8 +71,8 @@ class Trainer:
         self.network = network
         self.loss = loss
         self.optimizer = Adam() if optimizer is None else optimizer
-        self.batch_size = batch_size
-        self.seed = seed
+        self.batch_size = int(batch_size)
+        self.seed = int(seed)
         self.precision = precision
         self.metrics = dict(metrics or {})
         self.listeners = list(listeners)
@@ -127,7 +128,7 @@ class Trainer:
             ShapeError: arrays do not fit the network, the loss or each other.
             NotFiniteError: a loss or weight became infinite or not a number.
         """
-        _require(isinstance(epochs, int) and epochs >= 1, "epochs", epochs, "1 or more")
+        _require(_is_whole(epochs) and epochs >= 1, "epochs", epochs, "a whole number of 1 or more")
         if stopping is not None and validation is None:
             raise UsageError("early stopping looks at the validation loss: give validation=(inputs, targets)")
         data = Rows(inputs, targets, weights, self.precision).with_class_weights(class_weights)
@@ -136,7 +137,7 @@ class Trainer:
         for rows in (data, held_out):
             if rows is not None:
                 self.loss.check_targets(rows.targets, forward.outputs)
-        with showing(progress=progress) as bar:
+        with one_thread(), showing(progress=progress) as bar:
             loop = Loop(
                 network=self.network,
                 loss=self.loss,
@@ -189,6 +190,10 @@ def _three(validation: Any) -> tuple[Any, Any, Any]:
     if not isinstance(validation, tuple) or len(validation) not in (2, 3):
         raise UsageError("validation is not a tuple (inputs, targets) or (inputs, targets, weights)")
     return validation if len(validation) == 3 else (*validation, None)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def _require(condition: bool, name: str, found: Any, expected: str) -> None:
