@@ -1,0 +1,139 @@
+"""What a schema says of its table, for people and for programs."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from typing import Any
+
+from backpass.data.kinds import Column, Kind, Schema
+from backpass.data.labels import read_labels
+from backpass.data.table import Table
+
+WIDTH = 80
+INDENT = "  "
+GAP = "   "
+PLURALS: dict[Kind, str] = {"number": "numbers", "category": "categories", "boolean": "booleans", "date": "dates"}
+SHOWN = 6
+
+
+def describe(schema: Schema, table: Table) -> list[str]:
+    """Lines of at most 80 columns, where words allow: the inputs by kind, what is missing or left out, the notes.
+
+    `table` is the one that is described; the counts are of the training rows, as the schema has them.
+    """
+    lines = [*_heading(schema, table), *_wrapped(_kinds(schema), GAP)]
+    lines += _wrapped(_left_out(schema), ", ", "left out: ")
+    lines += _wrapped(_missing(schema), ", ", "missing: ")
+    # That text is classes goes without saying; that numbers are does not.
+    said = [f"target: {schema.task_reason}"] if "; --" in schema.task_reason else []
+    return lines + [line for note in (*said, *schema.notes) for line in _note(note)]
+
+
+def _heading(schema: Schema, table: Table) -> list[str]:
+    head = f"{table.name}    {table.rows:,} rows, {len(table.columns):,} columns"
+    target = f"target {', '.join(schema.target_names)}: {_answers(schema, table)}"
+    together = f"{head}    {target}"
+    return (
+        [together]
+        if len(together) <= WIDTH
+        else [head, *textwrap.wrap(target, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT * 2)]
+    )
+
+
+def _answers(schema: Schema, table: Table) -> str:
+    if schema.task == "regression":
+        return "amounts"
+    shares = class_shares(schema, table)
+    common = sorted(shares, key=lambda label: -shares[label])[:SHOWN]
+    more = f" and {len(shares) - SHOWN:,} more classes" if len(shares) > SHOWN else ""
+    return ", ".join(f"{label} {_percent(shares[label])}" for label in common) + more
+
+
+def class_shares(schema: Schema, table: Table) -> dict[str, float]:
+    """For each class, its share of the table's rows that have a target."""
+    labels = read_labels(table, schema)
+    counts = Counter(labels[labels >= 0].tolist())
+    total = max(1, sum(counts.values()))
+    return {label: counts[code] / total for code, label in enumerate(schema.classes)}
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %" if share == 0 or share >= 0.0005 else "< 0.1 %"
+
+
+def _kinds(schema: Schema) -> list[str]:
+    counts = Counter(column.kind for column in schema.inputs)
+    return [
+        f"{counts[kind]:,} {kind if counts[kind] == 1 else plural}{_largest(schema, kind)}"
+        for kind, plural in PLURALS.items()
+        if counts[kind]
+    ]
+
+
+def _largest(schema: Schema, kind: Kind) -> str:
+    columns = [column for column in schema.inputs if column.kind == kind]
+    if kind != "category" or len(columns) < 2:
+        return ""
+    most = max(columns, key=lambda column: column.distinct)
+    return f" (largest: {most.name}, {most.distinct:,} levels)"
+
+
+def _left_out(schema: Schema) -> list[str]:
+    return [f"{column.name} ({column.reason})" for column in schema.skipped]
+
+
+def _missing(schema: Schema) -> list[str]:
+    lacking = sorted((column for column in schema.inputs if column.missing), key=lambda column: -column.missing)
+    return [f"{column.name} {_percent(column.missing / schema.rows)}" for column in lacking]
+
+
+def _wrapped(items: list[str], joint: str, title: str = "") -> list[str]:
+    """The items on lines of 80 columns, broken between items; long lists are cut."""
+    if not items:
+        return []
+    shown = [*items[: 4 * SHOWN], *([f"and {len(items) - 4 * SHOWN:,} more"] if len(items) > 4 * SHOWN else [])]
+    lines, line = [], f"{INDENT}{title}{shown[0]}"
+    for item in shown[1:]:
+        if len(line) + len(joint) + len(item) > WIDTH:
+            lines.append((line + joint).rstrip())
+            line = f"{INDENT * 2}{item}"
+        else:
+            line += joint + item
+    return [*lines, line]
+
+
+def _note(note: str) -> list[str]:
+    return textwrap.wrap(
+        f"note: {note}",
+        WIDTH,
+        initial_indent=INDENT,
+        subsequent_indent=INDENT * 4,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def summary(schema: Schema, table: Table) -> dict[str, Any]:
+    """The same for programs: plain dicts, lists, texts and numbers."""
+    return {
+        "table": table.name,
+        "rows": table.rows,
+        "columns": len(table.columns),
+        "targets": list(schema.target_names),
+        "task": schema.task,
+        "task_reason": schema.task_reason,
+        "classes": class_shares(schema, table) if schema.classes else {},
+        "inputs": [_column(column, schema) for column in schema.inputs],
+        "left_out": {column.name: column.reason for column in schema.skipped},
+        "notes": list(schema.notes),
+    }
+
+
+def _column(column: Column, schema: Schema) -> dict[str, Any]:
+    return {
+        "name": column.name,
+        "kind": column.kind,
+        "missing": column.missing / schema.rows,
+        "distinct": column.distinct,
+    }

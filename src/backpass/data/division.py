@@ -1,0 +1,97 @@
+"""From a table and a target's name to a schema and parts, with every statistic from training rows alone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from backpass.data.infer import infer_column
+from backpass.data.kinds import Schema
+from backpass.data.labels import read_labels
+from backpass.data.schema import NO_OVERRIDES, as_names, check_options, infer_schema, target_schema, usable_rows
+from backpass.data.splits import Split, hold_out
+from backpass.data.table import Table
+from backpass.data.values import Reader
+from backpass.errors import UsageError
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Division:
+    """A schema learned from the training rows, and the three parts as tables; `split` holds their rows.
+
+    `split` counts the rows of the given table that have a target. With a test table of its own, `split.test` is empty
+    and `test` is that table. Parts that were not asked for are None.
+    """
+
+    schema: Schema
+    split: Split
+    train: Table
+    validation: Table | None
+    test: Table | None
+
+
+def divide(
+    table: Table,
+    targets: Sequence[str],
+    *,
+    seed: int,
+    test_table: Table | None = None,
+    test: float | None = None,
+    validation: float | None = None,
+    group: str | None = None,
+    order: str | None = None,
+    overrides: Mapping[str, str] = NO_OVERRIDES,
+    exclude: Collection[str] = (),
+    task: str | None = None,
+) -> Division:
+    """Reads the targets, splits the rows (see `hold_out`), and only then learns the schema, from training rows.
+
+    Of the whole table only the targets are read first: their classes tell how to split. `group` names the column
+    whose equal rows stay together, and is left out of the inputs; `order` the column of time or numbers to split by.
+    """
+    names = as_names(targets)
+    check_options(table, names, overrides, exclude)
+    reading = target_schema(table, names, task)
+    used = usable_rows(table, reading)
+    split = hold_out(
+        used.rows,
+        test=0.0 if test_table is not None else test,
+        validation=validation,
+        seed=seed,
+        strata=read_labels(used, reading) if reading.classes else None,
+        groups=None if group is None else _groups(used, group),
+        order=None if order is None else _moments(used, order),
+    )
+    train = used.take(split.train)
+    left_out = {*exclude, *([group] if group is not None else [])}
+    # What the whole target asks for, a part of it must not change.
+    schema = infer_schema(train, names, overrides=overrides, exclude=left_out, task=reading.task)
+    schema = replace(schema, task_reason=reading.task_reason)
+    return Division(schema, split, train, _part(used, split.validation), _test_part(used, split, test_table, schema))
+
+
+def _part(table: Table, rows: npt.NDArray[np.int64]) -> Table | None:
+    return table.take(rows) if len(rows) else None
+
+
+def _test_part(table: Table, split: Split, test_table: Table | None, schema: Schema) -> Table | None:
+    return _part(table, split.test) if test_table is None else usable_rows(test_table, schema)
+
+
+def _groups(table: Table, name: str) -> npt.NDArray[Any]:
+    texts = Reader(table).texts(infer_column(table, name, "category")[0])
+    return texts.fill_null("").to_numpy().astype(np.str_)
+
+
+def _moments(table: Table, name: str) -> npt.NDArray[np.float64]:
+    column, _ = infer_column(table, name)
+    reader = Reader(table)
+    if column.kind == "date":
+        return reader.seconds(column)
+    if column.kind not in ("number", "skip"):
+        raise UsageError(f"rows cannot be ordered by {name}: it holds {column.kind} values: name a date or a number")
+    return reader.numbers(column)

@@ -1,0 +1,182 @@
+"""A whole table to arrays: one dense block, and one array of level numbers for each column that is embedded."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from backpass.data.checked_json import Record, fault
+from backpass.data.encoders.category import Levels, OneHotEncoder
+from backpass.data.encoders.date import DateEncoder
+from backpass.data.encoders.number import NumberEncoder
+from backpass.data.kinds import Column, Schema
+from backpass.data.naming import did_you_mean, quoted
+from backpass.data.table import Table
+from backpass.data.values import Reader
+from backpass.errors import TableError, UsageError
+
+NUMBERS = "numbers"
+ONE_HOT_LIMIT = 32
+FORMAT = 1
+Precision = Literal["float32", "float64"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "float64")
+BlockEncoder = NumberEncoder | OneHotEncoder | DateEncoder
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TableEncoder:
+    """Encodes a table's inputs in a fixed order of features; part of the model.
+
+    `block` are the columns that share the dense block "numbers", `embedded` those that have an array of their own.
+    """
+
+    block: tuple[BlockEncoder, ...]
+    embedded: tuple[Levels, ...]
+    precision: Precision = "float32"
+
+    @classmethod
+    def fit(
+        cls,
+        table: Table,
+        schema: Schema,
+        *,
+        scale: bool = True,
+        one_hot_limit: int = ONE_HOT_LIMIT,
+        precision: Precision = "float32",
+    ) -> TableEncoder:
+        """From training rows alone: every mean, quantile and list of levels is theirs.
+
+        Categories of more than `one_hot_limit` levels are embedded. Without `scale` numbers stay as they are.
+        """
+        reader = Reader(table)
+        block: list[BlockEncoder] = []
+        embedded: list[Levels] = []
+        for column in schema.inputs:
+            if column.kind == "category":
+                levels, many = Levels.fit(reader, column, one_hot_limit)
+                if many:
+                    embedded.append(levels)
+                else:
+                    block.append(OneHotEncoder(levels))
+            elif column.kind == "date":
+                block.append(DateEncoder.fit(reader, column, scale=scale))
+            else:
+                block.append(NumberEncoder.fit(reader, column, scale=scale))
+        return cls(tuple(block), tuple(embedded), precision)
+
+    @property
+    def feature_names(self) -> list[str]:
+        """The names of the F features of the dense block, such as "age", "age is missing", "sex=Male"."""
+        return [name for encoder in self.block for name in encoder.feature_names]
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the table's columns that are read."""
+        return [encoder.column.name for encoder in (*self.block, *self.embedded)]
+
+    @property
+    def embeddings(self) -> dict[str, int]:
+        """For each embedded column's key in what `encode` returns, how many level numbers it has, 0 included."""
+        return {_key(levels.column): levels.size for levels in self.embedded}
+
+    def encode(
+        self, table: Table, *, coerce: Collection[str] = (), notes: list[str] | None = None
+    ) -> dict[str, npt.NDArray[Any]]:
+        """{"numbers": (rows, F) dense block, and for each embedded column its key: (rows,) int32 level numbers}.
+
+        Missing values and unseen levels never fail; columns may stand in any order, and others are passed over.
+        Raises TableError for a column that is lacking or of another type, for text where there were numbers (unless
+        `coerce` names the column: then it is read as missing, and `notes` is told), and for infinite numbers.
+        """
+        _check_coerce(self.columns, coerce)
+        reader = Reader(table, coerce, notes)
+        arrays: dict[str, npt.NDArray[Any]] = {NUMBERS: self._numbers(table, reader)}
+        for levels in self.embedded:
+            arrays[_key(levels.column)] = levels.codes(reader)
+        return arrays
+
+    def _numbers(self, table: Table, reader: Reader) -> npt.NDArray[Any]:
+        if not table.rows:
+            raise TableError(f"{table.name}: has no rows: there is nothing to encode")
+        block = np.empty((table.rows, len(self.feature_names)), dtype=self.precision)
+        first = 0
+        for encoder in self.block:
+            last = first + len(encoder.feature_names)
+            with np.errstate(over="ignore"):
+                encoder.fill(block[:, first:last], reader)
+            first = last
+        self._refuse_too_large(table, block)
+        return block
+
+    def _refuse_too_large(self, table: Table, block: npt.NDArray[Any]) -> None:
+        """Unscaled numbers may be too large for 32 bits; one sum tells that all is well."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(block.sum(dtype=np.float64)):
+                return
+        row, feature = np.argwhere(~np.isfinite(block))[0] if not np.isfinite(block).all() else (-1, -1)
+        if row >= 0:
+            raise TableError(
+                f"{table.name}: column {quoted(self.feature_names[feature])} is too large for {self.precision} in row "
+                f"{table.row_number(int(row)):,}: leave scaling on, or use --precision float64"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dicts, lists, texts and numbers; `from_json` gives the same encoder back, to the last bit."""
+        return {
+            "format": FORMAT,
+            "precision": self.precision,
+            "block": [_entry(encoder) for encoder in self.block],
+            "embedded": [_entry(levels) for levels in self.embedded],
+        }
+
+    @classmethod
+    def from_json(cls, value: object, where: str = "encoder") -> TableEncoder:
+        """The encoder of a model file; raises ModelFileError, naming the field, for anything that is off."""
+        record = Record(value, where)
+        if record.whole("format") != FORMAT:
+            raise fault(f"{where}.format", f"{FORMAT}, the one this version reads")
+        precision = cast("Precision", record.choice("precision", PRECISIONS))
+        block = tuple(_block_encoder(each) for each in record.records("block"))
+        embedded = tuple(_levels(each) for each in record.records("embedded"))
+        record.finish()
+        encoder = cls(block, embedded, precision)
+        if not encoder.columns or len(set(encoder.columns)) < len(encoder.columns):
+            raise fault(f"{where}.block", "a list of different columns")
+        return encoder
+
+
+def _key(column: Column) -> str:
+    # The dense block has the name "numbers": a column of that name stands aside.
+    return column.name if column.name != NUMBERS else f"{NUMBERS} (column)"
+
+
+def _entry(encoder: BlockEncoder | Levels) -> dict[str, Any]:
+    return {"column": encoder.column.to_json(), "encoder": encoder.to_json()}
+
+
+def _block_encoder(record: Record) -> BlockEncoder:
+    column, fields = Column.from_json(record.record("column")), record.record("encoder")
+    record.finish()
+    if column.kind == "skip":
+        raise fault(f"{record.where}.column.kind", "one that is encoded")
+    kinds: Mapping[str, type[BlockEncoder]] = {"category": OneHotEncoder, "date": DateEncoder}
+    return kinds.get(column.kind, NumberEncoder).from_json(fields, column)
+
+
+def _levels(record: Record) -> Levels:
+    column, fields = Column.from_json(record.record("column")), record.record("encoder")
+    record.finish()
+    if column.kind != "category":
+        raise fault(f"{record.where}.column.kind", "category")
+    return Levels.from_json(fields, column)
+
+
+def _check_coerce(columns: list[str], coerce: Collection[str]) -> None:
+    for name in coerce:
+        if name not in columns:
+            hint = did_you_mean(name, columns, "The model reads")
+            raise UsageError(f"--coerce {name}: the model reads no column {quoted(name)}. {hint}")

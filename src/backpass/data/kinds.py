@@ -1,0 +1,159 @@
+"""What a column is, what a table is learned as: plain records that a model file carries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from backpass.data.checked_json import Record, fault
+from backpass.data.dates import FORMAT_NAMES
+from backpass.data.numerals import NumberStyle
+
+Kind = Literal["number", "category", "boolean", "date", "skip"]
+PLAIN = NumberStyle()
+KINDS: tuple[Kind, ...] = ("number", "category", "boolean", "date", "skip")
+Task = Literal["classification", "regression"]
+TASKS: tuple[Task, ...] = ("classification", "regression")
+LabelType = Literal["text", "integer", "number", "boolean"]
+LABEL_TYPES: tuple[LabelType, ...] = ("text", "integer", "number", "boolean")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column as the training rows show it.
+
+    `missing` counts the training rows without a value, `distinct` the different values. A skipped column has the
+    `reason` why; a number its written `style` and the stray texts read as missing; a date its `format`.
+    """
+
+    name: str
+    kind: Kind
+    reason: str = ""
+    missing: int = 0
+    distinct: int = 0
+    style: NumberStyle = PLAIN
+    strays: tuple[str, ...] = ()
+    format: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "reason": self.reason,
+            "missing": self.missing,
+            "distinct": self.distinct,
+            "style": self.style.to_json(),
+            "strays": list(self.strays),
+            "format": self.format,
+        }
+
+    @classmethod
+    def from_json(cls, record: Record) -> Column:
+        column = cls(
+            name=record.text("name"),
+            kind=cast("Kind", record.choice("kind", KINDS)),
+            reason=record.text("reason"),
+            missing=record.whole("missing"),
+            distinct=record.whole("distinct"),
+            style=NumberStyle.from_json(record.record("style")),
+            strays=record.texts("strays"),
+            format=record.choice("format", ("", *FORMAT_NAMES)),
+        )
+        if (column.kind == "date") != bool(column.format):
+            raise fault(f"{record.where}.format", "that of a date" if column.format else "there")
+        record.finish()
+        return column
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """How a table is understood: its inputs (skipped ones too, each with its reason), its targets, and the task.
+
+    `classes` are the target's labels as in the file, in the order of their numbers, and empty in regression;
+    `task_reason` says why the task was chosen; `rows` counts the training rows; `notes` are for people.
+    """
+
+    columns: tuple[Column, ...]
+    targets: tuple[Column, ...]
+    task: Task
+    task_reason: str
+    classes: tuple[str, ...]
+    label_type: LabelType
+    rows: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[Column, ...]:
+        """The columns that are used."""
+        return tuple(column for column in self.columns if column.kind != "skip")
+
+    @property
+    def skipped(self) -> tuple[Column, ...]:
+        """The columns that are left out."""
+        return tuple(column for column in self.columns if column.kind == "skip")
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        return tuple(target.name for target in self.targets)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dicts, lists, texts and numbers; `from_json` gives the same schema back."""
+        return {
+            "columns": [column.to_json() for column in self.columns],
+            "targets": [target.to_json() for target in self.targets],
+            "task": self.task,
+            "task_reason": self.task_reason,
+            "classes": list(self.classes),
+            "label_type": self.label_type,
+            "rows": self.rows,
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_json(cls, value: object, where: str = "schema") -> Schema:
+        """The schema of a model file; raises ModelFileError, naming the field, for anything that is off."""
+        record = Record(value, where)
+        schema = cls(
+            columns=tuple(Column.from_json(each) for each in record.records("columns")),
+            targets=tuple(Column.from_json(each) for each in record.records("targets")),
+            task=cast("Task", record.choice("task", TASKS)),
+            task_reason=record.text("task_reason"),
+            classes=record.texts("classes"),
+            label_type=cast("LabelType", record.choice("label_type", LABEL_TYPES)),
+            rows=record.whole("rows", 1),
+            notes=record.texts("notes"),
+        )
+        record.finish()
+        _check_consistent(schema, where)
+        return schema
+
+
+def _check_consistent(schema: Schema, where: str) -> None:
+    names = [column.name for column in (*schema.columns, *schema.targets)]
+    if len(set(names)) < len(names):
+        raise fault(f"{where}.columns", "a list of columns with names of their own")
+    if not schema.targets or not schema.inputs:
+        raise fault(f"{where}.{'columns' if schema.targets else 'targets'}", "a list with a usable column")
+    _check_task(schema, where)
+
+
+def _check_task(schema: Schema, where: str) -> None:
+    if schema.task == "regression":
+        if schema.classes or any(target.kind != "number" for target in schema.targets):
+            raise fault(f"{where}.targets", "numbers without classes, as regression needs")
+        return
+    if len(schema.targets) != 1 or len(set(schema.classes)) < max(2, len(schema.classes)):
+        raise fault(f"{where}.classes", "two or more different labels of one target")
+    if schema.label_type in ("integer", "number"):
+        check_numeric_labels(schema.classes, schema.label_type, f"{where}.classes")
+
+
+def check_numeric_labels(classes: tuple[str, ...], label_type: LabelType, where: str) -> None:
+    """Raises ModelFileError where labels that should be numbers are not."""
+    convert = int if label_type == "integer" else float
+    try:
+        values = [convert(label) for label in classes]
+    except ValueError:
+        values = []
+    if not values or any(not abs(value) < 2**63 for value in values) or len(set(values)) < len(values):
+        raise fault(where, f"a list of different {label_type} labels")

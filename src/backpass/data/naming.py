@@ -1,0 +1,35 @@
+"""How messages speak of names: quoted, with the closest ones offered."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+SHOWN_NAMES = 6
+SHOWN_TEXT = 60
+
+
+def quoted(text: str) -> str:
+    """The text in double quotes on one line, cut where it is long."""
+    line = " ".join(text.split())
+    return f'"{line[: SHOWN_TEXT - 3]}..."' if len(line) > SHOWN_TEXT else f'"{line}"'
+
+
+def listed(names: Iterable[str], shown: int = SHOWN_NAMES) -> str:
+    """The first few names, and how many more there are."""
+    every = list(names)
+    rest = len(every) - shown
+    return ", ".join(quoted(name) for name in every[:shown]) + (f" and {rest:,} more" if rest > 0 else "")
+
+
+def closest(name: str, choices: Sequence[str]) -> str | None:
+    """The one of the choices that the name was probably meant to be, whatever its case, or None."""
+    folded = {choice.casefold(): choice for choice in choices}
+    found = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    return folded[found[0]] if found else None
+
+
+def did_you_mean(name: str, choices: Sequence[str], title: str = "Its columns") -> str:
+    """A sentence that offers the closest choice, or else shows a few."""
+    near = closest(name, choices)
+    return f"Did you mean {quoted(near)}?" if near is not None else f"{title}: {listed(choices)}."

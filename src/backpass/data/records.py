@@ -1,0 +1,79 @@
+"""Where the records of a delimited text begin and how many fields each has, counted by NumPy over the bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+LINE_FEED, QUOTE = 10, 34
+Bytes = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Records:
+    """One entry a record, in order: its first byte, the byte after its last, its number of fields, if it is blank."""
+
+    starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+    fields: npt.NDArray[np.int64]
+    blank: Mask
+
+
+def find_records(data: bytes, delimiter: str) -> Records:
+    """The records of a text whose quotes, if any, are well placed (see `well_quoted`); lines end in LF."""
+    text = np.frombuffer(data, np.uint8)
+    ends_record = text == LINE_FEED
+    ends_field = text == ord(delimiter)
+    if QUOTE in data:
+        outside = ~inside_quotes(text)
+        ends_record &= outside
+        ends_field &= outside
+    ends = np.flatnonzero(ends_record)
+    if not len(ends) or ends[-1] != len(text) - 1:
+        ends = np.append(ends, len(text))
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    fields = _counts(ends_field, starts, ends) + 1
+    return Records(starts, ends, fields, _blank(data, starts, ends, fields))
+
+
+def _counts(marks: Mask, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """How many marks lie in each record."""
+    # reduceat gives the element itself for an empty piece: pieces here hold at least their line feed, but for a last
+    # record that is empty, which find_records never makes of a text that is not empty.
+    counts = np.add.reduceat(marks, np.minimum(starts, len(marks) - 1), dtype=np.int64)
+    return np.asarray(counts * (ends > starts))
+
+
+def _blank(
+    data: bytes, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], fields: npt.NDArray[np.int64]
+) -> Mask:
+    blank: Mask = np.asarray(ends == starts)
+    # Lines of spaces alone are rare: look at one by one, and only at those too short to hold a full record.
+    for record in np.flatnonzero((fields == 1) & ~blank & (fields.max() > 1)):
+        blank[record] = not data[starts[record] : ends[record]].strip()
+    return blank
+
+
+def inside_quotes(text: Bytes) -> Mask:
+    """For each byte, if it stands within quotes (a doubled quote closes and opens again, which comes to the same)."""
+    # The running count wraps around at 256, which keeps its lowest bit right.
+    count = np.cumsum(text == QUOTE, dtype=np.uint8)
+    inside: Mask = (count & 1).astype(np.bool_)
+    return inside
+
+
+def well_quoted(data: bytes, delimiter: str) -> bool:
+    """If every quote opens a whole field, closes one, or is doubled within one, and none is left open."""
+    text = np.frombuffer(data, np.uint8)
+    inside = inside_quotes(text)
+    if inside[-1]:
+        return False
+    places = np.flatnonzero(text == QUOTE)
+    opening = inside[places]
+    edges = np.array([ord(delimiter), LINE_FEED, QUOTE], dtype=np.uint8)
+    padded = np.concatenate(([LINE_FEED], text, [LINE_FEED])).astype(np.uint8, copy=False)
+    before, after = padded[places[opening]], padded[places[~opening] + 2]
+    return bool(np.isin(before, edges).all() and np.isin(after, edges).all())

@@ -1,0 +1,217 @@
+"""Which rows train, which validate and which test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from backpass.errors import TableError, UsageError
+
+Indices = npt.NDArray[np.int64]
+SMALL_TABLE = 1000
+SMALL_SHARE, SHARE = 0.2, 0.1
+# Drawings of whole groups that are tried until every class is in the training part.
+DRAWINGS = 50
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Split:
+    """Positions of rows, from 0, each part sorted; together they are all rows, and no row is in two parts."""
+
+    train: Indices
+    validation: Indices
+    test: Indices
+
+
+def hold_out(
+    n: int,
+    *,
+    test: float | None = None,
+    validation: float | None = None,
+    seed: int,
+    strata: npt.ArrayLike | None = None,
+    groups: npt.ArrayLike | None = None,
+    order: npt.ArrayLike | None = None,
+) -> Split:
+    """Holds out shares of `n` rows for testing and validation, the same for the same seed.
+
+    A share of None is a tenth, and for testing a fifth under 1,000 rows; 0 leaves a part empty. With `strata` (one
+    class a row) every part has every class in proportion: a class of one row is in training, one of two rows in
+    training and testing. With `groups` no group is in two parts. With `order` (times or numbers) the latest rows
+    test, those before them validate. Raises UsageError for shares and arrays that do not fit, TableError for too few
+    rows, groups or rows of a class.
+    """
+    shares = (
+        _checked("test", test, SMALL_SHARE if n < SMALL_TABLE else SHARE),
+        _checked("validation", validation, SHARE),
+    )
+    _check_sum(*shares)
+    _check_rows(n, shares)
+    classes = None if strata is None else _codes("strata", strata, n)
+    if groups is not None and order is not None:
+        raise UsageError("groups and an order: rows are split by one of them: name one")
+    if groups is not None:
+        return _by_group(_codes("groups", groups, n), classes, shares, seed)
+    if order is not None:
+        return _with_all_classes(_by_time(_checked_order(order, n), shares), classes)
+    return _at_random(n, classes, shares, seed)
+
+
+def _checked(name: str, share: float | None, default: float) -> float:
+    chosen = default if share is None else float(share)
+    if not 0 <= chosen < 1:
+        raise UsageError(f"the {name} share is {share}: must be from 0 to below 1, such as 0.1")
+    return chosen
+
+
+def _check_sum(test: float, validation: float) -> None:
+    if test + validation >= 1:
+        raise UsageError(f"the test share {test:g} and the validation share {validation:g} leave no rows for training")
+
+
+def _check_rows(n: int, shares: tuple[float, float]) -> None:
+    parts = 1 + sum(share > 0 for share in shares)
+    if n < parts:
+        raise TableError(f"the table has {n:,} usable rows, fewer than the {parts} parts it is split into: add rows")
+
+
+def _codes(name: str, values: npt.ArrayLike, n: int) -> Indices:
+    array = np.asarray(values)
+    if array.shape != (n,):
+        raise UsageError(f"{name} of shape {array.shape} do not fit {n:,} rows: give one value a row")
+    return np.unique(array, return_inverse=True)[1].astype(np.int64)
+
+
+def _checked_order(order: npt.ArrayLike, n: int) -> npt.NDArray[Any]:
+    array = np.asarray(order)
+    if array.shape != (n,):
+        raise UsageError(f"an order of shape {array.shape} does not fit {n:,} rows: give one time a row")
+    unknown = np.isnat(array) if array.dtype.kind in "mM" else np.isnan(array) if array.dtype.kind == "f" else None
+    if unknown is not None and unknown.any():
+        count = int(unknown.sum())
+        raise TableError(f"{count:,} rows have no time to be ordered by: fill it in, or leave the rows out")
+    return array
+
+
+def _generator(seed: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(seed))
+
+
+def _split(parts: npt.NDArray[np.int8]) -> Split:
+    """From each row's part (0 train, 1 validation, 2 test)."""
+    return Split(np.flatnonzero(parts == 0), np.flatnonzero(parts == 1), np.flatnonzero(parts == 2))
+
+
+# At random
+
+
+def _at_random(n: int, classes: Indices | None, shares: tuple[float, float], seed: int) -> Split:
+    shuffled = _generator(seed).permutation(n)
+    parts = np.zeros(n, dtype=np.int8)
+    counts = [n] if classes is None else np.bincount(classes).tolist()
+    # Rows of one class stay shuffled when they are brought together, for the sort is stable.
+    rows = shuffled if classes is None else shuffled[np.argsort(classes[shuffled], kind="stable")]
+    first = 0
+    for count, (test, validation) in zip(counts, _held_out(counts, shares), strict=True):
+        parts[rows[first : first + test]] = 2
+        parts[rows[first + test : first + test + validation]] = 1
+        first += count
+    return _check_parts(_split(parts), shares, len(counts))
+
+
+def _held_out(counts: list[int], shares: tuple[float, float]) -> list[tuple[int, int]]:
+    """How many rows of each class test and validate: in proportion, and at least one each where there are three."""
+    return [_of_class(count, shares) for count in counts]
+
+
+def _of_class(count: int, shares: tuple[float, float]) -> tuple[int, int]:
+    test = _rows_of(count, shares[0], 2)
+    validation = _rows_of(count, shares[1], 2 + (test > 0))
+    excess = max(0, test + validation - (count - 1))
+    return test, max(0, validation - excess)
+
+
+def _rows_of(count: int, share: float, least: int) -> int:
+    """A share of the rows, to the nearest one; at least one of them where there are `least` rows."""
+    return max(round(count * share), int(count >= least)) if share > 0 and count >= least else 0
+
+
+def _check_parts(split: Split, shares: tuple[float, float], classes: int) -> Split:
+    empty = (shares[0] > 0 and not len(split.test)) or (shares[1] > 0 and not len(split.validation))
+    if empty or not len(split.train):
+        rows = len(split.train) + len(split.validation) + len(split.test)
+        raise TableError(
+            f"the table has {rows:,} usable rows for {classes:,} classes, too few for all parts: "
+            "add rows, or hold none out with a share of 0"
+        )
+    return split
+
+
+# By group
+
+
+def _by_group(groups: Indices, classes: Indices | None, shares: tuple[float, float], seed: int) -> Split:
+    sizes = np.bincount(groups)
+    parts = 1 + sum(share > 0 for share in shares)
+    if len(sizes) < parts:
+        raise TableError(f"the rows are of {len(sizes)} groups, fewer than the {parts} parts they are split into")
+    generator = _generator(seed)
+    draw: Callable[[], Split] = lambda: _split(_assigned(sizes, shares, generator)[groups])  # noqa: E731
+    if classes is None:
+        return draw()
+    drawn = (draw() for _ in range(DRAWINGS))
+    # A class that is in one group alone trains only if that group does: draw again until all do.
+    found = next((split for split in drawn if _lacking(split, classes) is None), None)
+    return found or _with_all_classes(draw(), classes)
+
+
+def _assigned(sizes: Indices, shares: tuple[float, float], generator: np.random.Generator) -> npt.NDArray[np.int8]:
+    """Each group's part: shuffled groups fill the test part, then the validation part, the rest train."""
+    waiting = list(generator.permutation(len(sizes)))
+    parts = np.zeros(len(sizes), dtype=np.int8)
+    still_needed = 1 + sum(share > 0 for share in shares)
+    for part, share in ((2, shares[0]), (1, shares[1])):
+        still_needed -= share > 0
+        rows = 0.0
+        while share > 0 and len(waiting) > still_needed and _fits(rows, sizes[waiting[-1]], share * sizes.sum()):
+            group = waiting.pop()
+            parts[group] = part
+            rows += sizes[group]
+    return parts
+
+
+def _fits(rows: float, more: int, wanted: float) -> bool:
+    return rows == 0 or rows + more / 2 <= wanted
+
+
+# By time
+
+
+def _by_time(order: npt.NDArray[Any], shares: tuple[float, float]) -> Split:
+    n = len(order)
+    test, validation = (max(1, round(n * share)) if share > 0 else 0 for share in shares)
+    by_time = np.argsort(order, kind="stable")
+    parts = np.zeros(n, dtype=np.int8)
+    parts[by_time[n - test :]] = 2
+    parts[by_time[max(1, n - test - validation) : n - test]] = 1
+    return _split(parts)
+
+
+def _lacking(split: Split, classes: Indices) -> int | None:
+    """A row of a class that training lacks, or None."""
+    lacking = np.flatnonzero(~np.isin(classes, classes[split.train]))
+    return int(lacking[0]) if len(lacking) else None
+
+
+def _with_all_classes(split: Split, classes: Indices | None) -> Split:
+    row = None if classes is None else _lacking(split, classes)
+    if row is not None:
+        raise TableError(
+            f"row {row + 1:,} has a class that is in no training row when rows are split so: "
+            "split them at random, or leave that class out"
+        )
+    return split

@@ -1,0 +1,133 @@
+"""Targets as a network sees them: numbers of classes, or standardized amounts; and back again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from backpass.data.checked_json import Record, fault
+from backpass.data.encoders.scaling import moments
+from backpass.data.encoders.table import PRECISIONS, Precision
+from backpass.data.families import Floats
+from backpass.data.kinds import Schema
+from backpass.data.labels import NO_LABEL, read_labels
+from backpass.data.naming import listed, quoted
+from backpass.data.table import Table
+from backpass.data.values import Reader
+from backpass.errors import ShapeError, TableError
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TargetEncoder:
+    """Encodes the targets of a schema; `centers` and `spreads` are those of training rows, in the targets' units."""
+
+    schema: Schema
+    centers: tuple[float, ...] = ()
+    spreads: tuple[float, ...] = ()
+    precision: Precision = "float32"
+
+    @classmethod
+    def fit(
+        cls, table: Table, schema: Schema, *, scale: bool = True, precision: Precision = "float32"
+    ) -> TargetEncoder:
+        """From training rows alone. Without `scale` amounts stay as they are."""
+        if schema.task == "classification":
+            return cls(schema, precision=precision)
+        found = [_moments(table, schema, place) if scale else (0.0, 1.0) for place in range(len(schema.targets))]
+        return cls(schema, tuple(each[0] for each in found), tuple(each[1] for each in found), precision)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes' labels as in the file, in the order of their numbers; empty for amounts."""
+        return self.schema.classes
+
+    @property
+    def width(self) -> int:
+        """How many outputs there are to learn: classes, or targets."""
+        return len(self.classes) or len(self.schema.targets)
+
+    def encode(self, table: Table, *, notes: list[str] | None = None) -> npt.NDArray[Any]:
+        """(rows,) int64 class numbers; or (rows, targets) standardized amounts.
+
+        Raises TableError for a row without target (see `usable_rows`) and for a class that training did not have.
+        """
+        if self.classes:
+            labels = read_labels(table, self.schema, notes)
+            _refuse_missing(table, self.schema, np.asarray(labels == NO_LABEL))
+            return labels
+        reader = Reader(table)
+        amounts = np.stack([reader.numbers(target) for target in self.schema.targets], axis=1)
+        _refuse_missing(table, self.schema, np.asarray(np.isnan(amounts).any(axis=1)))
+        return ((amounts - self.centers) / self.spreads).astype(self.precision)
+
+    def decode(self, outputs: npt.ArrayLike) -> npt.NDArray[Any]:
+        """Class numbers to labels, in the type that the file has; or (rows, targets) outputs to original units."""
+        given = np.asarray(outputs)
+        return self._labels(given) if self.classes else self._amounts(given)
+
+    def _labels(self, numbers: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        if numbers.dtype.kind not in "iu":
+            raise ShapeError(f"classes are decoded from whole numbers, these are {numbers.dtype}: take argmax first")
+        return np.asarray(self.class_values[numbers])
+
+    @property
+    def class_values(self) -> npt.NDArray[Any]:
+        """(classes,) the labels in the type that the file has: integers, numbers, booleans or text."""
+        if self.schema.label_type == "boolean":
+            return np.array([label.casefold() == "true" for label in self.classes])
+        if self.schema.label_type == "integer":
+            return np.array([int(label) for label in self.classes], dtype=np.int64)
+        if self.schema.label_type == "number":
+            return np.array([float(label) for label in self.classes])
+        return np.array(self.classes)
+
+    def _amounts(self, outputs: npt.NDArray[Any]) -> Floats:
+        targets = len(self.schema.targets)
+        if outputs.shape[-1:] != (targets,) and not (targets == 1 and outputs.ndim == 1):
+            raise ShapeError(f"outputs of shape {outputs.shape} do not fit {targets} targets: give (rows, {targets})")
+        return np.asarray(outputs.astype(np.float64) * self.spreads + self.centers)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dicts, lists, texts and numbers; `from_json` gives the same encoder back, to the last bit."""
+        return {
+            "schema": self.schema.to_json(),
+            "centers": list(self.centers),
+            "spreads": list(self.spreads),
+            "precision": self.precision,
+        }
+
+    @classmethod
+    def from_json(cls, value: object, where: str = "target encoder") -> TargetEncoder:
+        """The encoder of a model file; raises ModelFileError, naming the field, for anything that is off."""
+        record = Record(value, where)
+        encoder = cls(
+            Schema.from_json(record.take("schema"), f"{where}.schema"),
+            record.numbers("centers"),
+            record.numbers("spreads"),
+            cast("Precision", record.choice("precision", PRECISIONS)),
+        )
+        record.finish()
+        expected = 0 if encoder.classes else len(encoder.schema.targets)
+        if len(encoder.centers) != expected or len(encoder.spreads) != expected or min(encoder.spreads, default=1) <= 0:
+            raise fault(f"{where}.spreads", f"{expected} positive numbers, and as many centers")
+        return encoder
+
+
+def _moments(table: Table, schema: Schema, place: int) -> tuple[float, float]:
+    values = Reader(table).numbers(schema.targets[place])
+    present = values[~np.isnan(values)]
+    if not len(present):
+        raise TableError(f"{table.name}: target {quoted(schema.targets[place].name)} has no values in training rows")
+    return moments(present)
+
+
+def _refuse_missing(table: Table, schema: Schema, missing: npt.NDArray[np.bool_]) -> None:
+    if missing.any():
+        row = table.row_number(int(np.argmax(missing)))
+        raise TableError(
+            f"{table.name}: row {row:,} has no value for {listed(schema.target_names)}: "
+            "fill it in, or leave the row out"
+        )

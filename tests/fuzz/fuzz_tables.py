@@ -1,0 +1,224 @@
+"""Feeds damaged tables of every format to backpass.data: each must be read, or refused in one line.
+
+    python tests/fuzz/fuzz_tables.py --cases 20000 --seed 0
+
+Anything but success or a BackpassError of one line is a failure: it is printed, and its input is saved in the folder
+given by --keep. The input of the case at work is in that folder too, as current.*, should the whole process fall.
+"""
+
+# ruff: noqa: T201  (a script that talks)
+from __future__ import annotations
+
+import argparse
+import gzip
+import io
+import json
+import random
+import re
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from backpass.data import Table, TableEncoder, TargetEncoder, infer_schema, read_table, usable_rows
+from backpass.errors import BackpassError
+
+ROWS = 40
+INTERESTING = [
+    b"\0", b'"', b'""', b"\n", b"\r\n", b"\r", b",", b";", b"\t", b"{", b"}", b"[", b"nan", b"inf", b"-inf",
+    b"1e999", b"-", b"?", b"\xff", b"\xef\xbb\xbf", b"\xff\xfe", b"PAR1", b"ARROW1", b"\x1f\x8b", b"9" * 400,
+    b"1" * 20, b"0001", b"1e-320", b"2020-02-30", b"31/12/9999", b"0000-01-01", b"25:61", b"null", b" ",
+    b"\xc3\xa9", b"\xf0\x9f\x98\x80", b"\x80", b"'", b"%", b"$", b"1,234", b"1.7976931348623157e308",
+    b"-1.7e308", b"yes", b"true", b"\\", b"\\u0000", b"\xe2\x80\xa8", b"\x0b", b"\x0c",
+]  # fmt: skip
+
+
+def frame() -> pl.DataFrame:
+    """A small table with every kind of column."""
+    draw = random.Random(7)
+    return pl.DataFrame(
+        {
+            "id": [f"r{row}" for row in range(ROWS)],
+            "age": [draw.randint(18, 90) if draw.random() > 0.1 else None for _ in range(ROWS)],
+            "income": [round(draw.lognormvariate(10, 2), 2) for _ in range(ROWS)],
+            "city": [draw.choice(["Rome", "Oslo", "Bonn, West", 'the "Hague"', "é"]) for _ in range(ROWS)],
+            "member": [draw.random() > 0.5 for _ in range(ROWS)],
+            "day": [f"20{draw.randint(10, 24)}-{draw.randint(1, 12):02}-{draw.randint(1, 28):02}" for _ in range(ROWS)],
+            "clock": [f"{draw.randint(0, 23):02}:{draw.randint(0, 59):02}" for _ in range(ROWS)],
+            "price": [f"{draw.randint(1, 9)},{draw.randint(100, 999)}.50" for _ in range(ROWS)],
+            "amount": [draw.gauss(0, 1) for _ in range(ROWS)],
+            "label": [draw.choice(["yes", "no"]) for _ in range(ROWS)],
+        }
+    )
+
+
+def seeds() -> dict[str, bytes]:
+    """One valid file of each format."""
+    table = frame()
+    typed = table.with_columns(pl.col("day").str.to_date(), pl.col("clock").str.to_time("%H:%M"))
+    simple = table.select("id", "age", "income", "member", "day", "label")
+    text = table.write_csv().encode()
+    return {
+        "quoted.csv": text,
+        "plain.csv": simple.write_csv().encode(),
+        "semicolon.csv": table.write_csv(separator=";").encode(),
+        "tabs.tsv": table.write_csv(separator="\t").encode(),
+        "bars.txt": simple.write_csv(separator="|").encode(),
+        "spaces.txt": simple.drop_nulls().write_csv(separator=" ").encode(),
+        "padded.csv": text.replace(b",", b", "),
+        "crlf.csv": text.replace(b"\n", b"\r\n"),
+        "wide.csv": text.decode().encode("utf-16"),
+        "western.csv": text.decode().encode("latin-1"),
+        "bom.csv": b"\xef\xbb\xbf" + text,
+        "packed.csv.gz": gzip.compress(text, 1),
+        "lines.jsonl": table.write_ndjson().encode(),
+        "packed.jsonl.gz": gzip.compress(table.write_ndjson().encode(), 1),
+        "typed.parquet": written(typed.write_parquet),
+        "plain.parquet": written(lambda file: typed.write_parquet(file, compression="uncompressed")),
+        "typed.arrow": written(typed.write_ipc),
+        "packed.arrow": written(lambda file: typed.write_ipc(file, compression="zstd")),
+        "stream.arrow": written(typed.write_ipc_stream),
+    }
+
+
+def written(write) -> bytes:
+    file = io.BytesIO()
+    write(file)
+    return file.getvalue()
+
+
+def mutated(data: bytes, draw: random.Random) -> bytes:
+    """The bytes after one to four small accidents."""
+    for _ in range(draw.choice([1, 1, 1, 2, 3, 4])):
+        data = draw.choice(ACCIDENTS)(data, draw)
+    return data
+
+
+def flipped(data: bytes, draw: random.Random) -> bytes:
+    changed = bytearray(data)
+    for _ in range(draw.randint(1, 5)):
+        if changed:
+            changed[draw.randrange(len(changed))] = draw.randrange(256)
+    return bytes(changed)
+
+
+def cut_off(data: bytes, draw: random.Random) -> bytes:
+    return data[: draw.randint(0, len(data))]
+
+
+def inserted(data: bytes, draw: random.Random) -> bytes:
+    place = draw.randint(0, len(data))
+    return data[:place] + draw.choice(INTERESTING) + data[place:]
+
+
+def line_doubled(data: bytes, draw: random.Random) -> bytes:
+    lines = data.split(b"\n")
+    place = draw.randrange(len(lines))
+    return b"\n".join([*lines[:place], lines[place], *lines[place:]])
+
+
+def line_dropped(data: bytes, draw: random.Random) -> bytes:
+    lines = data.split(b"\n")
+    del lines[draw.randrange(len(lines))]
+    return b"\n".join(lines)
+
+
+def piece_dropped(data: bytes, draw: random.Random) -> bytes:
+    first, last = sorted(draw.randint(0, len(data)) for _ in range(2))
+    return data[:first] + data[min(last, first + 40) :]
+
+
+def piece_doubled(data: bytes, draw: random.Random) -> bytes:
+    first, last = sorted(draw.randint(0, len(data)) for _ in range(2))
+    return data[:last] + data[first:]
+
+
+def cell_replaced(data: bytes, draw: random.Random) -> bytes:
+    cells = list(re.finditer(rb"[\w.-]+", data))
+    if not cells:
+        return data
+    cell = draw.choice(cells)
+    return data[: cell.start()] + draw.choice(INTERESTING) + data[cell.end() :]
+
+
+# Whole cells are changed most often: such tables are read, and get as far as the encoders.
+ACCIDENTS = (*[cell_replaced] * 6, flipped, cut_off, inserted, line_doubled, line_dropped, piece_dropped, piece_doubled)
+
+
+def train(table: Table, target: str) -> tuple[TableEncoder, TargetEncoder]:
+    schema = infer_schema(table, [target])
+    used = usable_rows(table, schema)
+    encoder, targets = TableEncoder.fit(used, schema), TargetEncoder.fit(used, schema)
+    predict(encoder, used)
+    targets.encode(used)
+    return TableEncoder.from_json(json.loads(json.dumps(encoder.to_json()))), targets
+
+
+def predict(encoder: TableEncoder, table: Table) -> None:
+    block = encoder.encode(table)["numbers"]
+    assert np.isfinite(block).all(), "the block is not finite"
+
+
+def refusal(error: BackpassError) -> str:
+    assert "\n" not in str(error), f"not one line: {error!r}"
+    return type(error).__name__
+
+
+def run_case(path: Path, draw: random.Random, encoder: TableEncoder) -> str:
+    """All that training on the table, and predicting for it, would do; what came of it, or the kind of the error."""
+    try:
+        table = read_table(path)
+        if draw.random() < 0.5:
+            predict(encoder, table)
+            return "predicted"
+        train(table, draw.choice(["label", "amount", "city", draw.choice(table.columns)]))
+    except BackpassError as error:
+        return refusal(error)
+    return "trained"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "fuzz_tables")
+    options = parser.parse_args()
+    options.keep.mkdir(parents=True, exist_ok=True)
+    files, ends, failures, start = seeds(), Counter(), 0, time.monotonic()
+    encoders = {}
+    for name, data in files.items():
+        path = options.keep / name
+        path.write_bytes(data)
+        encoders[name], _ = train(read_table(path), "label")
+    for case in range(options.cases):
+        draw = random.Random(f"{options.seed}/{case}")
+        # Typed files are tried in a process of their own each, which takes its time: one case in twenty.
+        typed = draw.random() < 0.05
+        name = draw.choice(sorted(file for file in files if file.endswith(("parquet", "arrow")) == typed))
+        path = options.keep / f"current.{name.partition('.')[2]}"
+        path.write_bytes(mutated(files[name], draw))
+        try:
+            ends[run_case(path, draw, encoders[name])] += 1
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001  (panics of native code are no Exceptions)
+            failures += 1
+            kept = options.keep / f"failure-{options.seed}-{case}-{name}"
+            path.rename(kept)
+            print(f"\ncase {case}: {kept}\n{traceback.format_exc()}")
+        if case % 100 == 99 or case == options.cases - 1:
+            seconds = time.monotonic() - start
+            told = ", ".join(f"{end} {count:,}" for end, count in ends.most_common())
+            print(f"\r{case + 1:,}/{options.cases:,} cases in {seconds:.0f} s: {told}; failures {failures}", end="")
+            sys.stdout.flush()
+    print()
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
