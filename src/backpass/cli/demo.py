@@ -2,6 +2,8 @@
 
 import click
 
+from backpass.cli.output import Voice
+
 EPILOG = """\b
 Examples:
   backpass demo iris
@@ -11,7 +13,9 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("story", type=click.Choice(["iris", "xor"]), default="iris")
-@click.option("--seed", type=int, default=0, show_default=True, help="Another seed, other numbers.")
+@click.option(
+    "--seed", type=click.IntRange(0, (1 << 63) - 1), default=0, show_default=True, help="Another seed, other numbers."
+)
 def demo(story: str, seed: int) -> None:
     r"""Tell how a network learns, with the numbers.
 
@@ -24,5 +28,6 @@ def demo(story: str, seed: int) -> None:
         from backpass.recipes.demo_iris import tell
     else:
         from backpass.recipes.demo_xor import tell
+    voice = Voice()
     for line in tell(seed):
-        click.echo(line)
+        voice.say(line)

@@ -38,7 +38,7 @@ def evaluate(model: str, table: str, coerce: tuple[str, ...], delimiter: str | N
         opened = read_table(table, delimiter=delimiter)
         metrics = loaded.evaluate(opened, coerce=names(coerce), notes=notes)
     seconds = time.perf_counter() - started
-    voice.say([f"note: {note}" for note in (*opened.notes, *notes)] or [])
+    voice.say([f"note: {note}" for note in (*opened.notes, *notes)])
     voice.say([f"{opened.name}    {opened.rows:,} rows    {seconds:.2f} s"])
     width = max(map(len, metrics))
     voice.say(f"  {name:<{width}}  {value:.6g}" for name, value in metrics.items())

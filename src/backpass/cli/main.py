@@ -8,6 +8,7 @@ from backpass import __version__
 from backpass.cli.check import check
 from backpass.cli.demo import demo
 from backpass.cli.evaluate import evaluate
+from backpass.cli.output import abandon_output
 from backpass.cli.predict import predict
 from backpass.cli.train import train
 from backpass.errors import BackpassError
@@ -43,14 +44,14 @@ def main(arguments: list[str] | None = None) -> None:
         _tell(error.format_message())
     except BackpassError as error:
         _tell(str(error), error.exit_status)
+    except MemoryError:
+        _tell("there is not enough memory for this: take fewer nodes (--hidden), rows or columns")
     except (KeyboardInterrupt, click.Abort):
         click.echo("backpass: interrupted", err=True)
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has gone: there is nobody left to tell
-        sys.exit(0)
 
 
 def _tell(message: str, status: int = 2) -> None:
+    abandon_output()
     click.echo(f"backpass: {' '.join(message.split())}", err=True)
     sys.exit(status)

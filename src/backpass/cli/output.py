@@ -1,12 +1,15 @@
 """What commands print: words for people, one JSON object for programs, and a sign of life while they work."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
+
+from backpass.errors import OutputError
 
 
 class Voice:
@@ -17,19 +20,50 @@ class Voice:
         self.quiet = quiet
 
     def say(self, lines: str | Iterable[str] = "") -> None:
-        if not self.quiet:
-            click.echo(lines if isinstance(lines, str) else "\n".join(lines), err=self.as_json)
+        text = lines if isinstance(lines, str) else "\n".join(lines)
+        if not self.quiet and (text or isinstance(lines, str)):
+            with writing():
+                click.echo(text, err=self.as_json)
 
     def result(self, value: dict[str, Any]) -> None:
         """The one JSON object, where it was asked for."""
         if self.as_json:
-            click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+            with writing():
+                click.echo(json.dumps(value, allow_nan=False))
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Tells of a standard output that takes no more, as on a full disk. Where its reader has gone, all is done.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        abandon_output()
+        sys.exit(0)
+    except OSError as error:
+        raise OutputError(f"standard output: cannot be written ({error.strerror}): write to another place") from None
+
+
+def abandon_output() -> None:
+    """Lets what standard output still holds go if it cannot be written, lest Python stumble over it when it ends."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
     """Shows on a terminal that something is being done; it goes away when it is."""
-    if not sys.stderr.isatty():
+    from backpass.training.progress import on_terminal
+
+    if not on_terminal():
         yield
         return
     from rich.console import Console

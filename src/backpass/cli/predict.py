@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from backpass.cli.options import coerce_option, delimiter_option, model_argument, names, table_argument
-from backpass.cli.output import working
-from backpass.errors import UsageError
+from backpass.cli.output import working, writing
+from backpass.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from backpass.model import Predictions
@@ -24,7 +24,10 @@ Examples:
 @model_argument
 @table_argument
 @click.option(
-    "--out", metavar="FILE", type=click.Path(path_type=Path), help="Where to write; standard output otherwise."
+    "--out",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Where to write; standard output otherwise, or for -.",
 )
 @click.option("--proba", is_flag=True, help="Add a column p_CLASS with the probability of each class.")
 @coerce_option
@@ -52,12 +55,19 @@ def predict(
         content = csv_bytes(columns(found, proba=proba))
     for note in (*opened.notes, *notes):
         click.echo(f"note: {note}", err=True)
-    if out is None:
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
+    if out is None or str(out) == "-":
+        _write_out(content)
     else:
         write_whole(out, content)
         click.echo(f"{out}: {opened.rows:,} predictions", err=True)
+
+
+def _write_out(content: bytes) -> None:
+    if sys.stdout is None:
+        raise OutputError("standard output is closed: name a file with --out")
+    with writing():
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
 
 
 def columns(found: "Predictions", *, proba: bool) -> dict[str, Any]:

@@ -60,17 +60,14 @@ def train(table: str, **options: Any) -> None:
     from backpass.recipes import run
     from backpass.recipes.train import report, save
 
-    folder = None if out is None else run.named_folder(out)
+    if out is not None:
+        run.check_free(out)
     with working(f"reading {table}"):
         planned = _plan(table, options)
     voice.say(_understood(planned))
-    folder = folder or run.new_folder(planned.prepared.table.name, options["target"])
-    try:
+    with run.folder_for(out, planned.prepared.table.name, options["target"]) as folder:
         outcome = planned.fit(progress=not options["quiet"], stop_on_interrupt=True)
         outcome = save(planned, outcome, folder, _asked(table, options))
-    except BaseException:
-        _remove_if_empty(folder)
-        raise
     voice.say(_result(outcome, folder))
     voice.result(report(planned, outcome, folder))
 
@@ -111,7 +108,7 @@ def _understood(planned: "Plan") -> list[str]:
     parameters = nn.count(planned.network.init(shape, Key.of(0)))
     inputs = len(planned.prepared.tabular.inputs.feature_names)
     embedded = len(planned.prepared.tabular.inputs.embeddings)
-    first = f"{inputs} inputs" + (f" and {embedded} embedded columns" if embedded else "")
+    first = _several(inputs, "input") + (f" and {_several(embedded, 'embedded column')}" if embedded else "")
     outputs = planned.network.layers["output"].units  # type: ignore[attr-defined]
     sizes_shown = " -> ".join([first, *map(str, planned.recipe.hidden), str(outputs)])
     rows = planned.prepared.rows()
@@ -125,6 +122,10 @@ def _understood(planned: "Plan") -> list[str]:
         ", ".join(parts),
         "",
     ]
+
+
+def _several(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def _result(outcome: "Outcome", folder: Path) -> list[str]:
@@ -153,16 +154,7 @@ def _asked(table: str, options: dict[str, Any]) -> dict[str, Any]:
     """What was asked for, as it is written into the run: the options that were given, and the table's fingerprint."""
     from backpass.recipes.run import fingerprint
 
-    asked = {key: str(value) if isinstance(value, Path) else value for key, value in options.items() if value}
+    given = {key: value for key, value in options.items() if value not in (None, ()) and value is not False}
+    asked = {key: str(value) if isinstance(value, Path) else value for key, value in given.items()}
     tables = {"table": table} | ({"test": options["test_table"]} if options["test_table"] else {})
     return asked | tables | {"sha256": {role: fingerprint(path) for role, path in tables.items()}}
-
-
-def _remove_if_empty(folder: Path) -> None:
-    """Nothing is left behind of a run that did not come about."""
-    for place in (folder, folder.parent if folder.parent.name == "runs" else None):
-        try:
-            if place is not None:
-                place.rmdir()
-        except OSError:
-            return

@@ -5,8 +5,8 @@ after its last use and calculate in the memory of values that are no longer need
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,23 +14,26 @@ from backpass.errors import ShapeError
 from backpass.forward.structure import Structure, flatten, labels, unflatten
 from backpass.forward.trace import Traced
 from backpass.graph import BATCH, Graph, Node, bind_rows, show_shape
-from backpass.ops.kinds import DType, Movement, Pointwise
+from backpass.ops.kinds import Contraction, DType, Movement, Pointwise
 
 Array = np.ndarray[Any, Any]
 Values = dict[Node, Array]
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """One node: which places its inputs are in, where its value goes, and which places are free after it."""
+class _Step(NamedTuple):
+    """One node: how its value is made, from which places, for which place; and which places are free after it.
+
+    `into` is the place of an input whose memory takes the result, or -1.
+    """
 
     forward: Callable[..., Any]
-    inputs: tuple[int, ...]
+    places: tuple[int, ...]
     output: int
-    attributes: dict[str, Any]
-    symbolic: bool
     into: int
     free: tuple[int, ...]
+
+
+_SIZES_KEPT = 8  # batch sizes for which the steps are kept ready
 
 
 class Program:
@@ -51,6 +54,7 @@ class Program:
         self._precision = None if precision is None else np.dtype(precision)
         self._places = {node: place for place, node in enumerate(graph.nodes)}
         self._constants, self._steps = self._plan()
+        self._bound: dict[int | None, list[_Step]] = {}
 
     def __call__(self, *inputs: Any) -> list[Array]:
         """The outputs for `inputs`, arrays in the order of `graph.inputs`. What is not needed any more is let go of.
@@ -60,14 +64,10 @@ class Program:
         """
         values, rows = self._start(inputs)
         with np.errstate(all="ignore"):
-            for step in self._steps:
-                attributes = _bound(step.attributes, rows) if step.symbolic else step.attributes
-                given = [values[place] for place in step.inputs]
-                if step.into >= 0:
-                    values[step.output] = step.forward(*given, out=values[step.into])
-                else:
-                    values[step.output] = step.forward(*given, **attributes)
-                for place in step.free:
+            for forward, places, output, into, free in self._for_rows(rows):
+                given = [values[place] for place in places]
+                values[output] = forward(*given) if into < 0 else forward(*given, out=values[into])
+                for place in free:
                     values[place] = None
         return [values[self._places[node]] for node in self.graph.outputs]
 
@@ -75,10 +75,18 @@ class Program:
         """The value of every node, inputs included. Nothing is written over."""
         values, rows = self._start(inputs)
         with np.errstate(all="ignore"):
-            for step in self._steps:
-                given = [values[place] for place in step.inputs]
-                values[step.output] = np.asarray(step.forward(*given, **_bound(step.attributes, rows)))
+            for forward, places, output, _, _ in self._for_rows(rows):
+                values[output] = np.asarray(forward(*[values[place] for place in places]))
         return {node: values[place] for node, place in self._places.items()}
+
+    def _for_rows(self, rows: int | None) -> list[_Step]:
+        """The steps with the number of rows written into their attributes; kept, since few batches differ in size."""
+        steps = self._bound.get(rows)
+        if steps is None:
+            if len(self._bound) >= _SIZES_KEPT:
+                self._bound.clear()
+            steps = self._bound[rows] = [step._replace(forward=_with_rows(step.forward, rows)) for step in self._steps]
+        return steps
 
     def _start(self, inputs: Sequence[Any]) -> tuple[list[Any], int | None]:
         """The table of values with the inputs and constants in it, and the number of rows of the batch."""
@@ -102,15 +110,15 @@ class Program:
         for place, node in enumerate(nodes):
             if node in inputs:
                 continue
-            attributes = self._attributes(node)
+            attributes = {key: self._retyped(value) for key, value in node.attributes.items()}
             if "value" in attributes:
                 constants[place] = attributes["value"]
                 continue
             used = tuple(self._places[x] for x in node.inputs)
             free = tuple({used_place for used_place in used if last[used_place] == place})
-            symbolic = any(_holds_batch(value) for value in attributes.values())
-            into = self._into(node, free, reusable)
-            steps.append(_Step(node.op.forward, used, place, attributes, symbolic, into, free))  # type: ignore[attr-defined]
+            forward = node.op.forward  # type: ignore[attr-defined]
+            call = partial(forward, **attributes) if attributes else forward
+            steps.append(_Step(call, used, place, self._into(node, free, reusable), free))
         return constants, steps
 
     def _last_uses(self) -> list[int]:
@@ -126,7 +134,9 @@ class Program:
     def _own_memory(self) -> set[int]:
         """The places whose array is theirs alone: freshly made, and never looked at through a movement of it."""
         own = {
-            place for place, node in enumerate(self.graph.nodes) if isinstance(node.op, Pointwise) and _is_ufunc(node)
+            place
+            for place, node in enumerate(self.graph.nodes)
+            if isinstance(node.op, Contraction) or (isinstance(node.op, Pointwise) and _is_ufunc(node))
         }
         for node in self.graph.nodes:
             if isinstance(node.op, Movement) or not _is_ufunc(node):
@@ -144,9 +154,6 @@ class Program:
             if place in reusable and x.shape == node.shape and x.dtype == node.dtype and node.shape:
                 return place
         return -1
-
-    def _attributes(self, node: Node) -> dict[str, Any]:
-        return {key: self._retyped(value) for key, value in node.attributes.items()}
 
     def _retyped(self, value: Any) -> Any:
         if isinstance(value, np.dtype):
@@ -175,12 +182,11 @@ def _is_ufunc(node: Node) -> bool:
     return isinstance(getattr(node.op, "forward", None), np.ufunc)
 
 
-def _holds_batch(value: Any) -> bool:
-    return value is BATCH or (isinstance(value, tuple) and any(map(_holds_batch, value)))
-
-
-def _bound(attributes: dict[str, Any], rows: int | None) -> dict[str, Any]:
-    return {key: bind_rows(value, rows) for key, value in attributes.items()}
+def _with_rows(forward: Callable[..., Any], rows: int | None) -> Callable[..., Any]:
+    """`forward` with the number of rows in place of the batch axis in its attributes."""
+    if not isinstance(forward, partial):
+        return forward
+    return partial(forward.func, **{key: bind_rows(value, rows) for key, value in forward.keywords.items()})
 
 
 def _rows(node: Node, array: Array, rows: int | None) -> int | None:

@@ -13,9 +13,12 @@ def write_whole(path: str | Path, content: bytes) -> None:
     Raises:
         OutputError: the place cannot be written; nothing is left behind.
     """
-    path = Path(path)
-    temporary = ""
+    path, temporary = Path(path), ""
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe or a device, which no file may replace
+            path.write_bytes(content)
+            return
+        path = Path(os.path.realpath(path))  # a link stays a link
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
         with os.fdopen(handle, "wb") as file:
             file.write(content)

@@ -23,7 +23,8 @@ from backpass.nn import Layer, build, describe, specs
 
 FORMAT = 1
 KEY = "backpass"
-_WIDEST_VALUE = 1 << 27  # numbers a row that any value of a network may have: what is beyond was not made by training
+_SHOWN_PATH = 300
+_WIDEST_VALUE = 1 << 24  # numbers a row that any value of a network may have: what is beyond was not made by training
 _PRECISIONS = ("float32", "float64")
 
 
@@ -89,18 +90,23 @@ def read(path: str | Path) -> Content:
     Raises:
         ModelFileError: there is no such file, or it is no model, damaged, tampered with or of a newer format.
     """
-    path = Path(path)
-    place = path / "model.safetensors" if path.is_dir() else path
-    if not place.is_file():
-        hint = "the folder holds no model.safetensors" if path.is_dir() else "there is no such file"
-        raise ModelFileError(f"{path}: {hint}: name a run's folder or a model file")
+    place = str(path) if len(str(path)) <= _SHOWN_PATH else f"{str(path)[:_SHOWN_PATH]}..."
     try:
-        return _read(place)
+        return _read(_place(Path(path)))
     except (ModelFileError, OSError) as error:
         reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
         raise ModelFileError(f"{place}: {reason}") from None
     except (BackpassError, RecursionError, OverflowError) as error:
         raise ModelFileError(f"{place}: the file is damaged or was changed ({error})") from None
+
+
+def _place(path: Path) -> Path:
+    """The model file itself, where `path` may be the folder of a run."""
+    place = path / "model.safetensors" if path.is_dir() else path
+    if not place.is_file():
+        hint = "there is no such file" if place == path else "the folder holds no model.safetensors"
+        raise ModelFileError(f"{hint}: name a run's folder or a model file")
+    return place
 
 
 def _read(place: Path) -> Content:
@@ -148,9 +154,13 @@ def _opened(place: Path) -> tuple[dict[str, Any], str]:
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise ModelFileError("the metadata is no JSON: the file is damaged or was changed") from None
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def _check_format(record: Record) -> None:
@@ -171,7 +181,8 @@ def _checked(content: Any) -> dict[str, Any]:
 
 
 def _checksum(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def _parameters(record: Record, tensors: dict[str, Any]) -> Structure:
@@ -195,6 +206,8 @@ def _parameters(record: Record, tensors: dict[str, Any]) -> Structure:
 
 def _check_fit(model: Content) -> None:
     """Whether network, parameters, inputs and outputs fit one another, without calculating anything."""
+    if any(value.dtype != model.precision for value in flatten(model.parameters)):
+        raise ModelFileError(f"the parameters are not {model.precision}: the file is damaged or was changed")
     traced = trace(model.network, map_structure(like, model.parameters), specs(model.row_shape, model.precision))
     if any(size(node.shape) > _WIDEST_VALUE for node in traced.graph.nodes):
         raise ModelFileError("a layer is too large to be true: the file is damaged or was changed")

@@ -8,11 +8,13 @@ import numpy as np
 from backpass.data.arrays import Array, Inputs, count_rows, row_shape, take_rows
 from backpass.forward import Program, Structure, flatten, map_structure, one_thread, trace
 from backpass.forward.trace import like
-from backpass.graph import size
+from backpass.graph import BATCH, size
 from backpass.nn import Layer, specs
 from backpass.simplify import simplify
 
-ROWS_AT_ONCE = 4096  # a forward pass over more rows is cut: values of every layer are held for that many rows only
+# A forward pass over more rows than these is cut: values of a layer are held for that many rows only, and for fewer
+# where a layer's values are many.
+ROWS_AT_ONCE, VALUES_AT_ONCE = 4096, 1 << 25
 
 
 def typed(parameters: Structure, dtype: Any) -> Structure:
@@ -31,6 +33,8 @@ class ForwardPass:
             names=("", "x"),
         )
         self._program: Callable[..., list[Array]] = Program(simplify(traced.graph))
+        widest = max((size(node.shape) for node in traced.graph.nodes if BATCH in node.shape), default=1)
+        self._rows = min(ROWS_AT_ONCE, max(1, VALUES_AT_ONCE // max(1, widest)))
         self.outputs = size(traced.graph.outputs[0].shape)
         """How many numbers the network makes of a row."""
 
@@ -39,7 +43,7 @@ class ForwardPass:
         fixed = flatten(parameters)
         with one_thread():
             parts = [
-                self._program(*fixed, *flatten(take_rows(inputs, slice(start, start + ROWS_AT_ONCE))))[0]
-                for start in range(0, count_rows(inputs), ROWS_AT_ONCE)
+                self._program(*fixed, *flatten(take_rows(inputs, slice(start, start + self._rows))))[0]
+                for start in range(0, count_rows(inputs), self._rows)
             ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -46,6 +46,7 @@ class Predictions:
     classes: tuple[str, ...] = ()
     probabilities: Array | None = None
 
+    @np.errstate(over="ignore", invalid="ignore")  # squares of numbers near 1e300: such a score is not finite
     def scores(self, actual: Array) -> dict[str, float]:
         """Metrics against what was right: class numbers (rows,), or numbers (rows, targets)."""
         if self.probabilities is None:

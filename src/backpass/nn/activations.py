@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+from backpass.nn.checks import require_number
 from backpass.nn.initializers import Glorot, He, Initializer, LeCun
 from backpass.nn.layer import Layer, Parameters
 from backpass.ops import Key, erf, expm1, minimum, relu, sigmoid, softmax, softplus, tanh, where
@@ -57,6 +58,9 @@ class LeakyReLU(Activation):
 
     slope: float = 0.01
 
+    def __post_init__(self) -> None:
+        require_number(self, "slope")
+
     def apply(self, x: Value) -> Value:
         return where(x > 0, x, self.slope * x)
 
@@ -66,6 +70,9 @@ class ELU(Activation):
     """x where positive, alpha * (exp(x) - 1) elsewhere: Clevert, Unterthiner and Hochreiter, 2016."""
 
     alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_number(self, "alpha")
 
     def apply(self, x: Value) -> Value:
         return where(x > 0, x, self.alpha * expm1(minimum(x, 0)))

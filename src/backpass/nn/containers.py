@@ -7,7 +7,7 @@ from typing import Any
 
 from backpass.errors import ShapeError, UsageError
 from backpass.graph import scope
-from backpass.nn.layer import Layer, Parameters, Part, RowShape
+from backpass.nn.layer import Layer, Parameters, Part, RowShape, bare
 from backpass.nn.summary import summary
 from backpass.ops import Key, concatenate
 from backpass.ops.kinds import Value
@@ -42,7 +42,7 @@ class Container(Layer):
 
     layers: dict[str, Layer]
 
-    def __init__(self, *layers: Layer, **others: Layer) -> None:
+    def __init__(self, /, *layers: Layer, **others: Layer) -> None:
         object.__setattr__(self, "layers", named(layers, others))
 
     def __hash__(self) -> int:
@@ -64,11 +64,18 @@ class Sequential(Container):
 
     def init(self, shape: RowShape, key: Key, after: Layer | None = None) -> Parameters:
         parameters: Parameters = {}
-        following = [*list(self.layers.values())[1:], after]
-        for (name, layer), next_layer in zip(self.layers.items(), following, strict=True):
+        for (name, layer), next_layer in zip(self.layers.items(), self._following(after), strict=True):
             parameters[name] = layer.init(shape, key.fold(name), next_layer)
             shape = layer.output_shape(shape, parameters[name])
         return parameters
+
+    def _following(self, after: Layer | None) -> list[Layer | None]:
+        """For each layer the next one that does something to its outputs."""
+        following = []
+        for layer in reversed(self.layers.values()):
+            following.append(after)
+            after = after if layer.passes_on else layer
+        return following[::-1]
 
     def __call__(self, parameters: Parameters, x: Value, key: Key | None = None) -> Value:
         for name, layer in self.layers.items():
@@ -89,8 +96,9 @@ class Residual(Sequential):
     def init(self, shape: RowShape, key: Key, after: Layer | None = None) -> Parameters:
         parameters = super().init(shape, key, after)
         made = Sequential.build(self.layers).output_shape(shape, parameters)
-        if isinstance(shape, dict) or tuple(made) != tuple(shape):
-            raise ShapeError(f"Residual: its layers make rows of shape {list(made)} of rows of shape {list(shape)}")
+        found = bare(shape)
+        if isinstance(found, dict) or tuple(made) != tuple(found):
+            raise ShapeError(f"Residual: its layers make rows of shape {list(made)} of rows of shape {list(found)}")
         return parameters
 
     def __call__(self, parameters: Parameters, x: Value, key: Key | None = None) -> Value:
@@ -105,13 +113,11 @@ class Concatenate(Container):
     """
 
     def init(self, shape: RowShape, key: Key, after: Layer | None = None) -> Parameters:
-        return {
-            name: layer.init(_inner(_entry(shape, name)), key.fold(name), after) for name, layer in self.layers.items()
-        }
+        return {name: layer.init(_entry(shape, name), key.fold(name), after) for name, layer in self.layers.items()}
 
     def parts(self, shape: RowShape | None, parameters: Parameters | None) -> Iterator[Part]:
         for name, layer in self.layers.items():
-            inner = None if shape is None else _inner(_entry(shape, name))
+            inner = None if shape is None else _entry(shape, name)
             yield name, layer, inner, None if parameters is None else parameters.get(name, {})
 
     def __call__(self, parameters: Parameters, x: Value, key: Key | None = None) -> Value:
@@ -130,8 +136,3 @@ def _entry(value: Any, name: str) -> Any:
     if name not in value:
         raise ShapeError(f'the network takes an input called "{name}", found {", ".join(value) or "none"}')
     return value[name]
-
-
-def _inner(shape: Any) -> Any:
-    """The bare shape of an input that is given with its dtype."""
-    return shape[0] if len(shape) == 2 and isinstance(shape[0], tuple) else shape

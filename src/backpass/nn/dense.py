@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from backpass.errors import ShapeError, UsageError
+from backpass.errors import ShapeError
+from backpass.nn.checks import require_kind, require_whole
 from backpass.nn.initializers import Constant, Glorot, Initializer
-from backpass.nn.layer import Layer, Parameters, RowShape
-from backpass.ops import Key, matmul
+from backpass.nn.layer import Layer, Parameters, RowShape, bare
+from backpass.ops import Key, cast, matmul
 from backpass.ops.kinds import Value
 
 
@@ -28,10 +29,13 @@ class Dense(Layer):
     bias_initializer: Initializer = field(default_factory=Constant)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.units, int) or self.units < 1:
-            raise UsageError(f"Dense: units is {self.units!r}, expected a whole number of 1 or more")
+        require_whole(self, "units")
+        require_kind(self, "bias", bool, "True or False")
+        require_kind(self, "initializer", Initializer | None, "an initializer, such as nn.He(), or None")  # type: ignore[arg-type]
+        require_kind(self, "bias_initializer", Initializer, "an initializer, such as nn.Constant()")
 
     def init(self, shape: RowShape, key: Key, after: Layer | None = None) -> Parameters:
+        shape = bare(shape)
         if isinstance(shape, dict) or not shape:
             raise ShapeError(f"Dense({self.units}) takes rows of numbers, found rows of shape {shape}")
         start = self.initializer or (after.prefers if after is not None else None) or Glorot()
@@ -42,5 +46,6 @@ class Dense(Layer):
 
     def __call__(self, parameters: Parameters, x: Value, key: Key | None = None) -> Value:
         del key
-        weighted = matmul(x, parameters["weight"])
+        weight = parameters["weight"]
+        weighted = matmul(x if x.dtype.kind == "f" else cast(x, weight.dtype), weight)  # whole numbers are numbers too
         return weighted + parameters["bias"] if self.bias else weighted

@@ -1,8 +1,10 @@
 """Dropout: while training, nodes are left out at random."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from backpass.errors import UsageError
+from backpass.nn.checks import require_number
 from backpass.nn.layer import Layer, Parameters
 from backpass.ops import Key, bernoulli
 from backpass.ops.kinds import Value
@@ -15,10 +17,13 @@ class Dropout(Layer):
     Only while training; a network in use is left whole.
     """
 
+    passes_on: ClassVar[bool] = True
+
     rate: float
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rate < 1:
+        require_number(self, "rate", "at least 0 and below 1", least=0)
+        if self.rate >= 1:
             raise UsageError(f"Dropout: rate is {self.rate}, expected at least 0 and below 1")
 
     def __call__(self, parameters: Parameters, x: Value, key: Key | None = None) -> Value:

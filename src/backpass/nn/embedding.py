@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from backpass.errors import UsageError
+from backpass.nn.checks import require_kind, require_whole
 from backpass.nn.initializers import Initializer, Normal
 from backpass.nn.layer import Layer, Parameters, RowShape
 from backpass.ops import Key, gather, one_hot
@@ -22,9 +23,9 @@ class Embedding(Layer):
     initializer: Initializer = field(default_factory=lambda: Normal(0.1))
 
     def __post_init__(self) -> None:
-        for name in ("levels", "units"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise UsageError(f"Embedding: {name} is {getattr(self, name)!r}, expected a whole number of 1 or more")
+        require_whole(self, "levels")
+        require_whole(self, "units")
+        require_kind(self, "initializer", Initializer, "an initializer, such as nn.Normal(0.1)")
 
     def init(self, shape: RowShape, key: Key, after: Layer | None = None) -> Parameters:
         del shape, after
@@ -41,6 +42,11 @@ class OneHot(Layer):
 
     levels: int
     dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        require_whole(self, "levels")
+        if self.dtype not in ("float32", "float64"):
+            raise UsageError(f"OneHot: dtype is {self.dtype!r}, expected float32 or float64")
 
     def __call__(self, parameters: Parameters, x: Value, key: Key | None = None) -> Value:
         del parameters, key

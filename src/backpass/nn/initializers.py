@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backpass.errors import UsageError
+from backpass.nn.checks import require_number
 from backpass.ops import Key, normal, uniform
 from backpass.ops.kinds import FLOAT64, Value
 
@@ -25,9 +26,12 @@ class Constant(Initializer):
 
     value: float = 0.0
 
+    def __post_init__(self) -> None:
+        require_number(self, "value")
+
     def __call__(self, key: Key, shape: Shape) -> Value:
         del key
-        return np.full(shape, float(self.value))
+        return np.full(shape, self.value)
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Uniform(Initializer):
     high: float = 0.05
 
     def __post_init__(self) -> None:
+        require_number(self, "low")
+        require_number(self, "high")
         if not self.low < self.high:
             raise UsageError(f"Uniform: low is {self.low} and high is {self.high}; low must be below high")
 
@@ -50,6 +56,9 @@ class Normal(Initializer):
     """Normally distributed around 0."""
 
     deviation: float = 0.05
+
+    def __post_init__(self) -> None:
+        require_number(self, "deviation", "a number of 0 or more", least=0)
 
     def __call__(self, key: Key, shape: Shape) -> Value:
         return self.deviation * normal(key, shape, FLOAT64)
@@ -111,6 +120,9 @@ class Orthogonal(Initializer):
     """Orthogonal rows or columns, times `gain`: Saxe, McClelland and Ganguli, 2014."""
 
     gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_number(self, "gain")
 
     def __call__(self, key: Key, shape: Shape) -> Value:
         rows, columns = math.prod(shape[:-1]), shape[-1]

@@ -23,6 +23,9 @@ class Layer:
     prefers: ClassVar[Any] = None
     """The initializer that suits the weights just before this layer; None where it has no wish."""
 
+    passes_on: ClassVar[bool] = False
+    """Whether values go through as they are: then the layer after it decides how the weights before it start."""
+
     def init(self, shape: RowShape, key: Key, after: "Layer | None" = None) -> Parameters:
         """New parameters for rows of `shape`, as NumPy arrays in float64.
 
@@ -65,9 +68,14 @@ def specs(shape: RowShape, dtype: Any = "float32") -> Structure:
     """The Specs of a batch of rows of `shape`. In a dictionary an entry may be `(shape, dtype)`."""
     if isinstance(shape, dict):
         return {name: specs(part, dtype) for name, part in shape.items()}
-    if len(shape) == 2 and isinstance(shape[0], tuple):
-        return Spec((BATCH, *shape[0]), shape[1])
-    return Spec((BATCH, *shape), dtype)
+    alone = bare(shape)
+    return Spec((BATCH, *alone), dtype if alone is shape else shape[1])
+
+
+def bare(shape: RowShape) -> RowShape:
+    """The shape of an input that is given with its dtype, without it."""
+    typed = isinstance(shape, tuple) and len(shape) == 2 and isinstance(shape[0], tuple)
+    return shape[0] if typed else shape
 
 
 def count(parameters: Structure) -> int:

@@ -1,10 +1,11 @@
 """Layers that pass values on: as they are, flattened, or as the declared input of a network."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from backpass.errors import ShapeError
+from backpass.errors import ShapeError, UsageError
 from backpass.graph import size
-from backpass.nn.layer import Layer, Parameters, RowShape
+from backpass.nn.layer import Layer, Parameters, RowShape, bare
 from backpass.ops import Key, reshape
 from backpass.ops.kinds import Value
 
@@ -12,6 +13,8 @@ from backpass.ops.kinds import Value
 @dataclass(frozen=True)
 class Identity(Layer):
     """The input as it is."""
+
+    passes_on: ClassVar[bool] = True
 
     def __call__(self, parameters: Parameters, x: Value, key: Key | None = None) -> Value:
         del parameters, key
@@ -21,6 +24,8 @@ class Identity(Layer):
 @dataclass(frozen=True)
 class Flatten(Layer):
     """All numbers of a row in one axis."""
+
+    passes_on: ClassVar[bool] = True
 
     def __call__(self, parameters: Parameters, x: Value, key: Key | None = None) -> Value:
         del parameters, key
@@ -37,12 +42,16 @@ class Input(Layer):
     shape: tuple[int, ...]
 
     def __init__(self, *shape: int) -> None:
+        if not all(type(axis) is int and axis >= 0 for axis in shape):
+            raise UsageError(f"Input: the shape of a row is {shape}, expected whole numbers of 0 or more")
         object.__setattr__(self, "shape", tuple(shape))
 
     def init(self, shape: RowShape, key: Key, after: Layer | None = None) -> Parameters:
         del key, after
-        if tuple(shape) != self.shape:
-            raise ShapeError(f"the network takes rows of shape {list(self.shape)}, found rows of shape {list(shape)}")
+        found = bare(shape)
+        if isinstance(found, dict) or tuple(found) != self.shape:
+            shown = found if isinstance(found, dict) else list(found)
+            raise ShapeError(f"the network takes rows of shape {list(self.shape)}, found rows of shape {shown}")
         return {}
 
     def input_shape(self) -> RowShape | None:

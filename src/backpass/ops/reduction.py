@@ -44,13 +44,18 @@ def _stretch(value: Value, x: Value, axes: Sequence[int]) -> Any:
     return broadcast_to(reshape(value, reduced(x.shape, axes, keepdims=True)), x.shape)
 
 
+# NumPy's own np.sum and np.max spend longer on their arguments than on a small array.
+_ADD: Any = np.add.reduce
+_MAXIMUM: Any = np.maximum.reduce
+
+
 def _sum(x: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:
-    return np.sum(x, axis=axes, keepdims=keepdims, dtype=x.dtype)
+    return _ADD(x, axis=axes, keepdims=keepdims, dtype=x.dtype)
 
 
 def _max(x: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:
     _require_some(x, axes)
-    return np.max(x, axis=axes, keepdims=keepdims)
+    return _MAXIMUM(x, axis=axes, keepdims=keepdims)
 
 
 def _log_sum_exp(x: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:

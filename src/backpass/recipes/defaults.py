@@ -52,6 +52,7 @@ def recipe(rows: int, **chosen: object) -> Recipe:
     """
     batch_size = int(min(512, max(16, 2 ** round(math.log2(max(rows, 1) / 100)))))
     steps_an_epoch = max(1, rows // batch_size)
+    epochs = int(min(200, max(20, round(8000 / steps_an_epoch))))
     defaults: dict[str, object] = {
         "hidden": (256, 128) if rows >= 5000 else (128, 64) if rows >= 500 else (64, 32),
         "activation": "relu",
@@ -59,8 +60,8 @@ def recipe(rows: int, **chosen: object) -> Recipe:
         "learning_rate": 2e-3,
         "weight_decay": 0.01,
         "batch_size": batch_size,
-        "epochs": int(min(200, max(20, round(8000 / steps_an_epoch)))),
-        "patience": 16,
+        "epochs": epochs,
+        "patience": max(8, epochs // 8),
     }
     return Recipe(**(defaults | {key: value for key, value in chosen.items() if value is not None}))  # type: ignore[arg-type]
 

@@ -24,6 +24,7 @@ class Score:
         return {"label": self.label, "metrics": finite(self.metrics), "margins": finite(self.margins)}
 
 
+@np.errstate(over="ignore", invalid="ignore")  # squares of numbers near 1e300: such a margin is not finite
 def score(label: str, predictions: Predictions, actual: Array) -> Score:
     """The metrics of `predictions` where `actual` was right: class numbers, or numbers in the table's units."""
     if predictions.probabilities is None:

@@ -1,6 +1,5 @@
 """The main job: a table in, a trained network out."""
 
-import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -19,9 +18,10 @@ from backpass.model.tabular import answers
 from backpass.optimizers import Adam, Cosine
 from backpass.recipes import defaults, run, scores
 from backpass.recipes.defaults import Recipe
-from backpass.recipes.prepare import Part, Prepared, prepare
+from backpass.recipes.prepare import Part, Prepared, as_table, prepare
 from backpass.recipes.scores import Score
 from backpass.training import EarlyStopping, History, Listener, Trainer
+from backpass.training.progress import on_terminal
 
 LINEAR_ROWS = 20_000  # the linear baseline learns all it can from so many rows
 LINEAR_EPOCHS = 30
@@ -125,7 +125,9 @@ class Plan:
         label = f'always "{constant.values[0]}"' if ours.classes else "always the mean"
         return (
             scores.score("this network", ours, actual),
-            scores.score("linear model", self._answers(self._linear_model(stop_on_interrupt=stop_on_interrupt), part), actual),
+            scores.score(
+                "linear model", self._answers(self._linear_model(stop_on_interrupt=stop_on_interrupt), part), actual
+            ),
             scores.score(label, constant, actual),
         )
 
@@ -144,7 +146,7 @@ class Plan:
             defaults.linear_network(tabular.inputs, tabular.targets),
             defaults.loss(tabular.targets),
             Adam(Cosine(0.02, final_fraction=0.01)),
-            batch_size=min(256, max(16, train.rows // 20)),
+            batch_size=min(256, max(32, train.rows // 8)),
             seed=self.seed,
             precision=self.precision,
         )
@@ -152,7 +154,7 @@ class Plan:
         trainer.fit(
             take_rows(train.inputs, chosen),
             train.targets[chosen],
-            epochs=max(LINEAR_EPOCHS, min(300, 60_000 // train.rows)),
+            epochs=LINEAR_EPOCHS if train.rows >= 2000 else 2 * LINEAR_EPOCHS,
             validation=None if validation is None else (validation.inputs, validation.targets),
             stopping=None if validation is None else EarlyStopping(8),
             stop_on_interrupt=stop_on_interrupt,
@@ -175,8 +177,9 @@ def plan(
         raise UsageError(f"--seed is {seed}, expected a whole number from 0 to 2^63 - 1")
     if reading.get("test_table") is not None and reading.get("test") is not None:
         raise UsageError("--test and --test-part both say which rows are scored: give one of them")
-    targets = split_names(target) if isinstance(target, str) else tuple(target)
-    prepared = prepare(table, targets, seed=seed, precision=precision, **reading)
+    opened = as_table(table, reading.get("delimiter"))
+    targets = (target,) if target in opened.columns else split_names(target) if isinstance(target, str) else target
+    prepared = prepare(opened, tuple(targets), seed=seed, precision=precision, **reading)
     if class_weights is not None and prepared.division.schema.task != "classification":
         raise UsageError("--class-weights goes with classes, and the target is a number: leave it out")
     chosen = defaults.recipe(prepared.train.rows, **(recipe or {}))
@@ -250,7 +253,7 @@ def train(
         delimiter=delimiter,
         scale=scale,
     )
-    shown = sys.stderr.isatty() if progress is None else progress
+    shown = on_terminal() if progress is None else progress
     if out is None:
         return planned.fit(progress=shown)
     with run.folder_for(Path(out), planned.prepared.table.name, str(target)) as folder:

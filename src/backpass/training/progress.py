@@ -13,13 +13,18 @@ SECONDS_BETWEEN_LINES = 5.0  # where there is no terminal, and so no bar
 @contextmanager
 def showing(*, progress: bool) -> Iterator[list[Listener]]:
     """Listeners that show progress where it is wanted: a live bar on a terminal, a line now and then elsewhere."""
-    if not progress:
+    if not progress or sys.stderr is None:  # there is none where a shell closed it
         yield []
-    elif sys.stderr.isatty():
+    elif on_terminal():
         with _bar() as show:
             yield [Watch(show)]
     else:
         yield [Watch(_lines())]
+
+
+def on_terminal() -> bool:
+    """Whether standard error is a terminal, where a line can be written over."""
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 class Watch:
