@@ -18,7 +18,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(epilog=EPILOG, short_help="Prove a model's gradients right on rows of a table.")
 @model_argument
 @table_argument
 @click.option(

@@ -11,13 +11,13 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(epilog=EPILOG, short_help="Back-propagation told with its numbers: iris, xor.")
 @click.argument("story", type=click.Choice(["iris", "xor"]), default="iris")
 @click.option(
     "--seed", type=click.IntRange(0, (1 << 63) - 1), default=0, show_default=True, help="Another seed, other numbers."
 )
 def demo(story: str, seed: int) -> None:
-    r"""Tell how a network learns, with the numbers.
+    """Tell how a network learns, with the numbers.
 
     \b
     iris  the textbook's five steps on one flower, then the whole program,

@@ -14,7 +14,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(epilog=EPILOG, short_help="Measure a model on rows whose answers are known.")
 @model_argument
 @table_argument
 @coerce_option

@@ -16,10 +16,10 @@ from backpass.errors import BackpassError
 INTERRUPTED = 130  # what a shell expects of a command that Ctrl-C ended
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
 @click.version_option(__version__, prog_name="backpass")
 def backpass() -> None:
-    r"""Trains neural networks by back-propagation: a table in, a trained network out.
+    """Trains neural networks by back-propagation: a table in, a trained network out.
 
     \b
     A first result in a minute, on data that comes with backpass:

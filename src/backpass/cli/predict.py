@@ -20,7 +20,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(epilog=EPILOG, short_help="Predict for every row of a table.")
 @model_argument
 @table_argument
 @click.option(

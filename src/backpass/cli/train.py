@@ -20,7 +20,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(epilog=EPILOG, short_help="Train a network on a table to predict a column.")
 @table_argument
 @click.option("--target", required=True, metavar="COLUMN", help="What to predict; several numbers as Y1,Y2.")
 @click.option("--test", "test_table", metavar="TABLE", help="Rows to score on, in place of some held out of TABLE.")

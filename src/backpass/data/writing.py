@@ -10,4 +10,4 @@ def csv_bytes(columns: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
     """The columns as CSV with one header row: commas, quotes where they are needed, numbers so that they read back."""
     import polars as pl
 
-    return pl.DataFrame({name: values for name, values in columns.items()}).write_csv().encode()
+    return pl.DataFrame(dict(columns)).write_csv().encode()

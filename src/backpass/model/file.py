@@ -23,7 +23,7 @@ from backpass.nn import Layer, build, describe, specs
 
 FORMAT = 1
 KEY = "backpass"
-_SHOWN_PATH = 300
+_SHOWN = 300
 _WIDEST_VALUE = 1 << 24  # numbers a row that any value of a network may have: what is beyond was not made by training
 _PRECISIONS = ("float32", "float64")
 
@@ -90,14 +90,18 @@ def read(path: str | Path) -> Content:
     Raises:
         ModelFileError: there is no such file, or it is no model, damaged, tampered with or of a newer format.
     """
-    place = str(path) if len(str(path)) <= _SHOWN_PATH else f"{str(path)[:_SHOWN_PATH]}..."
     try:
         return _read(_place(Path(path)))
     except (ModelFileError, OSError) as error:
         reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-        raise ModelFileError(f"{place}: {reason}") from None
+        raise ModelFileError(f"{_cut(str(path))}: {_cut(reason)}") from None
     except (BackpassError, RecursionError, OverflowError) as error:
-        raise ModelFileError(f"{place}: the file is damaged or was changed ({error})") from None
+        raise ModelFileError(f"{_cut(str(path))}: the file is damaged or was changed ({_cut(str(error))})") from None
+
+
+def _cut(text: str) -> str:
+    """`text` where it is short: a name or a value of a stranger's file may be long."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _place(path: Path) -> Path:
@@ -206,9 +210,13 @@ def _parameters(record: Record, tensors: dict[str, Any]) -> Structure:
 
 def _check_fit(model: Content) -> None:
     """Whether network, parameters, inputs and outputs fit one another, without calculating anything."""
-    if any(value.dtype != model.precision for value in flatten(model.parameters)):
-        raise ModelFileError(f"the parameters are not {model.precision}: the file is damaged or was changed")
-    traced = trace(model.network, map_structure(like, model.parameters), specs(model.row_shape, model.precision))
+    values = flatten(model.parameters)
+    if any(value.dtype != model.precision or not np.isfinite(value).all() for value in values):
+        raise ModelFileError(f"not all parameters are finite numbers of {model.precision}: the file was changed")
+    try:
+        traced = trace(model.network, map_structure(like, model.parameters), specs(model.row_shape, model.precision))
+    except (KeyError, IndexError, TypeError, AttributeError):  # a layer does not find what it needs
+        raise ModelFileError("network and parameters do not fit each other: the file was changed") from None
     if any(size(node.shape) > _WIDEST_VALUE for node in traced.graph.nodes):
         raise ModelFileError("a layer is too large to be true: the file is damaged or was changed")
     outputs = size(traced.graph.outputs[0].shape)

@@ -9,11 +9,11 @@ import numpy as np
 
 from backpass.data import Table, read_table, usable_rows
 from backpass.data.arrays import Array, as_inputs
-from backpass.errors import UsageError
+from backpass.errors import NotFiniteError, UsageError
 from backpass.model.atomic import write_whole
 from backpass.model.file import Content, read, to_bytes
 from backpass.model.network import ForwardPass
-from backpass.model.tabular import Predictions, Tabular, answers
+from backpass.model.tabular import Predictions, Tabular, answers, network_inputs
 from backpass.nn import count, summary
 
 
@@ -35,7 +35,15 @@ class Model(Content):
         """Probabilities, rates or numbers for arrays; for a table, or its file, the answers in its own terms."""
         if isinstance(inputs, (str, Path, Table)):
             return self.predict_table(inputs).values
-        return np.asarray(self.loss.predictions(self.outputs(inputs)))
+        outputs = self.outputs(inputs)
+        finite = np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
+        if not finite.all():
+            row = int(np.argmin(finite)) + 1
+            raise NotFiniteError(
+                f"row {row:,}: the outputs are not finite: are numbers in it far beyond those learned?"
+            )
+        with np.errstate(over="ignore", under="ignore"):
+            return np.asarray(self.loss.predictions(outputs))
 
     def predict_table(
         self, table: str | Path | Table, *, coerce: Collection[str] = (), notes: list[str] | None = None
@@ -47,8 +55,9 @@ class Model(Content):
         Raises:
             TableError: the table lacks a column, or has it under another type.
             UsageError: the model was not trained on a table.
+            NotFiniteError: numbers so large that the network overflows.
         """
-        encoded = self._table_part().inputs.encode(_opened(table), coerce=coerce, notes=notes)
+        encoded = self._table_part().inputs.encode(open_table(table), coerce=coerce, notes=notes)
         return answers(self._table_part(), self.predict(network_inputs(encoded)))
 
     def evaluate(
@@ -56,9 +65,10 @@ class Model(Content):
     ) -> dict[str, float]:
         """Metrics on the rows of a table that have a target: accuracy, log_loss, auc; or rmse, mae, r2."""
         targets = self._table_part().targets
-        rows = usable_rows(_opened(table), targets.schema)
+        rows = usable_rows(open_table(table), targets.schema)
         predictions = self.predict_table(rows, coerce=coerce, notes=notes)
-        actual = targets.encode(rows, notes=notes)
+        with np.errstate(over="ignore"):
+            actual = targets.encode(rows, notes=notes)
         return predictions.scores(actual if targets.classes else targets.decode(actual))
 
     def save(self, path: str | Path) -> None:
@@ -89,10 +99,6 @@ def load(path: str | Path) -> Model:
     return Model(**{part.name: getattr(content, part.name) for part in fields(content)})
 
 
-def network_inputs(encoded: dict[str, Array]) -> Array | dict[str, Array]:
-    """What the encoder makes of a table, as the network takes it: a lone block of numbers stands by itself."""
-    return encoded["numbers"] if list(encoded) == ["numbers"] else encoded
-
-
-def _opened(table: str | Path | Table) -> Table:
+def open_table(table: str | Path | Table) -> Table:
+    """The table itself, or the one in a file."""
     return table if isinstance(table, Table) else read_table(table)

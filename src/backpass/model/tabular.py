@@ -1,11 +1,13 @@
 """What makes a network a model of a table: how columns become inputs, and outputs become answers."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from backpass.data import TableEncoder, TargetEncoder
+from backpass.data import Table, TableEncoder, TargetEncoder, usable_rows
+from backpass.data.arrays import Inputs
 from backpass.data.checked_json import Record
 from backpass.model import metrics
 
@@ -18,6 +20,14 @@ class Tabular:
 
     inputs: TableEncoder
     targets: TargetEncoder
+
+    def encode(
+        self, table: Table, *, coerce: Collection[str] = (), notes: list[str] | None = None
+    ) -> tuple[Inputs, Array]:
+        """The rows of a table that have a target, as the network takes them: inputs and targets."""
+        rows = usable_rows(table, self.targets.schema)
+        inputs = network_inputs(self.inputs.encode(rows, coerce=coerce, notes=notes))
+        return inputs, np.asarray(self.targets.encode(rows, notes=notes))
 
     def to_json(self) -> dict[str, Any]:
         return {"inputs": self.inputs.to_json(), "targets": self.targets.to_json()}
@@ -100,3 +110,8 @@ def number_scores(predicted: Array, actual: Array) -> dict[str, float]:
         "mae": metrics.mae(predicted, actual),
         "r2": metrics.r2(predicted, actual),
     }
+
+
+def network_inputs(encoded: dict[str, Array]) -> Inputs:
+    """What the encoder makes of a table, as the network takes it: a lone block of numbers stands by itself."""
+    return encoded["numbers"] if list(encoded) == ["numbers"] else encoded

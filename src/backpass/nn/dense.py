@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from backpass.errors import ShapeError
 from backpass.nn.checks import require_kind, require_whole
 from backpass.nn.initializers import Constant, Glorot, Initializer
-from backpass.nn.layer import Layer, Parameters, RowShape, bare
+from backpass.nn.layer import Layer, Parameters, RowShape, bare, require_shape
 from backpass.ops import Key, cast, matmul
 from backpass.ops.kinds import Value
 
@@ -47,5 +47,9 @@ class Dense(Layer):
     def __call__(self, parameters: Parameters, x: Value, key: Key | None = None) -> Value:
         del key
         weight = parameters["weight"]
+        require_shape(self, "weight", weight, (None, self.units))
         weighted = matmul(x if x.dtype.kind == "f" else cast(x, weight.dtype), weight)  # whole numbers are numbers too
-        return weighted + parameters["bias"] if self.bias else weighted
+        if not self.bias:
+            return weighted
+        require_shape(self, "bias", parameters["bias"], (self.units,))
+        return weighted + parameters["bias"]

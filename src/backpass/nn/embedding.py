@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from backpass.errors import UsageError
 from backpass.nn.checks import require_kind, require_whole
 from backpass.nn.initializers import Initializer, Normal
-from backpass.nn.layer import Layer, Parameters, RowShape
+from backpass.nn.layer import Layer, Parameters, RowShape, require_shape
 from backpass.ops import Key, gather, one_hot
 from backpass.ops.kinds import Value
 
@@ -33,6 +33,7 @@ class Embedding(Layer):
 
     def __call__(self, parameters: Parameters, x: Value, key: Key | None = None) -> Value:
         del key
+        require_shape(self, "table", parameters["table"], (self.levels, self.units))
         return gather(parameters["table"], x)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, ClassVar, TypeAlias
 
+from backpass.errors import ShapeError
 from backpass.forward import Spec, Structure, flatten, like, map_structure, trace
 from backpass.graph import BATCH, Shape
 from backpass.ops import Key
@@ -76,6 +77,20 @@ def bare(shape: RowShape) -> RowShape:
     """The shape of an input that is given with its dtype, without it."""
     typed = isinstance(shape, tuple) and len(shape) == 2 and isinstance(shape[0], tuple)
     return shape[0] if typed else shape
+
+
+def require_shape(layer: Layer, name: str, parameter: Value, shape: tuple[int | None, ...]) -> None:
+    """See that a parameter has the shape that its layer says; None is an axis of any length.
+
+    Raises:
+        ShapeError: it has another.
+    """
+    fits = len(parameter.shape) == len(shape) and all(
+        wanted in (None, found) for wanted, found in zip(shape, parameter.shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("any" if axis is None else str(axis) for axis in shape)
+        raise ShapeError(f"{type(layer).__name__}: {name} has shape {list(parameter.shape)}, expected [{wanted}]")
 
 
 def count(parameters: Structure) -> int:

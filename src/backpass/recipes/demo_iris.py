@@ -93,7 +93,7 @@ def _forward(flowers: Iris, n: _Numbers) -> Iterator[str]:
     for k, name in enumerate(flowers.names):
         z = float(n.hidden @ n.w2[:, k] + n.b2[k])
         wanted = f"desired {n.desired[k]:g}"
-        yield f"     output[{k}]  z = Σ w·a + b = {z:7.4f}   a = {n.output[k]:.4f}   {wanted} {name}"
+        yield f"     output[{k}]  z = Σ w·a + b = {z:7.4f}  a = {n.output[k]:.4f}  {wanted} {name}"
     yield ""
 
 

@@ -5,12 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from backpass.data import Division, Table, TableEncoder, TargetEncoder, describe, divide, read_table, summary
 from backpass.data.arrays import Array, Inputs, count_rows
 from backpass.model import Tabular
-from backpass.model.model import network_inputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,5 +116,4 @@ def as_table(table: str | Path | Table | Any, delimiter: str | None = None) -> T
 
 def encode(tabular: Tabular, table: Table, notes: list[str] | None = None, *, coerce: Collection[str] = ()) -> Part:
     """The rows of a table as the network sees them. All have a target."""
-    inputs = network_inputs(tabular.inputs.encode(table, coerce=coerce, notes=notes))
-    return Part(inputs, np.asarray(tabular.targets.encode(table, notes=notes)))
+    return Part(*tabular.encode(table, coerce=coerce, notes=notes))

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from backpass.data import Table, TableEncoder, TargetEncoder, infer_schema, usable_rows
 from backpass.data.arrays import Array, as_inputs, row_shape
 from backpass.errors import UsageError
 from backpass.forward import Structure, one_thread
 from backpass.losses import Loss
-from backpass.model import Model
+from backpass.model import Model, Tabular
+from backpass.model.model import open_table
 from backpass.model.network import ForwardPass, typed
 from backpass.nn import Layer, summary
 from backpass.ops import Key
@@ -79,6 +81,7 @@ class Trainer:
         self.history = History()
         self._state: State | None = None
         self._row_shape: Any = None
+        self._tabular: Tabular | None = None
         self._forward: ForwardPass | None = None
 
     @property
@@ -102,7 +105,7 @@ class Trainer:
         targets: Any,
         *,
         epochs: int,
-        validation: tuple[Any, Any] | tuple[Any, Any, Any] | None = None,
+        validation: Any = None,
         weights: Any = None,
         class_weights: Mapping[int, float] | str | None = None,
         stopping: EarlyStopping | None = None,
@@ -113,10 +116,11 @@ class Trainer:
         """Train for at most `epochs` epochs; called again, it goes on from where it is.
 
         Args:
-            inputs: an array (rows, ...), or a dictionary of such for networks with several inputs.
-            targets: one a row: labels as whole numbers, or real numbers.
+            inputs: an array (rows, ...), or a dictionary of such for networks with several inputs; or a table, as a
+                path or Table, which is read, understood and encoded as `backpass.train` does it.
+            targets: one a row: labels as whole numbers, or real numbers; of a table the target's name.
             epochs: how often every row is seen, at most.
-            validation: (inputs, targets) or (inputs, targets, weights) that are not trained on.
+            validation: (inputs, targets) or (inputs, targets, weights) that are not trained on; or a table.
             weights: how much each row counts.
             class_weights: how much each class counts, by its label; "balanced" makes all classes count the same.
             stopping: when to stop early. With it, the weights of the best validation loss are kept.
@@ -131,6 +135,8 @@ class Trainer:
         _require(_is_whole(epochs) and epochs >= 1, "epochs", epochs, "a whole number of 1 or more")
         if stopping is not None and validation is None:
             raise UsageError("early stopping looks at the validation loss: give validation=(inputs, targets)")
+        if isinstance(targets, str):
+            inputs, targets, validation = self._from_table(inputs, targets, validation)
         data = Rows(inputs, targets, weights, self.precision).with_class_weights(class_weights)
         held_out = None if validation is None else Rows(*_three(validation), self.precision)
         state, forward = self._built(data.inputs)
@@ -162,14 +168,16 @@ class Trainer:
         return forward(state.parameters, rows)
 
     def predict(self, inputs: Any) -> Array:
-        """What the outputs mean: probabilities, rates or numbers, shape (rows, ...)."""
+        """What the outputs mean: probabilities, rates or numbers, shape (rows, ...); for a table its own answers."""
+        if isinstance(inputs, (str, Path, Table)):
+            return self.model().predict(inputs)
         return np.asarray(self.loss.predictions(self.outputs(inputs)))
 
     def model(self) -> Model:
         """The network as it is now, to use or to save."""
         if self.parameters is None:
             raise UsageError("there is nothing to use or save before training: call fit first")
-        return Model(self.network, self.parameters, self.loss, row_shape=self._row_shape, precision=self.precision)
+        return Model(self.network, self.parameters, self.loss, self._row_shape, self.precision, self._tabular)
 
     def save(self, path: str | Path) -> None:
         """Write the network as one model file, that `backpass.load` reads."""
@@ -177,6 +185,17 @@ class Trainer:
 
     def __str__(self) -> str:
         return summary(self.network, self._row_shape or self.network.input_shape())
+
+    def _from_table(self, table: Any, target: str, validation: Any) -> tuple[Any, Any, Any]:
+        """Inputs, targets and validation rows as arrays. The encoders are learned from the first table given."""
+        opened = open_table(table)
+        if self._tabular is None:
+            schema = infer_schema(opened, [target])
+            usable, kind = usable_rows(opened, schema), cast("Any", self.precision)
+            encoders = (encoder.fit(usable, schema, precision=kind) for encoder in (TableEncoder, TargetEncoder))
+            self._tabular = Tabular(*cast("Any", tuple(encoders)))
+        held_out = None if validation is None else self._tabular.encode(open_table(validation))
+        return *self._tabular.encode(opened), held_out
 
     def _built(self, inputs: Any) -> tuple[State, ForwardPass]:
         self.build(inputs)
