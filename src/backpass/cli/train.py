@@ -20,6 +20,9 @@ Examples:
 """
 
 
+NEARLY_PERFECT = 0.995  # of accuracy or R², where a column that tells the answer is likelier than so good a network
+
+
 @click.command(epilog=EPILOG, short_help="Train a network on a table to predict a column.")
 @table_argument
 @click.option("--target", required=True, metavar="COLUMN", help="What to predict; several numbers as Y1,Y2.")
@@ -134,6 +137,7 @@ def _result(outcome: "Outcome", folder: Path) -> list[str]:
     lines = [f"stopped at epoch {len(history)}: {history.reason}{kept}    {outcome.seconds:.1f} s"]
     if outcome.scores:
         lines += [f"on the {outcome.held_out} rows, with what chance may add or take (95 %):", *_indented(outcome)]
+        lines += _doubt(outcome)
     else:
         lines += ["no rows were held out: there is no score"]
     return [
@@ -148,6 +152,14 @@ def _indented(outcome: "Outcome") -> list[str]:
     from backpass.recipes.scores import table
 
     return [f"  {line}" for line in table(list(outcome.scores))]
+
+
+def _doubt(outcome: "Outcome") -> list[str]:
+    """A score too good to be true is worth a question."""
+    metrics = outcome.metrics
+    if metrics.get("accuracy", 0) < NEARLY_PERFECT and metrics.get("r2", 0) < NEARLY_PERFECT:
+        return []
+    return ["  nearly perfect: is every column known before the answer is?  --exclude what is not"]
 
 
 def _asked(table: str, options: dict[str, Any]) -> dict[str, Any]:

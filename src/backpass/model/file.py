@@ -185,8 +185,11 @@ def _checked(content: Any) -> dict[str, Any]:
 
 
 def _checksum(content: dict[str, Any]) -> str:
-    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+    try:
+        text = json.dumps(content, sort_keys=True, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # half of a pair, as "\\ud800": JSON can write it, but no text holds it
+        raise ModelFileError("the metadata holds text that is no Unicode: the file is damaged or was changed") from None
+    return hashlib.sha256(text).hexdigest()
 
 
 def _parameters(record: Record, tensors: dict[str, Any]) -> Structure:

@@ -88,12 +88,12 @@ def _forward(flowers: Iris, n: _Numbers) -> Iterator[str]:
     yield "2  The outputs come out; every node's value is kept."
     z = float(n.x @ n.w1[:, 0] + n.b1[0])
     products = " ".join(f"{_signed(w)}·{x:g}" for w, x in zip(n.w1[:, 0], n.x, strict=True))
-    yield f"     hidden[0]  z = {products.removeprefix('+ ')} {_signed(n.b1[0])} = {z:.4f}"
-    yield f"                a = sigmoid({z:.4f}) = {n.hidden[0]:.4f}        (and {textbook.HIDDEN - 1} more like it)"
+    yield f"   hidden[0]  z = {products.removeprefix('+ ')} {_signed(n.b1[0])} = {z:.4f}"
+    yield f"              a = sigmoid({z:.4f}) = {n.hidden[0]:.4f}        (and {textbook.HIDDEN - 1} more like it)"
     for k, name in enumerate(flowers.names):
         z = float(n.hidden @ n.w2[:, k] + n.b2[k])
         wanted = f"desired {n.desired[k]:g}"
-        yield f"     output[{k}]  z = Σ w·a + b = {z:7.4f}  a = {n.output[k]:.4f}  {wanted} {name}"
+        yield f"   output[{k}]  z = Σ w·a + b = {z:7.4f}  a = {n.output[k]:.4f}  {wanted} {name}"
     yield ""
 
 
@@ -101,13 +101,13 @@ def _backward(flowers: Iris, n: _Numbers) -> Iterator[str]:
     yield "4  The errors go backward. The sigmoid's derivative is a · (1 - a)."
     for k in range(len(flowers.names)):
         a, d = n.output[k], n.desired[k]
-        yield f"     output[{k}]  δ = (a - desired) · a(1 - a) = {a - d:7.4f} · {a * (1 - a):.4f} = {n.delta2[k]:8.5f}"
+        yield f"   output[{k}]  δ = (a - desired) · a(1 - a) = {a - d:7.4f} · {a * (1 - a):.4f} = {n.delta2[k]:8.5f}"
     blame = float(n.w2[0] @ n.delta2)
     slope = n.hidden[0] * (1 - n.hidden[0])
     products = " ".join(f"{_signed(w)}·({delta:.5f})" for w, delta in zip(n.w2[0], n.delta2, strict=True))
     yield "     hidden[0]  δ = (Σ w·δ of the outputs) · a(1 - a), with Σ w·δ ="
-    yield f"                {products.removeprefix('+ ')} = {blame:.5f}"
-    yield f"                δ = {blame:.5f} · {slope:.5f} = {n.delta1[0]:.3e}"
+    yield f"              {products.removeprefix('+ ')} = {blame:.5f}"
+    yield f"              δ = {blame:.5f} · {slope:.5f} = {n.delta1[0]:.3e}"
     yield ""
 
 

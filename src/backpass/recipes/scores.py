@@ -110,7 +110,7 @@ _PARTS = ("accuracy", "auc", "log_loss", "r2")
 
 def _cell(each: Score, name: str) -> str:
     value, margin = each.metrics[name], each.margins.get(name, math.nan)
-    shown = f"{value:.3f}" if name in _PARTS else f"{value:.4g}"
+    shown = f"{value:z.3f}" if name in _PARTS else f"{value:.4g}"
     if not math.isfinite(margin):
         return shown
     return f"{shown} ± {margin:.3f}" if name in _PARTS else f"{shown} ± {margin:.2g}"
