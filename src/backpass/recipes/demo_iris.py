@@ -105,7 +105,7 @@ def _backward(flowers: Iris, n: _Numbers) -> Iterator[str]:
     blame = float(n.w2[0] @ n.delta2)
     slope = n.hidden[0] * (1 - n.hidden[0])
     products = " ".join(f"{_signed(w)}·({delta:.5f})" for w, delta in zip(n.w2[0], n.delta2, strict=True))
-    yield "     hidden[0]  δ = (Σ w·δ of the outputs) · a(1 - a), with Σ w·δ ="
+    yield "   hidden[0]  δ = (Σ w·δ of the outputs) · a(1 - a), with Σ w·δ ="
     yield f"              {products.removeprefix('+ ')} = {blame:.5f}"
     yield f"              δ = {blame:.5f} · {slope:.5f} = {n.delta1[0]:.3e}"
     yield ""

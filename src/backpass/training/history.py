@@ -2,6 +2,9 @@
 
 from typing import Any
 
+INTERRUPTED = "interrupted"
+"""The reason of a training that Ctrl-C ended."""
+
 
 class History(list[dict[str, Any]]):
     """A list of one dictionary an epoch: epoch, loss, validation_loss, metrics, seconds, rows_per_second.

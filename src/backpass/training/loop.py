@@ -18,7 +18,7 @@ from backpass.nn import Layer, count, specs
 from backpass.optimizers import Optimizer
 from backpass.simplify import simplify
 from backpass.training.events import EpochFinished, Event, Listener, StepFinished, TrainingFinished, TrainingStarted
-from backpass.training.history import History
+from backpass.training.history import INTERRUPTED, History
 from backpass.training.rows import Rows
 from backpass.training.step import training_step
 from backpass.training.stopping import BestSoFar, EarlyStopping
@@ -74,7 +74,7 @@ class Loop:
         except KeyboardInterrupt:
             if not stop_on_interrupt:
                 raise
-            history.reason = "interrupted"
+            history.reason = INTERRUPTED
         state.parameters = kept
         self._tell(TrainingFinished(history.reason, history.kept, time.perf_counter() - started))
 
