@@ -1,0 +1,54 @@
+"""Starting is quick, because nothing is imported before it is used."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("numpy", "polars", "rich", "safetensors", "llvmlite", "click")
+
+
+def modules_after(code):
+    """The names of all modules there are once `code` has run in a fresh interpreter."""
+    program = f"{code}\nimport sys\nprint(' '.join(sys.modules))"
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(finished.stdout.split())
+
+
+def best_seconds(*command):
+    """The shortest of five runs: what it takes when the machine has nothing else to do."""
+    taken = []
+    for _ in range(5):
+        started = time.perf_counter()
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+        taken.append(time.perf_counter() - started)
+    return min(taken)
+
+
+def test_import_brings_nothing_heavy():
+    """`import backpass` imports none of the packages it depends on."""
+    assert modules_after("import backpass") & set(HEAVY) == set()
+
+
+def test_the_command_brings_only_its_parser():
+    """The command's own modules need click alone."""
+    assert modules_after("import backpass.cli.main") & set(HEAVY) == {"click"}
+
+
+@pytest.mark.parametrize("name", ["nn", "ops", "losses", "optimizers", "training", "Trainer", "grad", "train", "load"])
+def test_a_room_is_imported_when_it_is_used(name):
+    """Networks and training on arrays need NumPy; tables and files are what brings polars and safetensors."""
+    brought = modules_after(f"import backpass\nbackpass.{name}") & set(HEAVY)
+    assert brought == {"numpy"}
+
+
+def test_import_takes_under_150_ms():
+    """`import backpass`, the interpreter's own start included."""
+    assert best_seconds(sys.executable, "-c", "import backpass") < 0.15
+
+
+def test_help_takes_under_300_ms():
+    """`backpass --help`, the interpreter's own start included."""
+    assert best_seconds(Path(sys.executable).with_name("backpass"), "--help") < 0.3
