@@ -231,7 +231,7 @@ def test_a_lacking_column_offers_the_closest_name():
     table = Table.from_data({"incone": [1], "city": ["Rome"], "day": ["2020-01-01"]}, name="new.csv")
     with pytest.raises(TableError) as caught:
         trained().encode(table)
-    assert str(caught.value) == 'new.csv has no column "income". Did you mean "incone"?'
+    assert str(caught.value) == 'new.csv: lacks the column "income", which the model reads: is it "incone" there?'
 
 
 def test_text_among_numbers_names_row_and_remedy():

@@ -1,5 +1,6 @@
 """The command `backpass`: its parts, and how errors are told."""
 
+import io
 import sys
 
 import click
@@ -36,6 +37,9 @@ for command in (train, predict, evaluate, check, demo):
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command. What a user can mend is told in one line, with status 2; faults of ours keep a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that a terminal has no letters for is shown by its numbers
+            stream.reconfigure(errors="backslashreplace")
     try:
         backpass.main(arguments, prog_name="backpass", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

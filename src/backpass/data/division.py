@@ -70,7 +70,8 @@ def divide(
     left_out = {*exclude, *([group] if group is not None else [])}
     # What the whole target asks for, a part of it must not change.
     schema = infer_schema(train, names, overrides=overrides, exclude=left_out, task=reading.task)
-    schema = replace(schema, task_reason=reading.task_reason)
+    columns = tuple(replace(each, reason="tells the groups") if each.name == group else each for each in schema.columns)
+    schema = replace(schema, task_reason=reading.task_reason, columns=columns)
     return Division(schema, split, train, _part(used, split.validation), _test_part(used, split, test_table, schema))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from backpass.data.dates import TYPED_CLOCK, TYPED_DATE, fitting_formats, rival_of
 from backpass.data.families import SPOKEN, as_floats, as_text, family_of
-from backpass.data.kinds import Column, Kind
+from backpass.data.kinds import PLAIN, Column, Kind
 from backpass.data.lazy import pl
 from backpass.data.naming import listed, quoted
 from backpass.data.numerals import MISSING_NUMBER, MISSING_TEXT, NumberStyle, fitting_styles
@@ -164,10 +164,12 @@ def _as_styled(name: str, tally: Tally, delimiter: str | None) -> Found | None:
 
 
 def _style_notes(name: str, tally: Tally, styles: list[NumberStyle]) -> tuple[str, ...]:
-    example = tally.levels.sort(descending=True)[0]
-    read = [style.read(tally.levels.sort(descending=True).head(1))[0] for style in styles]
+    # Most cells may be plain: the example is one that the style is needed for.
+    styled = tally.levels.filter(PLAIN.read(tally.levels).is_null())
+    example = (styled if len(styled) else tally.levels).sort(descending=True).head(1)
+    read = [style.read(example)[0] for style in styles]
     rival = next((value for value in read[1:] if value != read[0]), None)
-    notes = f"column {quoted(name)}: {quoted(example)} is read as {read[0]:g}"
+    notes = f"column {quoted(name)}: {quoted(example[0])} is read as {read[0]:g}"
     return (notes + (f", not as {rival:g}" if rival is not None else ""),)
 
 

@@ -65,7 +65,10 @@ class Model(Content):
     ) -> dict[str, float]:
         """Metrics on the rows of a table that have a target: accuracy, log_loss, auc; or rmse, mae, r2."""
         targets = self._table_part().targets
-        rows = usable_rows(open_table(table), targets.schema)
+        given = open_table(table)
+        rows = usable_rows(given, targets.schema)
+        if notes is not None:
+            notes.extend(rows.notes[len(given.notes) :])
         predictions = self.predict_table(rows, coerce=coerce, notes=notes)
         with np.errstate(over="ignore"):
             actual = targets.encode(rows, notes=notes)

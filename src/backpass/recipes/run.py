@@ -49,13 +49,13 @@ def new_folder(table: str, target: str, parent: Path = Path("runs")) -> Path:
         OutputError: no folder can be made there.
     """
     stem = "-".join(filter(None, (_plain(table.partition(".")[0]), _plain(target)))) or "run"
+    if os.path.lexists(parent) and not parent.is_dir():
+        raise OutputError(f"{parent}: is a file, expected a folder for runs: give --out FOLDER")
     for number in range(1, 1_000_000):
         folder = parent / f"{stem}-{number}"
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
-            if parent.exists() and not parent.is_dir():
-                raise OutputError(f"{parent}: is a file, expected a folder for runs: give --out FOLDER") from None
             continue
         except OSError as error:
             raise OutputError(f"{folder}: cannot be made ({error.strerror}): give --out FOLDER") from None

@@ -14,7 +14,7 @@ from backpass.data.encoders.category import Levels, OneHotEncoder
 from backpass.data.encoders.date import DateEncoder
 from backpass.data.encoders.number import NumberEncoder
 from backpass.data.kinds import Column, Schema
-from backpass.data.naming import did_you_mean, quoted
+from backpass.data.naming import closest, did_you_mean, listed, quoted
 from backpass.data.table import Table
 from backpass.data.values import Reader
 from backpass.errors import TableError, UsageError
@@ -93,11 +93,21 @@ class TableEncoder:
         `coerce` names the column: then it is read as missing, and `notes` is told), and for infinite numbers.
         """
         _check_coerce(self.columns, coerce)
+        self._require_columns(table)
         reader = Reader(table, coerce, notes)
         arrays: dict[str, npt.NDArray[Any]] = {NUMBERS: self._numbers(table, reader)}
         for levels in self.embedded:
             arrays[_key(levels.column)] = levels.codes(reader)
         return arrays
+
+    def _require_columns(self, table: Table) -> None:
+        missing = [name for name in self.columns if name not in table.columns]
+        if missing:
+            others = [name for name in table.columns if name not in self.columns]
+            near = closest(missing[0], others)
+            hint = f"is it {quoted(near)} there?" if near is not None else "add what is missing (empty cells will do)"
+            which = "the column" if len(missing) == 1 else "the columns"
+            raise TableError(f"{table.name}: lacks {which} {listed(missing)}, which the model reads: {hint}")
 
     def _numbers(self, table: Table, reader: Reader) -> npt.NDArray[Any]:
         if not table.rows:
