@@ -1,0 +1,396 @@
+"""`backpass train`: what it prints, what it leaves, and what each option does."""
+
+import gzip
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_helpers import ABALONE, IRIS, PENGUINS, QUICK, SHARED, command, needs_shared, process, write
+
+import backpass as bp
+
+
+def trained(run, *arguments):
+    """The JSON object that training prints."""
+    ran = run("train", *arguments, "--json")
+    assert ran.status == 0, ran.err
+    assert ran.out.count("\n") == 1
+    return json.loads(ran.out)
+
+
+# What is printed
+
+
+def test_train_prints_what_it_understood_the_network_the_score_the_run_and_the_next_command(run):
+    ran = run("train", PENGUINS, "--target", "species", *QUICK)
+    assert ran.status == 0
+    lines = ran.out.splitlines()
+    assert lines[0] == "penguins.csv    344 rows, 7 columns"
+    assert lines[1] == "  target species: Adelie 44.2 %, Gentoo 36.0 %, Chinstrap 19.8 %"
+    assert re.fullmatch(r"  4 numbers.*categor.*|  4 numbers.*", lines[2])
+    assert any(re.fullmatch(r"network     \d+ inputs -> 4 -> 3    [\d,]+ parameters", line) for line in lines)
+    assert "training on 241 rows, validating on 34, testing on 69" in lines
+    assert any(line.startswith("stopped at epoch 2: all 2 epochs done") for line in lines)
+    scores = [line.split()[0:2] for line in lines if "±" in line]
+    assert scores == [["this", "network"], ["linear", "model"], ["always", '"Adelie"']]
+    assert lines[-2] == "runs/penguins-species-1/  model.safetensors  history.jsonl  run.json"
+    assert lines[-1].startswith("next:  backpass predict runs/penguins-species-1 NEW.csv")
+
+
+def test_the_next_command_that_is_printed_works(run):
+    told = run("train", IRIS, "--target", "species", *QUICK).out.splitlines()[-1]
+    words = re.search(r"backpass (predict \S+) NEW.csv", told)[1].split()
+    assert run(*words, IRIS).status == 0
+
+
+def test_json_is_one_object_on_standard_output_and_words_go_to_standard_error(run):
+    ran = run("train", IRIS, "--target", "species", "--json", *QUICK)
+    found = json.loads(ran.out)
+    asked = {"rows", "columns", "seconds", "epochs", "parameters", "metrics", "weights", "run"}
+    assert asked <= set(found)
+    assert (found["rows"], found["columns"], found["epochs"], found["run"]) == (150, 5, 2, "runs/iris-species-1")
+    assert set(found["metrics"]) == {"accuracy", "log_loss"}
+    assert re.fullmatch("[0-9a-f]{64}", found["weights"])
+    assert len(found["baselines"]) == 2
+    assert "iris.csv    150 rows" in ran.err
+
+
+def test_quiet_says_nothing(run):
+    ran = run("train", IRIS, "--target", "species", "--quiet", *QUICK)
+    assert (ran.out, ran.err) == ("", "")
+    ran = run("train", IRIS, "--target", "species", "--quiet", "--json", *QUICK)
+    assert ran.err == ""
+    assert json.loads(ran.out)["run"] == "runs/iris-species-2"
+
+
+# What is left
+
+
+def test_a_run_is_a_folder_with_the_model_its_history_and_what_was_asked(run, tmp_path):
+    found = trained(run, IRIS, "--target", "species", "--seed", "3", "--dropout", "0", *QUICK)
+    folder = tmp_path / found["run"]
+    assert sorted(file.name for file in folder.iterdir()) == ["history.jsonl", "model.safetensors", "run.json"]
+    history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in history] == [1, 2]
+    record = json.loads((folder / "run.json").read_text())
+    assert record["asked"]["target"] == "species"
+    assert record["asked"]["seed"] == 3
+    assert record["asked"]["dropout"] == 0
+    assert re.fullmatch("[0-9a-f]{64}", record["asked"]["sha256"]["table"])
+    assert record["outcome"]["weights"] == found["weights"] == bp.load(folder).weights
+    assert set(record["versions"]) == {"backpass", "python", "numpy"}
+
+
+def test_runs_are_numbered_and_never_written_over(run):
+    names = [trained(run, IRIS, "--target", "species", *QUICK)["run"] for _ in range(2)]
+    assert names == ["runs/iris-species-1", "runs/iris-species-2"]
+
+
+def test_the_run_goes_where_it_is_told_to(run, tmp_path):
+    assert trained(run, IRIS, "--target", "species", "--out", "deep/er/run", *QUICK)["run"] == "deep/er/run"
+    assert (tmp_path / "deep/er/run/model.safetensors").is_file()
+    assert not (tmp_path / "runs").exists()
+    (tmp_path / "empty").mkdir()
+    assert trained(run, IRIS, "--target", "species", "--out", "empty", *QUICK)["run"] == "empty"
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_others(run):
+    arguments = (IRIS, "--target", "species", *QUICK, "--seed")
+    first, again, other = (trained(run, *arguments, seed)["weights"] for seed in ("7", "7", "8"))
+    assert first == again != other
+
+
+def test_a_process_of_its_own_gives_the_same_weights(run, tmp_path):
+    arguments = [IRIS, "--target", "species", "--json", *QUICK]
+    ran = process("train", *arguments, cwd=tmp_path)
+    assert json.loads(ran.out)["weights"] == trained(run, *arguments[:-1], QUICK[-1])["weights"]
+
+
+# What each kind of target becomes
+
+
+def rows_of(count=60):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(count, 2))
+    return [[f"{a:.4f}", f"{b:.4f}"] for a, b in x], x
+
+
+def table(path, targets, names=("y",)):
+    features, x = rows_of()
+    return write(path, ["a", "b", *names], [row + list(targets(*each)) for row, each in zip(features, x, strict=True)])
+
+
+@pytest.mark.parametrize(
+    ("targets", "names", "metrics"),
+    [
+        (lambda a, b: ["yes" if a > 0 else "no"], ["y"], {"accuracy", "log_loss", "auc"}),
+        (lambda a, b: [a > 0], ["y"], {"accuracy", "log_loss", "auc"}),
+        (lambda a, b: [int(a > 0)], ["y"], {"accuracy", "log_loss", "auc"}),
+        (lambda a, b: ["xyz"[int(a > 0) + int(b > 0)]], ["y"], {"accuracy", "log_loss"}),
+        (lambda a, b: [a * 10 + 100], ["y"], {"rmse", "mae", "r2"}),
+    ],
+    ids=["two classes", "booleans", "0 and 1", "three classes", "numbers"],
+)
+def test_every_kind_of_target_has_its_metrics(run, tmp_path, targets, names, metrics):
+    found = trained(run, table(tmp_path / "t.csv", targets, names), "--target", "y", *QUICK)
+    assert set(found["metrics"]) == metrics
+    assert all(isinstance(value, float) for value in found["metrics"].values())
+
+
+def test_several_targets_are_learned_and_predicted_together(run, tmp_path):
+    path = table(tmp_path / "t.csv", lambda a, b: [a * 10, b - 5], ["Y1", "Y2"])
+    found = trained(run, path, "--target", "Y1,Y2", *QUICK)
+    assert {"rmse", "mae", "r2", "rmse_Y1", "r2_Y2"} <= set(found["metrics"])
+    assert run("predict", found["run"], path).rows[0] == ["prediction_Y1", "prediction_Y2"]
+
+
+# Options
+
+
+def test_exclude_leaves_columns_out(run):
+    found = trained(run, IRIS, "--target", "species", "--exclude", "sepal_length,sepal_width", *QUICK)
+    assert [column["name"] for column in found["table"]["inputs"]] == ["petal_length", "petal_width"]
+    twice = trained(run, IRIS, "--target", "species", "--exclude", "sepal_length", "--exclude", "sepal_width", *QUICK)
+    assert found["weights"] == twice["weights"]
+
+
+def test_column_says_what_a_column_is(run):
+    found = trained(run, ABALONE, "--target", "Rings", "--column", "Sex=skip", "--column", "Height=category", *QUICK)
+    kinds = {column["name"]: column["kind"] for column in found["table"]["inputs"]}
+    assert "Sex" not in kinds
+    assert kinds["Height"] == "category"
+
+
+def test_task_says_what_the_target_is(run):
+    assert "rmse" in trained(run, ABALONE, "--target", "Rings", *QUICK)["metrics"]
+    as_classes = trained(run, ABALONE, "--target", "Rings", "--task", "classification", *QUICK)
+    assert "accuracy" in as_classes["metrics"]
+
+
+def test_order_tests_on_the_latest_rows(run, tmp_path):
+    rows = [[place, f"{place % 7}", "ab"[place >= 80]] for place in range(100)]
+    path = write(tmp_path / "t.csv", ["when", "x", "y"], rows)
+    ran = run("train", path, "--target", "y", "--order", "when", *QUICK)
+    assert ran.status == 2
+    assert "class" in ran.err
+    rows = [[place, f"{place % 7}", f"{place * 1.5}"] for place in range(100)]
+    path = write(tmp_path / "u.csv", ["when", "x", "y"], rows)
+    found = trained(run, path, "--target", "y", "--order", "when", *QUICK)
+    # The mean of the earliest rows is far below the latest ones.
+    assert found["baselines"][1]["metrics"]["r2"] < -5
+
+
+def test_group_keeps_rows_of_a_group_together(run, tmp_path):
+    rng = np.random.default_rng(0)
+    # The answer is a property of the group alone: held-out groups cannot be known.
+    answers = rng.normal(size=40)
+    rows = [[group, f"{rng.normal():.3f}", f"{answers[group]:.4f}"] for group in range(40) for _ in range(10)]
+    path = write(tmp_path / "t.csv", ["who", "x", "y"], rows)
+    options = ["--target", "y", "--column", "who=category", "--epochs", "20"]
+    apart = trained(run, path, *options)["metrics"]["r2"]
+    together = trained(run, path, *options, "--group", "who")["metrics"]["r2"]
+    assert apart > 0.5 > together
+
+
+def test_parts_held_out_have_the_size_asked_for(run):
+    found = trained(run, IRIS, "--target", "species", "--test-part", "0.4", "--validation-part", "0.2", *QUICK)
+    assert found["table"]["split"] == {"train": 60, "validation": 30, "test": 60}
+    found = trained(run, IRIS, "--target", "species", "--test-part", "0", "--validation-part", "0", *QUICK)
+    assert (found["table"]["split"]["train"], found["metrics"], found["baselines"]) == (150, {}, [])
+
+
+def test_a_test_table_of_its_own_is_scored_on(run, tmp_path):
+    lines = Path(IRIS).read_text().splitlines()
+    (tmp_path / "some.csv").write_text("\n".join([lines[0], *lines[1:60:5], *lines[60::5]]) + "\n")
+    found = trained(run, IRIS, "--target", "species", "--test", "some.csv", *QUICK)
+    assert found["scored_on"] == "test"
+    assert found["table"]["split"]["test"] == len((tmp_path / "some.csv").read_text().splitlines()) - 1
+
+
+def test_hidden_layers_have_the_sizes_asked_for(run):
+    weights = {}
+    for hidden, parameters in (("0", 15), ("none", 15), ("8", 67), ("5,4", 64)):
+        found = trained(run, IRIS, "--target", "species", "--epochs", "1", "--hidden", hidden)
+        assert found["parameters"] == parameters
+        weights[hidden] = found["weights"]
+    assert weights["0"] == weights["none"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--activation", "tanh"],
+        ["--dropout", "0.4"],
+        ["--learning-rate", "0.1"],
+        ["--weight-decay", "3"],
+        ["--batch-size", "64"],
+        ["--class-weights", "balanced"],
+        ["--no-scale"],
+        ["--precision", "float64"],
+        ["--seed", "5"],
+        ["--epochs", "1"],
+    ],
+    ids=lambda options: options[0],
+)
+def test_every_option_of_the_recipe_changes_what_is_learned(run, options):
+    common = [PENGUINS, "--target", "species", *QUICK]
+    assert trained(run, *common)["weights"] != trained(run, *common, *options)["weights"]
+
+
+def test_patience_ends_the_training(run):
+    found = trained(
+        run, IRIS, "--target", "sepal_width", "--patience", "1", "--epochs", "200", "--learning-rate", "0.05"
+    )
+    assert found["epochs"] < 200
+    assert found["stopped"] == "no better validation loss for 1 epochs"
+    assert found["kept_epoch"] == found["epochs"] - 1
+
+
+def test_activation_is_part_of_the_network(run):
+    found = trained(run, IRIS, "--target", "species", "--activation", "selu", *QUICK)
+    assert "SELU" in str(bp.load(found["run"]))
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "semicolon.csv", "t.tsv"])
+def test_the_same_table_in_another_wrapping_gives_the_same_weights(run, tmp_path, name):
+    text = Path(IRIS).read_text()
+    delimiter = {"semicolon.csv": ";", "t.tsv": "\t"}.get(name, ",")
+    data = text.replace(",", delimiter).encode()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    expected = trained(run, IRIS, "--target", "species", *QUICK)["weights"]
+    assert trained(run, name, "--target", "species", *QUICK)["weights"] == expected
+
+
+def test_a_table_comes_from_standard_input(run, tmp_path):
+    ran = process("train", "-", "--target", "species", "--json", *QUICK, cwd=tmp_path, input=Path(IRIS).read_text())
+    assert ran.status == 0, ran.err
+    assert json.loads(ran.out)["weights"] == trained(run, IRIS, "--target", "species", *QUICK)["weights"]
+
+
+# Strange tables
+
+NAMES = ["a b", "größe", "prediction", "numbers", "x.y", "p,q", 'say "hi"', "k=v", "self", "key", "layers", "日本", "1"]
+
+
+def strange(path, rows=120):
+    """Columns of forty levels each (they are embedded by name) under names that could trip something."""
+    rng = np.random.default_rng(0)
+    body = []
+    for _ in range(rows):
+        x = rng.normal()
+        levels = [f"level {rng.integers(0, 40)}" for _ in NAMES]
+        body.append(
+            [*levels, f"{x:.3f}", "", "same", rng.choice(["1e300", "-1e300", "0"]), " big " if x > 0 else "small"]
+        )
+    return write(path, [*NAMES, "x", "all missing", "constant", "huge", "the answer"], body)
+
+
+def test_names_of_columns_may_be_anything(run, tmp_path):
+    path = strange(tmp_path / "strange name.csv")
+    found = trained(run, path, "--target", "the answer", *QUICK)
+    assert set(found["table"]["left_out"]) == {"all missing", "constant"}
+    assert [column["name"] for column in found["table"]["inputs"]] == [*NAMES, "x", "huge"]
+    ran = run("predict", found["run"], path, "--proba")
+    assert ran.rows[0] == ["prediction", "p_big", "p_small"]
+    assert run("check", found["run"], path).status == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_target_may_have_any_name(run, tmp_path, name):
+    rows = [[f"{place % 11}", "ab"[place % 3 > 0]] for place in range(40)]
+    path = write(tmp_path / "t.csv", ["x", name], rows)
+    assert trained(run, path, "--target", name, *QUICK)["table"]["targets"] == [name]
+
+
+def test_a_name_with_a_comma_is_quoted_among_others(run, tmp_path):
+    rows = [[f"{place % 11}", f"{place}.5", f"{place * 3}.5"] for place in range(40)]
+    path = write(tmp_path / "t.csv", ["x", "p,q", "r"], rows)
+    assert trained(run, path, "--target", '"p,q",r', *QUICK)["table"]["targets"] == ["p,q", "r"]
+
+
+def test_quoted_numbers_are_numbers(run, tmp_path):
+    (tmp_path / "t.csv").write_text('"x","y"\n' + "".join(f'"{n}","{n * 2.5}"\n' for n in range(60)))
+    found = trained(run, "t.csv", "--target", "y", *QUICK)
+    assert found["table"]["inputs"][0]["kind"] == "number"
+    assert "rmse" in found["metrics"]
+
+
+def test_spaces_around_a_class_make_no_other_class(run, tmp_path):
+    rows = [[place % 13, [" yes", "yes ", "yes", "no"][place % 4]] for place in range(80)]
+    found = trained(run, write(tmp_path / "t.csv", ["x", "y"], rows), "--target", "y", *QUICK)
+    assert set(found["table"]["classes"]) == {"yes", "no"}
+
+
+def test_huge_targets_are_learned_without_a_warning(run, tmp_path):
+    rows = [[place, f"{place - 30}e299"] for place in range(60)]
+    ran = run("train", write(tmp_path / "t.csv", ["x", "y"], rows), "--target", "y", "--json", *QUICK)
+    assert ran.status == 0
+    assert "Warning" not in ran.err
+    assert json.loads(ran.out)["metrics"]["rmse"] is None or json.loads(ran.out)["metrics"]["rmse"] > 0
+
+
+# Ctrl-C
+
+
+def test_an_interrupt_saves_the_best_so_far_and_ends_in_good_order(tmp_path):
+    started = subprocess.Popen(
+        command("train", ABALONE, "--target", "Rings", "--epochs", "1000000", "--patience", "1000000", "--out", "run"),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert started.stdout is not None
+    for line in started.stdout:
+        if line.startswith("training on"):
+            break
+    time.sleep(2.5)
+    os.kill(started.pid, signal.SIGINT)
+    out, err = started.communicate(timeout=60)
+    assert started.returncode == 0, err
+    assert "Traceback" not in err
+    assert re.search(r"stopped at epoch \d+: interrupted", out)
+    assert json.loads((tmp_path / "run/run.json").read_text())["outcome"]["stopped"] == "interrupted"
+    assert process("predict", "run", ABALONE, cwd=tmp_path).status == 0
+
+
+# Real tables
+
+
+def test_a_model_of_iris_predicts_iris(run):
+    found = trained(run, IRIS, "--target", "species")
+    assert found["metrics"]["accuracy"] >= 0.8
+    predictions = [row[0] for row in run("predict", found["run"], IRIS).rows[1:]]
+    actual = [line.rpartition(",")[2] for line in Path(IRIS).read_text().splitlines()[1:]]
+    assert np.mean(np.array(predictions) == np.array(actual)) > 0.95
+
+
+@needs_shared
+def test_a_test_table_whose_labels_end_in_a_full_stop_is_understood(run):
+    found = trained(
+        run,
+        SHARED / "adult_train.csv.gz",
+        "--target",
+        "income",
+        "--test",
+        SHARED / "adult_test.csv.gz",
+        *("--epochs", "1", "--hidden", "16", "--batch-size", "512"),
+    )
+    assert found["rows"] == 32561
+    assert found["table"]["split"]["test"] == 16281
+    assert found["metrics"]["auc"] > 0.8
+
+
+@needs_shared
+def test_unscaled_numbers_are_trained_on_or_refused_in_one_line(run):
+    ran = run(
+        *("train", SHARED / "california_housing.csv", "--target", "median_house_value"),
+        *("--no-scale", "--epochs", "1", "--hidden", "8", "--quiet"),
+    )
+    assert (ran.status == 0 and ran.err == "") or (ran.status == 2 and ran.err.count("\n") == 1)

@@ -1,0 +1,221 @@
+"""`backpass.train` and what it stands on: plans, splits, defaults, scores, certificates."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+import backpass as bp
+from backpass import nn
+from backpass.data import Table
+from backpass.recipes import plan, recipe
+from backpass.recipes.certificate import certify
+from backpass.recipes.scores import score
+from backpass.recipes.train import split_names
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "data"
+IRIS = EXAMPLES / "iris.csv"
+QUICK = {"epochs": 2, "hidden": (4,)}
+
+
+def quick(*arguments, **options):
+    return bp.train(*arguments, recipe=QUICK, **options)
+
+
+def test_train_gives_a_model_scores_beside_two_baselines_and_a_history():
+    outcome = quick(IRIS, "species")
+    assert [each.label for each in outcome.scores] == ["this network", "linear model", 'always "setosa"']
+    assert outcome.metrics == outcome.scores[0].metrics
+    assert len(outcome.history) == 2
+    assert (outcome.held_out, outcome.run) == ("test", None)
+    assert outcome.model.predict(IRIS).shape == (150,)
+
+
+def test_nothing_is_printed_or_written_unless_it_is_asked_for(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    quick(IRIS, "species")
+    assert capfd.readouterr() == ("", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_kind_of_table_is_the_same_table():
+    frame = pl.read_csv(IRIS)
+    weights = {quick(source, "species").model.weights for source in (frame, frame.to_dict(as_series=False))}
+    assert len(weights) == 1
+    table = bp.read_table(IRIS)
+    assert quick(table, "species").model.weights == quick(str(IRIS), "species").model.weights
+
+
+@pytest.mark.parametrize("target", ["petal_length,petal_width", ["petal_length", "petal_width"]])
+def test_targets_are_names_or_a_list_of_names(target):
+    assert quick(IRIS, target).model.predict(IRIS).shape == (150, 2)
+
+
+def test_a_run_is_saved_where_it_is_asked_for(tmp_path):
+    outcome = quick(IRIS, "species", out=tmp_path / "a" / "run")
+    assert outcome.run == tmp_path / "a" / "run"
+    assert bp.load(outcome.run).weights == outcome.model.weights
+    assert json.loads((outcome.run / "run.json").read_text())["outcome"]["metrics"] == outcome.metrics
+    with pytest.raises(bp.BackpassError, match="nothing is written over"):
+        quick(IRIS, "species", out=tmp_path / "a" / "run")
+
+
+@pytest.mark.parametrize("target", ["nope", "species"])
+def test_a_run_that_fails_leaves_no_folder(tmp_path, target):
+    with pytest.raises(bp.BackpassError):
+        bp.train(IRIS, target, out=tmp_path / "a" / "run", recipe=QUICK | {"learning_rate": 1e30, "epochs": 5})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_that_cannot_be_used_is_refused(seed):
+    with pytest.raises(bp.BackpassError, match="--seed is"):
+        quick(IRIS, "species", seed=seed)
+
+
+def test_no_statistic_comes_from_rows_that_are_held_out():
+    """Rows of the test and validation parts may hold anything at all: what is learned stays the same."""
+    rng = np.random.default_rng(0)
+    rows = 100
+    clean = {"x": rng.normal(size=rows), "when": np.arange(rows), "y": rng.normal(size=rows)}
+    wild = {name: values.copy() for name, values in clean.items()}
+    wild["x"][80:] = 1e9
+    wild["y"][80:] = -1e9
+    options = {"order": "when", "test": 0.2, "validation": 0, "exclude": ["when"]}
+    assert quick(clean, "y", **options).model.weights == quick(wild, "y", **options).model.weights
+
+
+def test_the_split_keeps_the_classes_in_proportion():
+    prepared = plan(IRIS, "species").prepared
+    for part, rows in ((prepared.train, 105), (prepared.validation, 15), (prepared.test, 30)):
+        assert np.bincount(part.targets).tolist() == [rows // 3] * 3
+
+
+def test_the_network_is_what_the_recipe_says():
+    planned = plan(IRIS, "species", recipe={"hidden": (7, 5), "activation": "selu", "dropout": 0.25})
+    kinds = [type(layer).__name__ for layer in planned.network.layers.values()]
+    assert kinds == ["Input", "Dense", "SELU", "Dropout", "Dense", "SELU", "Dropout", "Dense"]
+    assert [x.units for x in planned.network.layers.values() if isinstance(x, nn.Dense)] == [7, 5, 3]
+
+
+def test_weights_of_hidden_layers_start_as_their_activation_wants():
+    planned = plan(IRIS, "species", recipe={"hidden": (300, 300), "activation": "relu"})
+    parameters = planned.network.init((4,), bp.ops.Key.of(0))
+    assert parameters["hidden_2"]["weight"].std() == pytest.approx(math.sqrt(2 / 300), rel=0.02)
+    assert parameters["output"]["weight"].std() == pytest.approx(math.sqrt(2 / 303), rel=0.1)
+
+
+@pytest.mark.parametrize("rows", [1, 10, 100, 1000, 10_000, 1_000_000])
+def test_a_recipe_is_there_for_any_number_of_rows(rows):
+    chosen = recipe(rows)
+    assert chosen.batch_size >= 1
+    assert 1 <= chosen.epochs <= 1000
+    assert recipe(rows, epochs=3, hidden=None).epochs == 3
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"hidden": (0,)},
+        {"hidden": (2.5,)},
+        {"activation": "step"},
+        {"dropout": 1.0},
+        {"learning_rate": 0.0},
+        {"weight_decay": float("nan")},
+        {"batch_size": 0},
+        {"epochs": 0},
+        {"patience": 0},
+    ],
+    ids=str,
+)
+def test_a_choice_that_makes_no_sense_is_refused(option):
+    with pytest.raises(bp.BackpassError, match="expected") as caught:
+        recipe(100, **option)
+    assert "\n" not in str(caught.value)
+
+
+# Scores
+
+
+def test_the_majority_baseline_is_what_its_name_says():
+    table = {"x": list(range(60)), "y": ["a"] * 45 + ["b"] * 15}
+    constant = quick(table, "y").scores[2]
+    assert constant.label == 'always "a"'
+    assert constant.metrics["accuracy"] == pytest.approx(0.75)
+    assert constant.metrics["auc"] == 0.5
+
+
+def test_the_mean_baseline_has_an_r2_near_0():
+    table = {"x": list(range(200)), "y": np.random.default_rng(0).normal(size=200).tolist()}
+    constant = quick(table, "y").scores[2]
+    assert constant.label == "always the mean"
+    assert constant.metrics["r2"] == pytest.approx(0, abs=0.1)
+    assert constant.metrics["r2"] <= 0
+
+
+def test_the_linear_baseline_learns_what_is_linear():
+    x = np.random.default_rng(0).normal(size=(300, 2))
+    table = {"a": x[:, 0], "b": x[:, 1], "y": x @ [3.0, -2.0] + 1}
+    assert quick(table, "y").scores[1].metrics["r2"] > 0.99
+
+
+def test_margins_are_95_percent_intervals():
+    predictions = bp.model.Predictions(("y",), np.zeros(100), ("a", "b"), np.tile([0.8, 0.2], (100, 1)))
+    found = score("x", predictions, np.repeat([0, 1], 50))
+    # Wilson's interval of 50 of 100: 1.96 / (1 + 3.8416 / 100) * sqrt(0.25 / 100 + 3.8416 / 40000)
+    assert found.margins["accuracy"] == pytest.approx(0.0962, abs=1e-4)
+    losses = -np.log(np.repeat([0.8, 0.2], 50))
+    assert found.margins["log_loss"] == pytest.approx(1.96 * losses.std() / 10, rel=1e-3)
+
+
+# The certificate
+
+
+def test_the_certificate_of_a_trained_model_is_clean():
+    outcome = quick(IRIS, "species")
+    certificate = certify(outcome.model, bp.read_table(IRIS), rows=20)
+    assert certificate.ok
+    assert (certificate.rows, [layer.name for layer in certificate.layers]) == (20, ["hidden_1", "output"])
+    assert certificate.largest_error < 1e-6
+
+
+def test_a_model_of_arrays_has_no_certificate_on_a_table():
+    trainer = bp.Trainer(nn.Dense(1), bp.losses.Squared())
+    trainer.fit(np.ones((3, 1)), np.ones(3), epochs=1)
+    with pytest.raises(bp.BackpassError, match="check_gradients"):
+        certify(trainer.model(), Table.from_data({"x": [1.0]}))
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("y", ("y",)),
+        ("Y1,Y2", ("Y1", "Y2")),
+        ("Y1, Y2", ("Y1", "Y2")),
+        ('"a,b",c', ("a,b", "c")),
+        ('"say ""hi""",c', ('say "hi"', "c")),
+        ("a b", ("a b",)),
+        ("", ()),
+    ],
+)
+def test_names_are_split_at_commas_outside_quotes(text, names):
+    assert split_names(text) == names
+
+
+# Real tables that ship with the project
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "metric", "least"),
+    [("penguins.csv", "species", "accuracy", 0.95), ("winequality-red.csv", "quality", "r2", 0.2)],
+)
+def test_a_real_table_is_learned_with_no_option_but_the_target(name, target, metric, least):
+    outcome = bp.train(EXAMPLES / name, target)
+    assert outcome.metrics[metric] >= least
+    assert outcome.metrics[metric] > outcome.scores[2].metrics[metric]
