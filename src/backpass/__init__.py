@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from backpass.errors import BackpassError
     from backpass.forward import Program, evaluate, trace
     from backpass.model import Model, load
-    from backpass.recipes.train import train
+    from backpass.recipes.main_job import train
     from backpass.training import Trainer
 
 __version__ = "0.1.0"

@@ -164,7 +164,7 @@ def test_tables_that_do_not_fit_the_model(refused, iris_run, tmp_path):
         refused(command, iris_run, "text.csv", words=['"sepal_length"', "row 1"])
         refused(command, iris_run, "none.csv", words="no data rows")
         refused(command, iris_run, "infinite.csv", words=['"sepal_length"', "row 4"])
-        refused(command, iris_run, "renamed.csv", words='Did you mean "sepal length"?')
+        refused(command, iris_run, "renamed.csv", words='is it "sepal length" there?')
         refused(command, iris_run, "absent.csv", words="no such file")
     write(tmp_path / "unlabelled.csv", header[:-1], [row[:-1] for row in rows])
     for command in ("evaluate", "check"):

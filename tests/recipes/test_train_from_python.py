@@ -13,8 +13,8 @@ from backpass import nn
 from backpass.data import Table
 from backpass.recipes import plan, recipe
 from backpass.recipes.certificate import certify
+from backpass.recipes.main_job import split_names
 from backpass.recipes.scores import score
-from backpass.recipes.train import split_names
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "data"
 IRIS = EXAMPLES / "iris.csv"

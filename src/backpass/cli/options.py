@@ -24,7 +24,7 @@ coerce_option = click.option(
 
 def names(values: tuple[str, ...]) -> list[str]:
     """Names given by several options, or several in one, separated by commas."""
-    from backpass.recipes.train import split_names
+    from backpass.recipes.main_job import split_names
 
     return [name for value in values for name in split_names(value) if name]
 

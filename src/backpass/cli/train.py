@@ -10,7 +10,7 @@ from backpass.cli.output import Voice, working
 from backpass.errors import UsageError
 
 if TYPE_CHECKING:
-    from backpass.recipes.train import Outcome, Plan
+    from backpass.recipes.main_job import Outcome, Plan
 
 EPILOG = """\b
 Examples:
@@ -61,7 +61,7 @@ def train(table: str, **options: Any) -> None:
     voice = Voice(as_json=options["as_json"], quiet=options["quiet"])
     out: Path | None = options["out"]
     from backpass.recipes import run
-    from backpass.recipes.train import report, save
+    from backpass.recipes.main_job import report, save
 
     if out is not None:
         run.check_free(out)
@@ -76,7 +76,7 @@ def train(table: str, **options: Any) -> None:
 
 
 def _plan(table: str, options: dict[str, Any]) -> "Plan":
-    from backpass.recipes.train import plan
+    from backpass.recipes.main_job import plan
 
     recipe_names = ("activation", "dropout", "learning_rate", "weight_decay", "batch_size", "epochs", "patience")
     if table == "-" and options["test_table"] == "-":

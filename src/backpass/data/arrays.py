@@ -76,10 +76,12 @@ def _rows(values: Any, label: str, dtype: Any) -> Array:
         raise ShapeError(
             f"{label} holds {array.dtype}, expected numbers: a table with text goes through backpass.train"
         )
-    finite = np.isfinite(array)
+    with np.errstate(over="ignore"):
+        real: Array = array.astype(dtype, copy=False)
+    finite = np.isfinite(real)
     if not finite.all():
         place = np.unravel_index(int(np.argmin(finite)), array.shape)
         column = f", column {int(place[1]) + 1}" if len(place) > 1 else ""
-        raise ShapeError(f"{label} holds {array[place]} in row {int(place[0]) + 1}{column}, expected finite numbers")
-    real: Array = array.astype(dtype, copy=False)
+        found = f"{label} holds {array[place]} in row {int(place[0]) + 1}{column}"
+        raise ShapeError(f"{found}, expected numbers that are finite in {dtype}")
     return real

@@ -54,6 +54,8 @@ def divide(
     whose equal rows stay together, and is left out of the inputs; `order` the column of time or numbers to split by.
     """
     names = as_names(targets)
+    if group in names:
+        raise UsageError(f"--group {group}: is the target, whose values must be in every part: name another column")
     check_options(table, names, overrides, exclude)
     reading = target_schema(table, names, task)
     used = usable_rows(table, reading)

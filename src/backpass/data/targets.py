@@ -61,7 +61,10 @@ class TargetEncoder:
         reader = Reader(table)
         amounts = np.stack([reader.numbers(target) for target in self.schema.targets], axis=1)
         _refuse_missing(table, self.schema, np.asarray(np.isnan(amounts).any(axis=1)))
-        return ((amounts - self.centers) / self.spreads).astype(self.precision)
+        with np.errstate(over="ignore"):
+            encoded = ((amounts - self.centers) / self.spreads).astype(self.precision)
+        _refuse_too_large(table, self.schema, np.asarray(~np.isfinite(encoded).all(axis=1)), self.precision)
+        return encoded
 
     def decode(self, outputs: npt.ArrayLike) -> npt.NDArray[Any]:
         """Class numbers to labels, in the type that the file has; or (rows, targets) outputs to original units."""
@@ -122,6 +125,15 @@ def _moments(table: Table, schema: Schema, place: int) -> tuple[float, float]:
     if not len(present):
         raise TableError(f"{table.name}: target {quoted(schema.targets[place].name)} has no values in training rows")
     return moments(present)
+
+
+def _refuse_too_large(table: Table, schema: Schema, too_large: npt.NDArray[np.bool_], precision: str) -> None:
+    if too_large.any():
+        row = table.row_number(int(np.argmax(too_large)))
+        raise TableError(
+            f"{table.name}: row {row:,} has a value for {listed(schema.target_names)} "
+            f"that is too large for {precision}: leave scaling on, or use --precision float64"
+        )
 
 
 def _refuse_missing(table: Table, schema: Schema, missing: npt.NDArray[np.bool_]) -> None:

@@ -12,6 +12,7 @@ from backpass.ops.apply import apply, cast
 from backpass.ops.arithmetic import NEGATIVE
 from backpass.ops.comparison import equal
 from backpass.ops.elementary import exp
+from backpass.ops.gradient_flow import stop_gradient
 from backpass.ops.kinds import INT64, Reduction, Value, reduced
 from backpass.ops.movement import broadcast_to, reshape
 from backpass.ops.samples import Case
@@ -149,12 +150,22 @@ def argmax(x: Value, axis: int = -1, *, keepdims: bool = False) -> Any:
 
 def softmax(x: Value, axis: int = -1) -> Any:
     """exp(x) / sum(exp(x)) along `axis`, without overflow."""
-    return exp(log_softmax(x, axis))
+    e = exp(_below_largest(x, axis))
+    return e / sum(e, axis, keepdims=True)
 
 
 def log_softmax(x: Value, axis: int = -1) -> Any:
     """x - log(sum(exp(x))) along `axis`, without overflow."""
-    return x - log_sum_exp(x, axis, keepdims=True)
+    shifted = _below_largest(x, axis)
+    return shifted - log_sum_exp(shifted, axis, keepdims=True)
+
+
+def _below_largest(x: Value, axis: int) -> Any:
+    """x less its largest element along `axis`: what softmax makes of both is the same, and so are its derivatives.
+
+    Near 0 a float has its digits behind the point: of logits around 10,000 float32 would lose three of seven.
+    """
+    return x - stop_gradient(max(x, axis, keepdims=True))
 
 
 def _axes(x: Value, axis: Axes) -> tuple[int, ...]:

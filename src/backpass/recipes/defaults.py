@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 from backpass import losses, nn, optimizers
 from backpass.data import TableEncoder, TargetEncoder
 from backpass.errors import UsageError
 
 WIDEST_EMBEDDING = 32
+MOST_PARAMETERS = 200_000_000  # with Adam's state and a gradient some 4 GB in float32
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ def embedding_units(levels: int) -> int:
 
 def network(recipe: Recipe, encoder: TableEncoder, targets: TargetEncoder) -> nn.Sequential:
     """Input, hidden layers each with activation and dropout, and an output without activation."""
+    _require_sane(recipe, encoder)
     layers = input_layers(encoder)
     for number, units in enumerate(recipe.hidden, start=1):
         layers[f"hidden_{number}"] = nn.Dense(units)
@@ -90,6 +93,18 @@ def network(recipe: Recipe, encoder: TableEncoder, targets: TargetEncoder) -> nn
         if recipe.dropout:
             layers[f"dropout_{number}"] = nn.Dropout(recipe.dropout)
     return nn.Sequential(**layers, output=nn.Dense(outputs(targets), initializer=nn.Glorot()))
+
+
+def _require_sane(recipe: Recipe, encoder: TableEncoder) -> None:
+    """No network that would need more memory than a machine has, before any of it is asked for."""
+    embedded = sum(map(embedding_units, encoder.embeddings.values()))
+    widths = [len(encoder.feature_names) + embedded, *recipe.hidden]
+    parameters = sum(a * b for a, b in pairwise(widths))
+    if parameters > MOST_PARAMETERS:
+        raise UsageError(
+            f"--hidden {','.join(map(str, recipe.hidden))} makes {parameters:,} weights, "
+            f"expected at most {MOST_PARAMETERS:,}: choose fewer or smaller layers"
+        )
 
 
 def linear_network(encoder: TableEncoder, targets: TargetEncoder) -> nn.Sequential:

@@ -10,8 +10,8 @@ from backpass.backward import value_and_grad
 from backpass.data import read_table
 from backpass.forward import Program, trace
 from backpass.recipes import textbook
+from backpass.recipes.main_job import Outcome, plan
 from backpass.recipes.textbook import LEARNING_RATE, Iris, Parameters
-from backpass.recipes.train import Outcome, plan
 
 Array = np.ndarray[Any, Any]
 ROW = 50  # the first versicolor: row 51 as people count

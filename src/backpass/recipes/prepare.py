@@ -68,7 +68,7 @@ def prepare(
     scale: bool = True,
     precision: str = "float32",
 ) -> Prepared:
-    """Read, understand, split and encode. See `recipes.train` for the arguments.
+    """Read, understand, split and encode. See `backpass.train` for the arguments.
 
     Raises:
         TableError: a table cannot be read or does not hold what is needed.

@@ -12,7 +12,7 @@ import numpy as np
 from backpass import nn
 from backpass.data import Table
 from backpass.data.arrays import Array, row_shape, take_rows
-from backpass.errors import UsageError
+from backpass.errors import NotFiniteError, UsageError
 from backpass.model import Model, Predictions
 from backpass.model.tabular import answers
 from backpass.optimizers import Adam, Cosine
@@ -125,11 +125,16 @@ class Plan:
         label = f'always "{constant.values[0]}"' if ours.classes else "always the mean"
         return (
             scores.score("this network", ours, actual),
-            scores.score(
-                "linear model", self._answers(self._linear_model(stop_on_interrupt=stop_on_interrupt), part), actual
-            ),
+            *self._linear_score(part, actual, stop_on_interrupt=stop_on_interrupt),
             scores.score(label, constant, actual),
         )
+
+    def _linear_score(self, part: Part, actual: Array, *, stop_on_interrupt: bool) -> list[Score]:
+        """The linear model's; none where it did not stay finite, which is no reason to lose the network."""
+        with suppress(NotFiniteError):
+            linear = self._linear_model(stop_on_interrupt=stop_on_interrupt)
+            return [scores.score("linear model", self._answers(linear, part), actual)]
+        return []
 
     def _answers(self, trainer: Trainer, part: Part) -> Predictions:
         return answers(self.prepared.tabular, trainer.predict(part.inputs))
@@ -291,5 +296,6 @@ def split_names(text: str) -> tuple[str, ...]:
     import csv
 
     with suppress(csv.Error):
-        return tuple(name.strip() for name in next(csv.reader([text], skipinitialspace=True)))
+        names = (name.strip() for name in next(csv.reader([text], skipinitialspace=True), []))
+        return tuple(name for name in names if name)
     raise UsageError(f"{text!r} is no list of names: separate them by commas")
