@@ -26,7 +26,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from backpass import nn, optimizers
 from backpass.data import TableEncoder
 from backpass.recipes import defaults
-from backpass.recipes.train import Plan, plan
+from backpass.recipes.main_job import Plan, plan
 from backpass.training import Trainer
 
 TABLES = {

@@ -8,6 +8,7 @@ from backpass import losses, nn, optimizers
 from backpass.data import TableEncoder, TargetEncoder
 from backpass.errors import UsageError
 
+SMALL = 5000  # rows: smaller tables get smaller networks, held back more strongly
 WIDEST_EMBEDDING = 32
 MOST_PARAMETERS = 200_000_000  # with Adam's state and a gradient some 4 GB in float32
 
@@ -56,11 +57,11 @@ def recipe(rows: int, **chosen: object) -> Recipe:
     steps_an_epoch = max(1, rows // batch_size)
     epochs = int(min(200, max(20, round(8000 / steps_an_epoch))))
     defaults: dict[str, object] = {
-        "hidden": (256, 128) if rows >= 5000 else (128, 64) if rows >= 500 else (64, 32),
+        "hidden": (256, 128) if rows >= SMALL else (128, 64) if rows >= 500 else (64, 32),
         "activation": "relu",
-        "dropout": 0.1,
+        "dropout": 0.1 if rows >= SMALL else 0.2,
         "learning_rate": 2e-3,
-        "weight_decay": 0.01,
+        "weight_decay": 0.01 if rows >= SMALL else 0.1,
         "batch_size": batch_size,
         "epochs": epochs,
         "patience": max(8, epochs // 8),
