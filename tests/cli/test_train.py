@@ -36,15 +36,16 @@ def test_train_prints_what_it_understood_the_network_the_score_the_run_and_the_n
     assert re.fullmatch(r"  4 numbers.*categor.*|  4 numbers.*", lines[2])
     assert any(re.fullmatch(r"network     \d+ inputs -> 4 -> 3    [\d,]+ parameters", line) for line in lines)
     assert "training on 241 rows, validating on 34, testing on 69" in lines
-    assert any(line.startswith("stopped at epoch 2: all 2 epochs done") for line in lines)
+    assert any(re.fullmatch(r"stopped at epoch 2 after [\d.]+ s: all 2 epochs done", line) for line in lines)
     scores = [line.split()[0:2] for line in lines if "±" in line]
     assert scores == [["this", "network"], ["linear", "model"], ["always", '"Adelie"']]
-    assert lines[-2] == "runs/penguins-species-1/  model.safetensors  history.jsonl  run.json"
-    assert lines[-1].startswith("next:  backpass predict runs/penguins-species-1 NEW.csv")
+    assert lines[-3] == "runs/penguins-species-1/  model.safetensors  history.jsonl  run.json"
+    assert lines[-2] == "next:  backpass predict runs/penguins-species-1 NEW.csv"
+    assert lines[-1] == "       backpass evaluate runs/penguins-species-1 LABELLED.csv"
 
 
 def test_the_next_command_that_is_printed_works(run):
-    told = run("train", IRIS, "--target", "species", *QUICK).out.splitlines()[-1]
+    told = run("train", IRIS, "--target", "species", *QUICK).out.splitlines()[-2]
     words = re.search(r"backpass (predict \S+) NEW.csv", told)[1].split()
     assert run(*words, IRIS).status == 0
 
@@ -355,7 +356,7 @@ def test_an_interrupt_saves_the_best_so_far_and_ends_in_good_order(tmp_path):
     out, err = started.communicate(timeout=60)
     assert started.returncode == 0, err
     assert "Traceback" not in err
-    assert re.search(r"stopped at epoch \d+: interrupted", out)
+    assert re.search(r"stopped at epoch \d+ after [\d.]+ s: interrupted", out)
     assert json.loads((tmp_path / "run/run.json").read_text())["outcome"]["stopped"] == "interrupted"
     assert process("predict", "run", ABALONE, cwd=tmp_path).status == 0
 
@@ -394,3 +395,65 @@ def test_unscaled_numbers_are_trained_on_or_refused_in_one_line(run):
         *("--no-scale", "--epochs", "1", "--hidden", "8", "--quiet"),
     )
     assert (ran.status == 0 and ran.err == "") or (ran.status == 2 and ran.err.count("\n") == 1)
+
+
+def test_answers_are_never_written_over_the_table_or_the_model(run, iris_run, tmp_path):
+    write(tmp_path / "new.csv", ["sepal_length", "sepal_width", "petal_length", "petal_width"], [[5, 3, 1, 1]])
+    for place in (tmp_path / "new.csv", Path(iris_run) / "model.safetensors"):
+        before = place.read_bytes()
+        ran = run("predict", iris_run, tmp_path / "new.csv", "--out", place)
+        assert (ran.status, "choose another file" in ran.err) == (2, True)
+        assert place.read_bytes() == before
+
+
+def test_a_text_that_is_new_among_numbers_of_held_out_rows_is_read_as_missing_and_told(run, tmp_path):
+    rows = [[row * 37 % 101, row % 7, row % 2] for row in range(200)]
+    for seed in range(4):
+        stray = [[("12mm" if row == 50 + seed else x), z, y] for row, (x, z, y) in enumerate(rows)]
+        write(tmp_path / "t.csv", ["x", "z", "y"], stray)
+        ran = run(
+            "train", tmp_path / "t.csv", "--target", "y", "--out", tmp_path / f"r{seed}", "--seed", str(seed), *QUICK
+        )
+        assert ran.status == 0
+        assert '"12mm"' in ran.out
+        assert "missing" in ran.out
+
+
+def test_a_stray_text_among_decimal_commas_is_read_as_missing(run, tmp_path):
+    rows = [[f"{row},{row % 10}" if row != 70 else "n.v.", row % 2] for row in range(200)]
+    write(tmp_path / "t.csv", ["v", "y"], rows, delimiter=";")
+    ran = run("train", tmp_path / "t.csv", "--target", "y", "--out", tmp_path / "r", *QUICK)
+    assert ran.status == 0
+    assert "1 number" in ran.out
+
+
+def test_several_target_options_add_up(run, tmp_path):
+    ran = run("train", ABALONE, "--target", "Rings", "--target", "Height", "--out", tmp_path / "r", *QUICK)
+    assert ran.status == 0
+    assert "R² Rings" in ran.out
+    assert "R² Height" in ran.out
+
+
+def test_dates_written_as_iso_are_understood_however_training_wrote_them(run, tmp_path):
+    rows = [[f"{row % 28 + 1:02}/{row % 12 + 1:02}/2021", row, row % 2] for row in range(200)]
+    write(tmp_path / "t.csv", ["when", "n", "y"], rows)
+    assert run("train", tmp_path / "t.csv", "--target", "y", "--out", tmp_path / "r", *QUICK).status == 0
+    write(tmp_path / "iso.csv", ["when", "n"], [["2021-04-13", 3], ["2021-12-31", 4]])
+    write(tmp_path / "own.csv", ["when", "n"], [["13/04/2021", 3], ["31/12/2021", 4]])
+    found = [run("predict", tmp_path / "r", tmp_path / name, "--proba").out for name in ("iso.csv", "own.csv")]
+    assert found[0] == found[1]
+    assert found[0].count("\n") == 3
+
+
+def test_a_model_of_a_table_takes_every_form_of_table_and_no_bare_array(iris_run):
+    import polars as pl
+
+    model = bp.load(iris_run)
+    frame = pl.read_csv(IRIS)
+    shuffled = frame.select(frame.columns[::-1])
+    expected = model.predict(IRIS)
+    for table in (frame, shuffled, frame.to_dict(as_series=False), bp.read_table(IRIS)):
+        assert (model.predict(table) == expected).all()
+        assert model.evaluate(table) == model.evaluate(IRIS)
+    with pytest.raises(bp.BackpassError, match="no columns to know by name"):
+        model.predict(frame.drop("species").to_numpy())

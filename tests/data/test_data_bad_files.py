@@ -145,3 +145,19 @@ def test_a_file_that_would_abort_the_process_is_tried_in_another_first(tmp_path,
 def test_where_no_process_can_be_started_the_file_is_read_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.executable", "")
     assert read(tmp_path, parquet(), "t.parquet").rows == 1000
+
+
+def test_lines_end_at_line_feeds_alone_even_where_quotes_are_odd(tmp_path):
+    path = tmp_path / "odd.csv"
+    path.write_text('c\na\n5" \nb\u2028b\nx\x0cy\nz\x85z\n', encoding="utf-8")
+    assert read_table(path).rows == 5
+
+
+def test_reading_a_typed_file_runs_nothing_of_the_folder_it_is_read_in(tmp_path, monkeypatch):
+    import polars as pl
+
+    pl.DataFrame({"a": [1, 2], "b": [3, 4]}).write_parquet(tmp_path / "t.parquet")
+    (tmp_path / "polars.py").write_text("open('PWNED', 'w').close()\n")
+    monkeypatch.chdir(tmp_path)
+    assert read_table("t.parquet").rows == 2
+    assert not (tmp_path / "PWNED").exists()

@@ -247,7 +247,7 @@ def test_text_among_numbers_is_missing_where_that_is_asked_for():
     notes = []
     block = trained().encode(given_rows(income=["1", "12k"]), coerce=["income"], notes=notes)["numbers"]
     assert block[1, 0] == 0
-    assert notes == ['column "income": 1 text read as missing (--coerce)']
+    assert notes == ['column "income": 1 text read as missing, such as "12k"']
 
 
 def test_coercing_an_unknown_column_is_refused():

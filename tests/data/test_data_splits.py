@@ -112,3 +112,11 @@ def test_tables_that_cannot_be_split_are_refused(n, options, words):
 def test_options_that_cannot_be_used_are_refused(options, words):
     with pytest.raises(UsageError, match=words):
         hold_out(20, seed=0, **options)
+
+
+def test_rows_of_one_time_are_in_one_part():
+    times = np.repeat(np.arange(20), 50)
+    split = hold_out(1000, seed=0, order=times)
+    parts = [set(times[rows]) for rows in (split.train, split.validation, split.test)]
+    assert all(parts)
+    assert not parts[0] & parts[1] | parts[1] & parts[2] | parts[0] & parts[2]

@@ -8,7 +8,9 @@ from engine_cases import value_of
 
 import backpass as bp
 from backpass import ops
-from backpass.forward import trace
+from backpass.errors import ShapeError
+from backpass.forward import Spec, evaluate, trace
+from backpass.graph import BATCH
 
 INF, NAN = np.inf, np.nan
 
@@ -264,3 +266,36 @@ def test_plain_numbers_and_lists_are_taken(value):
         if np.ndim(value) or function not in (ops.softmax, ops.flip):
             arguments = (value, 0) if function is ops.flip else (value,)
             assert np.isfinite(function(*arguments)).all()
+
+
+def test_a_mean_over_two_batch_axes_counts_both():
+    """The mean of all products of rows divides by the square of the number of rows."""
+    traced = trace(lambda x: ops.mean(x @ ops.transpose(x)), Spec((BATCH, 3), np.float64))
+    x = np.random.default_rng(0).normal(size=(5, 3))
+    assert float(evaluate(traced, x)) == pytest.approx(float(np.mean(x @ x.T)), rel=1e-12)
+
+
+def test_a_reshape_that_loses_a_batch_axis_is_refused_when_traced():
+    """Two batch axes are not one."""
+    with pytest.raises(ShapeError, match="as many elements"):
+        trace(lambda x: ops.reshape(x @ ops.transpose(x), (BATCH,)), Spec((BATCH, 3), np.float64))
+
+
+def test_softmax_of_large_logits_keeps_its_digits():
+    """Equal logits of 10,000 have equal shares in float32, which add up to 1."""
+    shares = ops.softmax(np.array([1e4, 1e4], np.float32))
+    assert shares.tolist() == [0.5, 0.5]
+
+
+def test_a_product_of_too_many_axes_is_refused():
+    """There are as many outer axes as letters, and no more."""
+    with pytest.raises(ShapeError, match="at most"):
+        ops.matmul(np.zeros((1,) * 40), np.zeros((1, 1)))
+
+
+def test_numpy_functions_of_a_tensor_say_what_to_use():
+    """np.sin of a Tensor names backpass.ops; operators with an array on the left work."""
+    with pytest.raises(ShapeError, match=r"np\.sin needs numbers.*backpass\.ops"):
+        trace(lambda x: ops.sum(np.sin(x)), np.ones(3))
+    traced = trace(lambda x: (np.arange(3.0) + x) * 2.0 > np.ones(3), np.ones(3))
+    assert evaluate(traced, np.ones(3)).tolist() == [True, True, True]

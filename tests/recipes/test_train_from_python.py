@@ -11,7 +11,7 @@ import pytest
 import backpass as bp
 from backpass import nn
 from backpass.data import Table
-from backpass.recipes import plan, recipe
+from backpass.recipes import plan, recipe, run
 from backpass.recipes.certificate import certify
 from backpass.recipes.main_job import split_names
 from backpass.recipes.scores import score
@@ -219,3 +219,22 @@ def test_a_real_table_is_learned_with_no_option_but_the_target(name, target, met
     outcome = bp.train(EXAMPLES / name, target)
     assert outcome.metrics[metric] >= least
     assert outcome.metrics[metric] > outcome.scores[2].metrics[metric]
+
+
+def test_of_two_trainings_into_one_folder_the_second_is_refused_and_spoils_nothing(tmp_path):
+    with run.folder_for(tmp_path / "o", "t.csv", "y") as first:
+        (first / "run.json").write_text("{}")
+        with pytest.raises(bp.BackpassError), run.folder_for(tmp_path / "o", "t.csv", "y"):
+            pytest.fail("the folder was given twice")
+        assert (first / "run.json").exists()
+    assert [file.name for file in (tmp_path / "o").iterdir()] == ["run.json"]
+
+
+def test_the_column_to_order_by_is_not_the_target():
+    with pytest.raises(bp.BackpassError, match="--order y: is the target"):
+        bp.train({"x": list(range(100)), "y": list(range(100))}, "y", order="y")
+
+
+def test_a_recipe_names_what_it_has():
+    with pytest.raises(bp.BackpassError, match='no "epoch"'):
+        bp.train({"x": list(range(100)), "y": list(range(100))}, "y", recipe={"epoch": 5})

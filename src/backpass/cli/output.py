@@ -34,7 +34,7 @@ class Voice:
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """Tells of a standard output that takes no more, as on a full disk. Where its reader has gone, all is done.
+    """Tells of a standard output that takes no more, as on a full disk. Where its reader has gone, work goes on.
 
     Raises:
         OutputError: it cannot be written.
@@ -43,7 +43,6 @@ def writing() -> Iterator[None]:
         yield
     except BrokenPipeError:
         abandon_output()
-        sys.exit(0)
     except OSError as error:
         raise OutputError(f"standard output: cannot be written ({error.strerror}): write to another place") from None
 

@@ -45,6 +45,7 @@ def predict(
     from backpass.model import load
     from backpass.model.atomic import write_whole
 
+    _require_other_file(out, model, table)
     loaded = load(model)
     notes: list[str] = []
     with working(f"predicting {table}"):
@@ -68,6 +69,13 @@ def _write_out(content: bytes) -> None:
     with writing():
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
+
+
+def _require_other_file(out: Path | None, model: str, table: str) -> None:
+    """Answers are never written over the table or the model that they come from."""
+    for role, path in (("table", Path(table)), ("model", Path(model)), ("model", Path(model) / "model.safetensors")):
+        if out is not None and out.exists() and path.exists() and out.samefile(path):
+            raise UsageError(f"--out {out}: is the {role} itself: choose another file")
 
 
 def columns(found: "Predictions", *, proba: bool) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`backpass train`: a table in, a trained network out."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,9 @@ NEARLY_PERFECT = 0.995  # of accuracy or R², where a column that tells the answ
 
 @click.command(epilog=EPILOG, short_help="Train a network on a table to predict a column.")
 @table_argument
-@click.option("--target", required=True, metavar="COLUMN", help="What to predict; several numbers as Y1,Y2.")
+@click.option(
+    "--target", required=True, multiple=True, metavar="COLUMN", help="What to predict; several numbers as Y1,Y2."
+)
 @click.option("--test", "test_table", metavar="TABLE", help="Rows to score on, in place of some held out of TABLE.")
 @click.option("--out", metavar="RUN", type=click.Path(path_type=Path), help="The run's folder; runs/NAME otherwise.")
 @click.option("--epochs", type=int, help="How often every row is seen, at most.")
@@ -40,7 +43,10 @@ NEARLY_PERFECT = 0.995  # of accuracy or R², where a column that tells the answ
 @click.option("--test-part", type=float, help="The part of the rows held out for the score, such as 0.2.")
 @click.option("--validation-part", type=float, help="The part held out to know when to stop.")
 @click.option("--hidden", metavar="SIZES", help="Nodes of each hidden layer, such as 256,128; 0 for none.")
-@click.option("--activation", help="Of the hidden layers: relu, sigmoid, tanh, gelu, ...")
+@click.option(
+    "--activation",
+    help="Of the hidden layers: relu, leaky_relu, elu, selu, gelu, silu, mish, softplus, sigmoid, tanh or softmax.",
+)
 @click.option("--dropout", type=float, help="The part of hidden nodes left out while training.")
 @click.option("--learning-rate", type=float, help="How far a step goes, at most.")
 @click.option("--weight-decay", type=float, help="How strongly weights are pulled to 0.")
@@ -58,6 +64,7 @@ def train(table: str, **options: Any) -> None:
     TABLE is CSV of any delimiter, TSV or JSON lines (.gz too), Parquet, Arrow, or - for standard input. The network,
     its score on rows it never saw and all that it takes to predict are saved in the folder of a run.
     """
+    options["target"] = ",".join(options["target"])
     voice = Voice(as_json=options["as_json"], quiet=options["quiet"])
     out: Path | None = options["out"]
     from backpass.recipes import run
@@ -133,10 +140,13 @@ def _several(number: int, what: str) -> str:
 
 def _result(outcome: "Outcome", folder: Path) -> list[str]:
     history = outcome.history
-    kept = f"; the weights of epoch {history.kept} are kept" if history.kept != len(history) else ""
-    lines = [f"stopped at epoch {len(history)}: {history.reason}{kept}    {outcome.seconds:.1f} s"]
+    lines = [f"stopped at epoch {len(history)} after {outcome.seconds:.1f} s: {history.reason}"]
+    if history.kept != len(history):
+        lines += [f"the weights of epoch {history.kept} are kept"]
     if outcome.scores:
         lines += [f"on the {outcome.held_out} rows, with what chance may add or take (95 %):", *_indented(outcome)]
+        if outcome.held_out == "validation":
+            lines += ["  these rows told when to stop, too: no others were held out to test"]
         lines += _doubt(outcome)
     else:
         lines += ["no rows were held out: there is no score"]
@@ -144,7 +154,8 @@ def _result(outcome: "Outcome", folder: Path) -> list[str]:
         *lines,
         "",
         f"{folder}/  model.safetensors  history.jsonl  run.json",
-        f"next:  backpass predict {folder} NEW.csv      backpass evaluate {folder} LABELLED.csv",
+        f"next:  backpass predict {folder} NEW.csv",
+        f"       backpass evaluate {folder} LABELLED.csv",
     ]
 
 
@@ -155,11 +166,15 @@ def _indented(outcome: "Outcome") -> list[str]:
 
 
 def _doubt(outcome: "Outcome") -> list[str]:
-    """A score too good to be true is worth a question."""
-    metrics = outcome.metrics
-    if metrics.get("accuracy", 0) < NEARLY_PERFECT and metrics.get("r2", 0) < NEARLY_PERFECT:
-        return []
-    return ["  nearly perfect: is every column known before the answer is?  --exclude what is not"]
+    """A score too good to be true is worth a question, and one below the linear model's a hint."""
+    lines = []
+    if max(outcome.metrics.get(name, 0.0) for name in ("accuracy", "r2")) >= NEARLY_PERFECT:
+        lines.append("  nearly perfect: --exclude columns that are known only after the answer")
+    error = "log_loss" if "log_loss" in outcome.metrics else "rmse"
+    linear = next((each.metrics[error] for each in outcome.scores if each.label == "linear model"), math.inf)
+    if linear < outcome.metrics[error]:
+        lines.append("  the linear model is better here: --hidden 0 trains such a one")
+    return lines
 
 
 def _asked(table: str, options: dict[str, Any]) -> dict[str, Any]:

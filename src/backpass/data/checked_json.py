@@ -79,10 +79,6 @@ class Record:
     def record(self, key: str) -> Record:
         return Record(self.take(key), f"{self.where}.{key}")
 
-    def optional_record(self, key: str) -> Record | None:
-        value = self.take(key)
-        return None if value is None else Record(value, f"{self.where}.{key}")
-
     def records(self, key: str) -> tuple[Record, ...]:
         return self._items(key, Record)
 

@@ -81,6 +81,12 @@ FORMATS = {
     each.name: each
     for each in [DateFormat(*day) for day in _DAYS] + [DateFormat(*clock) for clock in _CLOCKS] + _moments()
 }
+# What is always understood, however dates were written in training.
+ISO_CLOCKS = (FORMATS["%H:%M"], FORMATS["%H:%M:%S%.f"])
+ISO_MOMENTS = tuple(
+    FORMATS[name]
+    for name in ("%Y-%m-%d", *(f"%Y-%m-%d{mark}{clock}" for mark in " T" for clock in ("%H:%M", "%H:%M:%S%.f")))
+)
 FORMAT_NAMES = (TYPED_DATE, TYPED_CLOCK, *FORMATS)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -151,7 +152,7 @@ def _as_wide(name: str, line: int, record: list[str], expected: int, delimiter: 
 def _csv_records(name: str, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Every record that is not blank, with the line of the file that it starts on."""
     spaced = delimiter == " "
-    lines = text.splitlines(keepends=True) if not spaced else _spaced_lines(text)
+    lines = _lines(text) if not spaced else [re.sub(" +", " ", line.strip(" ")) for line in _lines(text)]
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=not spaced, strict=True)
     line = 1
     try:
@@ -163,8 +164,9 @@ def _csv_records(name: str, text: str, delimiter: str) -> Iterator[tuple[int, li
         raise _bad_quotes(name, line, str(error)) from error
 
 
-def _spaced_lines(text: str) -> list[str]:
-    return [re.sub(" +", " ", line.strip(" ")) for line in text.splitlines(keepends=True)]
+def _lines(text: str) -> list[str]:
+    """The lines with their ends. str.splitlines would cut at form feeds and Unicode's separators too."""
+    return [*io.StringIO(text, newline="\n")]
 
 
 def _bad_quotes(name: str, line: int, reason: str) -> TableError:

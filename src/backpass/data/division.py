@@ -54,8 +54,9 @@ def divide(
     whose equal rows stay together, and is left out of the inputs; `order` the column of time or numbers to split by.
     """
     names = as_names(targets)
-    if group in names:
-        raise UsageError(f"--group {group}: is the target, whose values must be in every part: name another column")
+    for option, column in (("--group", group), ("--order", order)):
+        if column in names:
+            raise UsageError(f"{option} {column}: is the target, whose values are to be found: name another column")
     check_options(table, names, overrides, exclude)
     reading = target_schema(table, names, task)
     used = usable_rows(table, reading)

@@ -13,7 +13,7 @@ from backpass.data.families import SPOKEN, as_floats, as_text, family_of
 from backpass.data.kinds import PLAIN, Column, Kind
 from backpass.data.lazy import pl
 from backpass.data.naming import listed, quoted
-from backpass.data.numerals import MISSING_NUMBER, MISSING_TEXT, NumberStyle, fitting_styles
+from backpass.data.numerals import MISSING_NUMBER, MISSING_TEXT, NumberStyle, fitting_styles, nearest_style
 from backpass.data.table import Table
 from backpass.data.tally import Tally, tally_of
 from backpass.data.values import FALSE_WORDS, TRUE_WORDS, infinite_value
@@ -132,14 +132,14 @@ def _as_boolean(name: str, tally: Tally) -> Found | None:
 def _as_number(table: Table, name: str, texts: Series, tally: Tally) -> Found | None:
     values = tally.levels.cast(pl.Float64, strict=False)
     if values.null_count() == tally.distinct:
-        return _as_styled(name, tally, table.delimiter)
+        return _as_styled(name, tally, table.delimiter) or _as_mostly_numbers(name, tally, table.delimiter)
     if is_padded_code(tally.levels):
         return None
     if values.is_infinite().any():
         level = tally.levels.filter(values.is_infinite())[0]
         raise infinite_value(table, name, (texts == level).arg_max() or 0)
     if values.has_nulls():
-        return _as_styled(name, tally, table.delimiter) or _as_mostly_numbers(name, tally, values)
+        return _as_styled(name, tally, table.delimiter) or _as_mostly_numbers(name, tally, table.delimiter)
     column = Column(name, "number", missing=tally.missing, distinct=tally.distinct)
     notes = () if table.delimiter else (_from_typed_text(name),)
     column = _number(column, texts, None)
@@ -173,20 +173,26 @@ def _style_notes(name: str, tally: Tally, styles: list[NumberStyle]) -> tuple[st
     return (notes + (f", not as {rival:g}" if rival is not None else ""),)
 
 
-def _as_mostly_numbers(name: str, tally: Tally, values: Series) -> Found | None:
-    strays = tally.where(values.is_null())
-    if strays.present > STRAY_SHARE * tally.present or strays.distinct > STRAY_KINDS:
+def _as_mostly_numbers(name: str, tally: Tally, delimiter: str | None) -> Found | None:
+    style = nearest_style(tally.levels, delimiter)
+    if style is None:
         return None
-    return _with_strays(name, tally, strays)
+    values = style.read(tally.levels)
+    strays = tally.where(values.is_null())
+    finite = not values.is_infinite().any()
+    if strays.present > STRAY_SHARE * tally.present or strays.distinct > STRAY_KINDS or not finite:
+        return None
+    return _with_strays(name, tally, strays, style)
 
 
-def _with_strays(name: str, tally: Tally, strays: Tally) -> Found:
+def _with_strays(name: str, tally: Tally, strays: Tally, style: NumberStyle) -> Found:
     texts = tuple(sorted(strays.levels))
     column = Column(
         name,
         "number",
         missing=tally.missing + strays.present,
         distinct=tally.distinct - strays.distinct,
+        style=style,
         strays=texts,
     )
     cells = "1 cell" if strays.present == 1 else f"{strays.present:,} cells"
@@ -257,12 +263,14 @@ def _force_number(table: Table, name: str, texts: Series, tally: Tally) -> Found
     styled = _as_styled(name, numeric, table.delimiter) if values.has_nulls() else None
     if styled is not None and numeric.distinct:
         return styled
+    style = nearest_style(numeric.levels, table.delimiter) or PLAIN
+    values = style.read(numeric.levels)
     strays = numeric.where(values.is_null())
     if strays.distinct == numeric.distinct or strays.distinct > FORCED_STRAY_KINDS:
         raise _unfit(table, name, texts, strays, "number")
     _refuse_infinite_text(table, name, texts, values, numeric)
     if strays.distinct:
-        return _with_strays(name, numeric, strays)
+        return _with_strays(name, numeric, strays, style)
     return Column(name, "number", missing=numeric.missing, distinct=numeric.distinct), ()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,6 +62,9 @@ def _as_frame(name: str, data: Any) -> tuple[DataFrame, tuple[str, ...]]:
 def frame_of(name: str, columns: Mapping[Any, Any]) -> tuple[DataFrame, tuple[str, ...]]:
     """A frame from columns of Python or NumPy values, and notes on columns that mix types."""
     notes: list[str] = []
+    for column, values in columns.items():
+        if not isinstance(values, Iterable) or isinstance(values, (str, bytes)):
+            raise TableError(f"{name}: column {quoted(str(column))} is {values!r:.40}: give one value for each row")
     series = [_series(name, str(column), values, notes) for column, values in columns.items()]
     lengths = {each.len() for each in series}
     if len(lengths) > 1:

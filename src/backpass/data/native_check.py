@@ -28,8 +28,8 @@ def survives(reader: str, data: bytes) -> bool:
     if getattr(sys, "frozen", False) or "python" not in Path(sys.executable or "").name.lower():
         return True
     try:
-        trial = subprocess.run(  # noqa: S603  (our own interpreter, and code of this file)
-            [sys.executable, "-c", TRIAL, reader],
+        trial = subprocess.run(  # noqa: S603  (our own interpreter, code of this file, and -P: no module of the folder we are in)
+            [sys.executable, "-P", "-c", TRIAL, reader],
             input=data,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -81,6 +81,13 @@ def fitting_styles(texts: Series, delimiter: str | None) -> list[NumberStyle]:
     return [style for style in _candidates(texts, delimiter) if not style.read(texts).has_nulls()]
 
 
+def nearest_style(texts: Series, delimiter: str | None) -> NumberStyle | None:
+    """The style in which most of these texts are numbers, plain where none is better; None without a digit in sight."""
+    shaped = texts.filter(texts.str.contains(r"^\W*\d"))
+    candidates = [NumberStyle(), *_candidates(shaped, delimiter)] if shaped.len() else []
+    return min(candidates, key=lambda style: style.read(texts).null_count(), default=None)
+
+
 def _candidates(texts: Series, delimiter: str | None) -> Iterator[NumberStyle]:
     if not texts.len() or not re.search(r"\d", texts[0]):
         return

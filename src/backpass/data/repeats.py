@@ -11,6 +11,7 @@ from backpass.data.families import Floats
 from backpass.data.kinds import Column, Schema
 from backpass.data.labels import NO_LABEL, read_labels
 from backpass.data.naming import quoted
+from backpass.data.ranks import auc
 from backpass.data.table import Table
 from backpass.data.values import Reader
 
@@ -128,10 +129,6 @@ def _majority(levels: Codes, labels: Codes) -> tuple[float, float]:
 
 
 def _auc(values: Floats, labels: Codes) -> float:
-    """The area under the ROC curve, whichever way the values point; ties count half."""
-    different, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]
-    positive = labels == 1
-    above, below = int(positive.sum()), int((~positive).sum())
-    area = (float(ranks[positive].sum()) - above * (above + 1) / 2) / (above * below)
-    return max(area, 1 - area) if len(different) > 1 else 0.5
+    """The area under the ROC curve, whichever way the values point."""
+    area = auc(values, labels == 1)
+    return max(area, 1 - area)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 
 from backpass.errors import UsageError
@@ -54,7 +55,7 @@ def _score(sample: str, delimiter: str) -> tuple[float, float]:
 
 def _records(sample: str, delimiter: str) -> list[list[str]]:
     # Quotes are honoured with every candidate, so that "a, b" in quotes speaks for no comma.
-    lines = sample.splitlines(keepends=True)
+    lines = [*io.StringIO(sample, newline="\n")]
     if delimiter == " ":
         lines = [re.sub(" +", " ", line.strip(" ")) for line in lines]
     else:

@@ -195,10 +195,21 @@ def _by_time(order: npt.NDArray[Any], shares: tuple[float, float]) -> Split:
     n = len(order)
     test, validation = (max(1, round(n * share)) if share > 0 else 0 for share in shares)
     by_time = np.argsort(order, kind="stable")
+    times = order[by_time]
+    tested = _between_times(times, n - test, n)
+    validated = _between_times(times, max(1, tested - validation), tested) if validation else tested
     parts = np.zeros(n, dtype=np.int8)
-    parts[by_time[n - test :]] = 2
-    parts[by_time[max(1, n - test - validation) : n - test]] = 1
+    parts[by_time[tested:]] = 2
+    parts[by_time[validated:tested]] = 1
     return _split(parts)
+
+
+def _between_times(times: npt.NDArray[Any], cut: int, end: int) -> int:
+    """The cut before `end`, moved to where the time changes: rows of one time are in one part. Near the wished one."""
+    changes = np.flatnonzero(times[1:end] != times[: end - 1]) + 1
+    if not len(changes) or cut >= end:
+        return cut
+    return int(changes[np.argmin(np.abs(changes - cut))])
 
 
 def _lacking(split: Split, classes: Indices) -> int | None:

@@ -15,7 +15,7 @@ from backpass.data.kinds import Column, Kind, LabelType, Task
 from backpass.data.labels import WHOLE, ordered_classes
 from backpass.data.lazy import pl
 from backpass.data.naming import listed, quoted
-from backpass.data.numerals import MISSING_NUMBER, MISSING_TEXT, fitting_styles
+from backpass.data.numerals import MISSING_NUMBER, MISSING_TEXT, fitting_styles, nearest_style
 from backpass.data.table import Table
 from backpass.data.tally import Tally, tally_of
 from backpass.data.values import infinite_value
@@ -172,8 +172,7 @@ def _refuse_identifiers(table: Table, name: str, tally: Tally) -> None:
     if tally.distinct > MOST_CLASSES or (tally.distinct > CODED_CLASSES and 2 * tally.distinct > tally.present):
         raise TableError(
             f"{table.name}: target {quoted(name)} has {tally.distinct:,} different values in {tally.present:,} rows, "
-            f"too many for classes (at most {MOST_CLASSES:,}): is it an identifier? Name another column, or use "
-            "--task regression for amounts"
+            "too many to be classes: is it an identifier, or free text? Name another column"
         )
 
 
@@ -206,7 +205,13 @@ def _text_amounts(table: Table, series: Series) -> Column:
         return Column(series.name, "number")
     styles = fitting_styles(tally.levels, table.delimiter)
     if not styles:
-        raise _text_among_numbers(table, texts, series.name, tally.levels.filter(values.is_null()))
+        nearest = nearest_style(tally.levels, table.delimiter)
+        strays = tally.levels if nearest is None else tally.levels.filter(nearest.read(tally.levels).is_null())
+        if strays.len() == tally.distinct:
+            position = texts.is_in(strays.to_list()).arg_max() or 0
+            found = f"text in row {table.row_number(position):,} ({quoted(texts[position])})"
+            raise _unfit_amount(table, series.name, found)
+        raise _text_among_numbers(table, texts, series.name, strays)
     return Column(series.name, "number", style=styles[0])
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backpass.data.dates import FORMATS, is_clock, typed_microseconds
+from backpass.data.dates import FORMATS, ISO_CLOCKS, ISO_MOMENTS, is_clock, typed_microseconds
 from backpass.data.families import SPOKEN, Floats, as_floats, as_text, family_of
 from backpass.data.kinds import Column
 from backpass.data.lazy import pl
@@ -54,7 +54,7 @@ class Reader:
         """(rows,) seconds since 1970 (or since midnight for times of day), NaN where missing."""
         series = self.table.column(column.name)
         family = family_of(series)
-        if family == "text" and column.format in FORMATS:
+        if family == "text":
             return self._or_strays(column, as_text(series), _read_dates) / 1e6
         if family == "empty":
             return as_floats(series)
@@ -85,9 +85,9 @@ class Reader:
         if column.name not in self.coerce:
             position = stray.arg_max() or 0
             raise self._stray(column, position, texts[position])
-        self.notes.append(
-            f"column {quoted(column.name)}: {count:,} text{'s' * (count != 1)} read as missing (--coerce)"
-        )
+        example = quoted(texts[stray.arg_max() or 0])
+        amount = f"{count:,} text{'s' * (count != 1)}"
+        self.notes.append(f"column {quoted(column.name)}: {amount} read as missing, such as {example}")
 
     def _stray(self, column: Column, position: int, text: str) -> TableError:
         row = self.table.row_number(position)
@@ -124,7 +124,16 @@ def _read_numbers(column: Column, texts: Series) -> Series:
 
 
 def _read_dates(column: Column, texts: Series) -> Series:
-    return FORMATS[column.format].read(texts)
+    """As they were written in training; what was not is read as ISO writes it, which nothing else can mean."""
+    if column.format in FORMATS:
+        found = FORMATS[column.format].read(texts)
+        if not found.has_nulls():
+            return found
+    else:
+        found = pl.Series([None], dtype=pl.Int64).new_from_index(0, texts.len())
+    for each in ISO_CLOCKS if is_clock(column.format) else ISO_MOMENTS:
+        found = found.fill_null(each.read(texts))
+    return found
 
 
 def _read_booleans(_column: Column, texts: Series) -> Series:

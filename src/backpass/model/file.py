@@ -100,7 +100,8 @@ def read(path: str | Path) -> Content:
 
 
 def _cut(text: str) -> str:
-    """`text` where it is short: a name or a value of a stranger's file may be long."""
+    """`text` on one line and short: a name or a value of a stranger's file may be anything."""
+    text = " ".join(text.splitlines())
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 

@@ -17,7 +17,7 @@ from backpass.model.tabular import Predictions, Tabular, answers, network_inputs
 from backpass.nn import count, summary
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model(Content):
     """A trained network with all that it takes to use it; see `Content` for what it consists of."""
 
@@ -32,9 +32,15 @@ class Model(Content):
         return forward(self.parameters, rows)
 
     def predict(self, inputs: Any) -> Array:
-        """Probabilities, rates or numbers for arrays; for a table, or its file, the answers in its own terms."""
-        if isinstance(inputs, (str, Path, Table)):
-            return self.predict_table(inputs).values
+        """Answers for new rows.
+
+        A model of a table takes a table (a path, a Table, a dictionary of columns or a data frame) and answers in its
+        terms: labels, or numbers in their units. A model of arrays takes arrays; see `predict_arrays`.
+        """
+        return self.predict_arrays(inputs) if self.tabular is None else self.predict_table(inputs).values
+
+    def predict_arrays(self, inputs: Any) -> Array:
+        """Probabilities, rates or numbers for inputs as the network itself takes them."""
         outputs = self.outputs(inputs)
         finite = np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
         if not finite.all():
@@ -45,11 +51,10 @@ class Model(Content):
         with np.errstate(over="ignore", under="ignore"):
             return np.asarray(self.loss.predictions(outputs))
 
-    def predict_table(
-        self, table: str | Path | Table, *, coerce: Collection[str] = (), notes: list[str] | None = None
-    ) -> Predictions:
+    def predict_table(self, table: Any, *, coerce: Collection[str] = (), notes: list[str] | None = None) -> Predictions:
         """Answers for the rows of a table, with the probabilities of all classes.
 
+        `table` is a path, a Table, a dictionary of columns or a data frame.
         `coerce` names columns in which text is read as missing; `notes` is told what was.
 
         Raises:
@@ -58,11 +63,9 @@ class Model(Content):
             NotFiniteError: numbers so large that the network overflows.
         """
         encoded = self._table_part().inputs.encode(open_table(table), coerce=coerce, notes=notes)
-        return answers(self._table_part(), self.predict(network_inputs(encoded)))
+        return answers(self._table_part(), self.predict_arrays(network_inputs(encoded)))
 
-    def evaluate(
-        self, table: str | Path | Table, *, coerce: Collection[str] = (), notes: list[str] | None = None
-    ) -> dict[str, float]:
+    def evaluate(self, table: Any, *, coerce: Collection[str] = (), notes: list[str] | None = None) -> dict[str, float]:
         """Metrics on the rows of a table that have a target: accuracy, log_loss, auc; or rmse, mae, r2."""
         targets = self._table_part().targets
         given = open_table(table)
@@ -83,6 +86,9 @@ class Model(Content):
         """
         write_whole(path, to_bytes(self))
 
+    def __repr__(self) -> str:
+        return f"<Model {self.parameter_count:,} parameters, {self.loss}>"
+
     def __str__(self) -> str:
         return summary(self.network, self.row_shape)
 
@@ -102,6 +108,19 @@ def load(path: str | Path) -> Model:
     return Model(**{part.name: getattr(content, part.name) for part in fields(content)})
 
 
-def open_table(table: str | Path | Table) -> Table:
-    """The table itself, or the one in a file."""
-    return table if isinstance(table, Table) else read_table(table)
+def open_table(table: Any, delimiter: str | None = None) -> Table:
+    """A table from a path ("-" for standard input), a Table, a dictionary of columns or a data frame.
+
+    Raises:
+        TableError: it is none of these, or cannot be read.
+        UsageError: it is an array, whose columns have no names.
+    """
+    if isinstance(table, Table):
+        return table
+    if isinstance(table, (str, Path)):
+        return read_table(table, delimiter=delimiter)
+    if isinstance(table, np.ndarray):
+        raise UsageError(
+            "an array has no columns to know by name: give a path, a dictionary of columns or a data frame"
+        )
+    return Table.from_data(table)

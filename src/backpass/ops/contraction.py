@@ -152,6 +152,8 @@ def matmul(a: Value, b: Value) -> Any:
         raise ShapeError("matmul: a single number has no rows or columns: multiply with *")
     outer_a, outer_b = a.shape[:-2], b.shape[:-2]
     rank = max(len(outer_a), len(outer_b))
+    if rank > len(ascii_lowercase):
+        raise ShapeError(f"matmul: values of {rank + 2} axes, expected at most {len(ascii_lowercase) + 2}")
     letters = ascii_lowercase[:rank]
     keep_a = _stretching(outer_a, outer_b)
     keep_b = _stretching(outer_b, outer_a)

@@ -19,7 +19,7 @@ Margin: TypeAlias = tuple[int, int, int]
 
 
 def _reshaped(x: Shape, *, shape: Shape) -> Shape:
-    if size(x) != size(shape) or (BATCH in x) != (BATCH in shape):
+    if size(x) != size(shape) or x.count(BATCH) != shape.count(BATCH):
         raise ShapeError(f"reshape: {show_shape(x)} does not hold as many elements as {show_shape(shape)}")
     if BATCH in x and size(x[: x.index(BATCH)]) != size(shape[: shape.index(BATCH)]):
         raise ShapeError(f"reshape: from {show_shape(x)} to {show_shape(shape)} elements would change rows")

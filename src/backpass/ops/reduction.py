@@ -1,5 +1,6 @@
 """Reductions: many elements to one."""
 
+import math
 from collections.abc import Sequence
 from operator import index
 from typing import Any
@@ -189,12 +190,9 @@ def _shape(x: Value) -> Shape:
 
 def _count(x: Value, axes: Sequence[int]) -> Any:
     """How many elements a reduction over `axes` sums: a number, or a Tensor where the batch is among them."""
-    known, symbolic = 1, False
-    for axis in (_shape(x)[a] for a in axes):
-        if isinstance(axis, Batch):
-            symbolic = True
-        else:
-            known *= axis
-    if symbolic and isinstance(x, Node):
-        return rows(x) * float(known)
-    return float(known)
+    lengths = [_shape(x)[axis] for axis in axes]
+    number: Any = float(math.prod(length for length in lengths if not isinstance(length, Batch)))
+    for length in lengths:
+        if isinstance(length, Batch) and isinstance(x, Node):
+            number = rows(x) * number
+    return number

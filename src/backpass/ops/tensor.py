@@ -1,6 +1,7 @@
 """A Tensor: a node that can be calculated with."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,6 @@ from backpass.ops.source import INPUT
 class Tensor(Node):
     """A value of a function that is being traced. It has a shape and a dtype, but no numbers yet."""
 
-    __array_ufunc__ = None  # NumPy arrays on the left leave the operators to the Tensor on the right
     __hash__ = Node.__hash__  # == makes a Tensor, so sets and tables tell Tensors apart by identity
 
     def __add__(self, other: Value) -> "Tensor":
@@ -115,6 +115,16 @@ class Tensor(Node):
             "a Tensor has no number yet while a function is traced: sizes and counts must be plain numbers"
         )
 
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **_: Any) -> "Tensor":
+        """The operators with a NumPy array on the left; NumPy's other functions need numbers."""
+        operation = _OPERATORS.get(ufunc) if method == "__call__" else None
+        if operation is None:
+            raise ShapeError(
+                f"np.{ufunc.__name__} needs numbers, and a Tensor has none yet while a function is traced: "
+                "use what backpass.ops has of that name"
+            )
+        return operation(*inputs)
+
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise ShapeError("a Tensor is no array yet while a function is traced: use backpass.ops in place of NumPy")
 
@@ -139,6 +149,15 @@ class Tensor(Node):
 
     def astype(self, dtype: Any) -> "Tensor":
         return cast(self, dtype)
+
+
+_OPERATORS: dict[Any, Callable[..., Any]] = {
+    **{op.forward: partial(apply, op) for op in (ADD, SUBTRACT, MULTIPLY, DIVIDE, EQUAL, NOT_EQUAL, LESS, LESS_EQUAL)},
+    np.greater: lambda a, b: apply(LESS, b, a),
+    np.greater_equal: lambda a, b: apply(LESS_EQUAL, b, a),
+    np.matmul: matmul,
+    np.power: power,
+}
 
 
 def new_input(shape: Shape, dtype: Any, name: str = "") -> Tensor:

@@ -39,7 +39,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         sizes = all(isinstance(n, int) and 1 <= n <= 1 << 16 for n in self.hidden)
-        _require(sizes, "hidden", self.hidden, "whole numbers from 1 to 65,536, such as 64,32")
+        _require(sizes, "hidden", ",".join(map(str, self.hidden)), "whole numbers from 1 to 65,536, such as 64,32")
         _require(self.activation in nn.ACTIVATIONS, "activation", self.activation, ", ".join(nn.ACTIVATIONS))
         _require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
         _require(0 < self.learning_rate < math.inf, "learning-rate", self.learning_rate, "a number above 0")
@@ -66,6 +66,9 @@ def recipe(rows: int, **chosen: object) -> Recipe:
         "epochs": epochs,
         "patience": max(8, epochs // 8),
     }
+    unknown = [name for name in chosen if name not in defaults]
+    if unknown:
+        raise UsageError(f'a recipe has no "{unknown[0]}": it has {", ".join(defaults)}')
     return Recipe(**(defaults | {key: value for key, value in chosen.items() if value is not None}))  # type: ignore[arg-type]
 
 

@@ -14,11 +14,12 @@ from backpass.data import Table
 from backpass.data.arrays import Array, row_shape, take_rows
 from backpass.errors import NotFiniteError, UsageError
 from backpass.model import Model, Predictions
+from backpass.model.model import open_table
 from backpass.model.tabular import answers
 from backpass.optimizers import Adam, Cosine
 from backpass.recipes import defaults, run, scores
 from backpass.recipes.defaults import Recipe
-from backpass.recipes.prepare import Part, Prepared, as_table, prepare
+from backpass.recipes.prepare import Part, Prepared, prepare
 from backpass.recipes.scores import Score
 from backpass.training import EarlyStopping, History, Listener, Trainer
 from backpass.training.progress import on_terminal
@@ -27,7 +28,7 @@ LINEAR_ROWS = 20_000  # the linear baseline learns all it can from so many rows
 LINEAR_EPOCHS = 30
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Outcome:
     """What a training gave.
 
@@ -35,7 +36,7 @@ class Outcome:
         model: the network with its encoders; it predicts, and saves itself.
         history: one record an epoch.
         scores: of this network, of a linear model, and of saying the same for every row, on the held-out rows.
-        held_out: which rows the scores are of: "test" or "validation".
+        held_out: which rows the scores are of: "test", "validation" (which told when to stop, too), or None.
         seconds: from the first step to the last score.
         run: the folder where all was saved, or None.
     """
@@ -43,9 +44,12 @@ class Outcome:
     model: Model
     history: History
     scores: tuple[Score, ...]
-    held_out: str
+    held_out: str | None
     seconds: float
     run: Path | None
+
+    def __str__(self) -> str:
+        return "\n".join(scores.table(list(self.scores))) if self.scores else "no rows were held out: no score"
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -81,7 +85,9 @@ class Plan:
             progress=progress,
             stop_on_interrupt=stop_on_interrupt,
         )
-        held_out = "test" if self.prepared.test is not None else "validation"
+        if not history:
+            raise KeyboardInterrupt  # before the first epoch was over: there is nothing to keep
+        held_out = "test" if self.prepared.test is not None else "validation" if validation is not None else None
         found = self._scores(trainer, self.prepared.test or validation, stop_on_interrupt=stop_on_interrupt)
         model = self._model(trainer, found, held_out)
         return Outcome(model, history, found, held_out, time.perf_counter() - started, None)
@@ -98,7 +104,7 @@ class Plan:
             listeners=listeners,
         )
 
-    def _model(self, trainer: Trainer, found: tuple[Score, ...], held_out: str) -> Model:
+    def _model(self, trainer: Trainer, found: tuple[Score, ...], held_out: str | None) -> Model:
         about = {
             "epochs": len(trainer.history),
             "scores": [each.to_json() for each in found],
@@ -162,6 +168,7 @@ class Plan:
             epochs=LINEAR_EPOCHS if train.rows >= 2000 else 2 * LINEAR_EPOCHS,
             validation=None if validation is None else (validation.inputs, validation.targets),
             stopping=None if validation is None else EarlyStopping(8),
+            class_weights=self.class_weights,
             stop_on_interrupt=stop_on_interrupt,
         )
         return trainer
@@ -182,7 +189,7 @@ def plan(
         raise UsageError(f"--seed is {seed}, expected a whole number from 0 to 2^63 - 1")
     if reading.get("test_table") is not None and reading.get("test") is not None:
         raise UsageError("--test and --test-part both say which rows are scored: give one of them")
-    opened = as_table(table, reading.get("delimiter"))
+    opened = open_table(table, reading.get("delimiter"))
     targets = (target,) if target in opened.columns else split_names(target) if isinstance(target, str) else target
     prepared = prepare(opened, tuple(targets), seed=seed, precision=precision, **reading)
     if class_weights is not None and prepared.division.schema.task != "classification":

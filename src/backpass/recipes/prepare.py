@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backpass.data import Division, Table, TableEncoder, TargetEncoder, describe, divide, read_table, summary
+from backpass.data import Division, Table, TableEncoder, TargetEncoder, describe, divide, summary
 from backpass.data.arrays import Array, Inputs, count_rows
 from backpass.model import Tabular
+from backpass.model.model import open_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +75,8 @@ def prepare(
         TableError: a table cannot be read or does not hold what is needed.
         UsageError: an option does not fit the table.
     """
-    opened = as_table(table, delimiter)
-    own_test = None if test_table is None else as_table(test_table, delimiter)
+    opened = open_table(table, delimiter)
+    own_test = None if test_table is None else open_table(test_table, delimiter)
     division = divide(
         opened,
         targets,
@@ -96,22 +97,16 @@ def prepare(
         TableEncoder.fit(division.train, schema, scale=scale, precision=kind),
         TargetEncoder.fit(division.train, schema, scale=scale, precision=kind),
     )
+    # Held-out rows are judged by what was learned from others: a text that is new among numbers is no value there.
+    lenient = tabular.inputs.columns
     train, held_out, tested = (
-        None if part is None else encode(tabular, part, notes)
+        None if part is None else encode(tabular, part, notes, coerce=lenient)
         for part in (division.train, division.validation, division.test)
     )
     if train is None:
         raise AssertionError("a division has training rows")
-    return Prepared(opened, division, tabular, train, held_out, tested, tuple(dict.fromkeys(notes)))
-
-
-def as_table(table: str | Path | Table | Any, delimiter: str | None = None) -> Table:
-    """A table from a path, "-", a Table, a dictionary of columns or a data frame."""
-    if isinstance(table, Table):
-        return table
-    if isinstance(table, (str, Path)):
-        return read_table(table, delimiter=delimiter)
-    return Table.from_data(table)
+    told = dict.fromkeys(note for note in notes if note not in schema.notes)
+    return Prepared(opened, division, tabular, train, held_out, tested, tuple(told))
 
 
 def encode(tabular: Tabular, table: Table, notes: list[str] | None = None, *, coerce: Collection[str] = ()) -> Part:

@@ -17,6 +17,7 @@ from backpass.model.atomic import write_whole
 from backpass.training import History
 
 FORMAT = 1
+CLAIM = ".training"  # stands in a folder of the user's while a run is on its way
 FILES = ("run.json", "history.jsonl", "model.safetensors")
 
 
@@ -33,8 +34,9 @@ def folder_for(out: Path | None, table: str, target: str) -> Iterator[Path]:
     try:
         made.append(new_folder(table, target, wanted) if out is None else named_folder(out))
         yield made[0]
+        (made[0] / CLAIM).unlink(missing_ok=True)
     except BaseException:
-        for file in (folder / name for folder in made for name in FILES):
+        for file in (folder / name for folder in made for name in (*FILES, CLAIM)):
             file.unlink(missing_ok=True)
         for folder in dict.fromkeys([*(made if out is None else ()), *absent]):
             with suppress(OSError):
@@ -72,6 +74,9 @@ def named_folder(path: Path) -> Path:
     check_free(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
+        (path / CLAIM).touch(exist_ok=False)  # of two trainings that begin at once, one finds it there
+    except FileExistsError:
+        raise OutputError(f"{path}: another training is writing there: choose another --out") from None
     except OSError as error:
         raise OutputError(f"{path}: cannot be made a folder ({error.strerror}): choose another --out") from None
     return path

@@ -97,11 +97,17 @@ def finite(values: dict[str, float]) -> dict[str, float | None]:
 
 def table(scores: list[Score]) -> list[str]:
     """The scores as a table for people."""
-    names = [name for name in scores[0].metrics if "_" not in name or name == "log_loss"]
-    rows = [["", *(_TITLES.get(name, name) for name in names)]]
+    every = scores[0].metrics
+    # Several targets have units of their own: what can be told of them side by side is R².
+    names = [name for name in every if name.startswith("r2_")] or [*every]
+    rows = [["", *map(_title, names)]]
     rows += [[each.label, *(_cell(each, name) for name in names)] for each in scores]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _title(name: str) -> str:
+    return f"R² {name.removeprefix('r2_')}" if name.startswith("r2_") else _TITLES.get(name, name)
 
 
 _TITLES = {"auc": "AUC", "log_loss": "log loss", "rmse": "RMSE", "mae": "mean abs. error", "r2": "R²"}
@@ -110,7 +116,17 @@ _PARTS = ("accuracy", "auc", "log_loss", "r2")
 
 def _cell(each: Score, name: str) -> str:
     value, margin = each.metrics[name], each.margins.get(name, math.nan)
-    shown = f"{value:z.3f}" if name in _PARTS else f"{value:.4g}"
+    part = name in _PARTS or name.startswith("r2_")
+    shown = f"{value:z.3f}" if part else f"{value:.4g}"
     if not math.isfinite(margin):
         return shown
-    return f"{shown} ± {margin:.3f}" if name in _PARTS else f"{shown} ± {margin:.2g}"
+    return f"{shown} ± {margin:.3f}" if part else _amount(value, margin)
+
+
+def _amount(value: float, margin: float) -> str:
+    """An amount with as many digits as its margin gives sense to."""
+    digits = 1 - math.floor(math.log10(margin)) if margin > 0 else 3
+    if not -9 <= digits <= 9:
+        return f"{value:.4g} ± {margin:.2g}"
+    places = max(0, digits)
+    return f"{round(value, digits):,.{places}f} ± {round(margin, digits):,.{places}f}"

@@ -94,17 +94,19 @@ class Loop:
     def _epoch(self, step: Program, state: State) -> dict[str, Any]:
         """One pass over all rows, and what is known after it."""
         started = time.perf_counter()
-        loss_sum, seen, steps = 0.0, 0, state.step
+        loss_sum, weight_sum, seen, steps = 0.0, 0.0, 0, state.step
         values = [*flatten(state.parameters), *flatten(state.optimizer)]
         for rows in batches(self.data.count, self.batch_size, seed=self.seed, epoch=state.epoch, shuffle=self.shuffle):
             moment = np.array([self.seed, steps], np.int64)
             loss, *values = step(*values, moment, *self.data.take(rows))
             steps += 1
-            loss_sum += float(loss) * len(rows)
+            weight = self.data.weight_of(rows)
+            loss_sum += float(loss) * weight
+            weight_sum += weight
             seen += len(rows)
             if not np.isfinite(loss):
                 raise NotFiniteError(_not_finite(f"the loss became {float(loss)} at step {steps}", state.epoch + 1))
-            self._tell(StepFinished(steps, state.epoch + 1, loss_sum / seen, seen))
+            self._tell(StepFinished(steps, state.epoch + 1, _ratio(loss_sum, weight_sum), seen))
         learned = len(flatten(state.parameters))
         state.parameters = unflatten(state.parameters, values[:learned])
         state.optimizer = unflatten(state.optimizer, values[learned:])
@@ -112,24 +114,18 @@ class Loop:
         state.epoch += 1
         self._require_finite(state)
         seconds = time.perf_counter() - started
-        return (
-            {"epoch": state.epoch, "loss": loss_sum / seen}
-            | self._validate(state)
-            | {
-                "seconds": seconds,
-                "rows_per_second": seen / seconds,
-            }
-        )
+        losses = {"loss": _ratio(loss_sum, weight_sum)} | self._validate(state)
+        state.optimizer = self.optimizer.observe(state.optimizer, losses.get("validation_loss", losses["loss"]))
+        return {"epoch": state.epoch} | losses | {"seconds": seconds, "rows_per_second": seen / seconds}
 
     def _validate(self, state: State) -> dict[str, float]:
-        """The loss and the metrics on rows that are not trained on; the optimizer may look at the loss."""
+        """The loss and the metrics on rows that are not trained on."""
         if self.held_out is None:
             return {}
         outputs = self.forward(state.parameters, self.held_out.inputs)
         loss = float(self.loss(outputs, self.held_out.targets, self.held_out.weights))
         if not np.isfinite(loss):
             raise NotFiniteError(_not_finite(f"the validation loss became {loss}", state.epoch))
-        state.optimizer = self.optimizer.observe(state.optimizer, loss)
         predictions = np.asarray(self.loss.predictions(outputs))
         found = {name: float(metric(predictions, self.held_out.targets)) for name, metric in self.metrics.items()}
         return {"validation_loss": loss} | found
@@ -149,6 +145,10 @@ class Loop:
 
 def _not_finite(what: str, epoch: int) -> str:
     return f"{what} in epoch {epoch}: try a smaller learning rate, scaled inputs, or clipped gradients"
+
+
+def _ratio(loss_sum: float, weight_sum: float) -> float:
+    return loss_sum / weight_sum if weight_sum else 0.0
 
 
 def _batch_spec(values: Array) -> Spec:

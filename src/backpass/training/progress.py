@@ -53,7 +53,7 @@ class Watch:
         loss = event.record.get("validation_loss")
         if loss is not None:
             self._best = f"{loss:.4f} at {self.epoch}" if event.best else self._best
-            self.validation = f"  validation {loss:.4f} (best {self._best})"
+            self.validation = f" validation {loss:.4f} (best {self._best})"
 
     @property
     def total(self) -> int:
@@ -71,8 +71,13 @@ class Watch:
         return f"{seconds // 60}:{seconds % 60:02d} left"
 
     @property
+    def speed(self) -> str:
+        """Rows a second, in thousands."""
+        return f"{self.rows_per_second / 1000:,.0f}k rows/s"
+
+    @property
     def numbers(self) -> str:
-        return f"loss {self.loss:.4f}{self.validation}  {self.rows_per_second:,.0f} rows/s  {self.left}"
+        return f"{self.left}  loss {self.loss:.4f}{self.validation}  {self.speed}"
 
 
 def _lines() -> Callable[[Watch], None]:
@@ -94,7 +99,7 @@ def _bar() -> Iterator[Callable[[Watch], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    columns = (TextColumn("epoch {task.description}"), BarColumn(bar_width=12), TextColumn("{task.fields[numbers]}"))
+    columns = (TextColumn("epoch {task.description}"), BarColumn(bar_width=8), TextColumn("{task.fields[numbers]}"))
     with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=8) as progress:
         task = progress.add_task("", total=None, numbers="")
         last = 0.0

@@ -29,15 +29,17 @@ class Rows:
         self.weights: Array | None = None if weights is None else as_weights(weights, self.count, dtype)
         self._dtype = dtype
 
-    def with_class_weights(self, class_weights: Mapping[int, float] | str | None) -> "Rows":
-        """The rows, each weighing as much more as its class does."""
-        if class_weights is None:
-            return self
-        if self.targets.dtype.kind != "i" or self.targets.ndim != 1:
-            raise UsageError("class weights need labels: the targets are not one whole number a row")
+    def weighted(self, by_label: Mapping[int, float]) -> "Rows":
+        """The rows, each weighing as much more as its class does; a class without a weight weighs 1."""
         own = np.ones(self.count, self._dtype) if self.weights is None else self.weights
-        self.weights = own * by_class(self.targets, class_weights).astype(self._dtype)
+        classes, inverse = np.unique(self.targets, return_inverse=True)
+        of_class = np.array([by_label.get(int(label), 1.0) for label in classes], self._dtype)
+        self.weights = own * of_class[inverse]
         return self
+
+    def weight_of(self, rows: Array) -> float:
+        """How much some rows count together."""
+        return float(len(rows)) if self.weights is None else float(self.weights[rows].sum())
 
     def steps(self, batch_size: int) -> int:
         """How many batches an epoch has."""
@@ -49,11 +51,17 @@ class Rows:
         return parts if self.weights is None else [*parts, self.weights[rows]]
 
 
-def by_class(labels: Array, class_weights: Mapping[int, float] | str) -> Array:
-    """The weight of each row's class; "balanced" lets every class count the same in all, at a mean weight of 1."""
-    classes, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+def weights_by_label(labels: Array, class_weights: Mapping[int, float] | str) -> dict[int, float]:
+    """The weight of each class; "balanced" lets every class count the same in all, at a mean weight of 1 a row.
+
+    Raises:
+        UsageError: the labels are no classes, a class has no weight, or a weight is none.
+    """
+    if labels.dtype.kind != "i" or labels.ndim != 1:
+        raise UsageError("class weights need labels: the targets are not one whole number a row")
+    classes, counts = np.unique(labels, return_counts=True)
     if class_weights == "balanced":
-        return (len(labels) / (len(classes) * counts))[inverse]
+        return {int(label): len(labels) / (len(classes) * int(n)) for label, n in zip(classes, counts, strict=True)}
     if not isinstance(class_weights, Mapping):
         raise UsageError(f'class_weights is {class_weights!r}, expected "balanced" or a weight for each label')
     missing = [int(label) for label in classes if label not in class_weights]
@@ -62,4 +70,4 @@ def by_class(labels: Array, class_weights: Mapping[int, float] | str) -> Array:
     for label, weight in class_weights.items():
         if not isinstance(weight, Real) or not 0 <= weight < math.inf:
             raise UsageError(f"class_weights has {weight!r} for the label {label}, expected a number of 0 or more")
-    return np.array([float(class_weights[int(label)]) for label in classes])[inverse]
+    return {int(label): float(weight) for label, weight in class_weights.items()}

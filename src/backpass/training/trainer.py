@@ -21,7 +21,7 @@ from backpass.training.events import Listener
 from backpass.training.history import History
 from backpass.training.loop import Loop, Metric, State
 from backpass.training.progress import showing
-from backpass.training.rows import Rows
+from backpass.training.rows import Rows, weights_by_label
 from backpass.training.stopping import EarlyStopping
 
 EXECUTORS = ("reference",)
@@ -137,8 +137,11 @@ class Trainer:
             raise UsageError("early stopping looks at the validation loss: give validation=(inputs, targets)")
         if isinstance(targets, str):
             inputs, targets, validation = self._from_table(inputs, targets, validation)
-        data = Rows(inputs, targets, weights, self.precision).with_class_weights(class_weights)
+        data = Rows(inputs, targets, weights, self.precision)
         held_out = None if validation is None else Rows(*_three(validation), self.precision)
+        if class_weights is not None:
+            by_label = weights_by_label(data.targets, class_weights)
+            data, held_out = data.weighted(by_label), held_out and held_out.weighted(by_label)
         state, forward = self._built(data.inputs)
         for rows in (data, held_out):
             if rows is not None:
@@ -194,6 +197,9 @@ class Trainer:
             usable, kind = usable_rows(opened, schema), cast("Any", self.precision)
             encoders = (encoder.fit(usable, schema, precision=kind) for encoder in (TableEncoder, TargetEncoder))
             self._tabular = Tabular(*cast("Any", tuple(encoders)))
+        elif self._tabular.targets.schema.target_names != (target,):
+            learned = ", ".join(self._tabular.targets.schema.target_names)
+            raise UsageError(f'this Trainer learns "{learned}", found "{target}": make another Trainer for it')
         held_out = None if validation is None else self._tabular.encode(open_table(validation))
         return *self._tabular.encode(opened), held_out
 
