@@ -77,7 +77,8 @@ def check_gradients(
 
     Every floating input is varied: small ones element by element, larger ones along `directions` random directions
     (one inner product with the gradient each, so that every element counts). For each direction several step sizes are
-    tried, and the best agreement counts.
+    tried, and the best agreement counts. Errors are relative to the slope, but slopes below a thousandth of the largest
+    one, or of the function's size (at least 1), are measured against that: smaller ones drown in rounding.
 
     Raises:
         ShapeError: the function's value is not a single real number, or there is no floating input.

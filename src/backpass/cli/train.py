@@ -74,7 +74,7 @@ def train(table: str, **options: Any) -> None:
         run.check_free(out)
     with working(f"reading {table}"):
         planned = _plan(table, options)
-    voice.say(_understood(planned))
+    voice.say([*_understood(planned, _asked(table, options)["sha256"]), ""])
     with run.folder_for(out, planned.prepared.table.name, options["target"]) as folder:
         outcome = planned.fit(progress=not options["quiet"], stop_on_interrupt=True)
         outcome = save(planned, outcome, folder, _asked(table, options))
@@ -108,7 +108,7 @@ def _plan(table: str, options: dict[str, Any]) -> "Plan":
     )
 
 
-def _understood(planned: "Plan") -> list[str]:
+def _understood(planned: "Plan", sha256: dict[str, str | None]) -> list[str]:
     """What the table was understood to be, and the network chosen for it."""
     from backpass import nn
     from backpass.data.arrays import row_shape
@@ -126,11 +126,12 @@ def _understood(planned: "Plan") -> list[str]:
     parts += [
         f"{verb} on {rows[name]:,}" for name, verb in (("validation", "validating"), ("test", "testing")) if rows[name]
     ]
+    same = sha256.get("test") is not None and sha256["test"] == sha256["table"]
     return [
         *planned.prepared.describe(),
+        *(["  note: --test is the same file as TABLE: the score will be of rows trained on"] if same else []),
         f"network     {sizes_shown}    {parameters:,} parameters",
         ", ".join(parts),
-        "",
     ]
 
 
