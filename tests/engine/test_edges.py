@@ -299,3 +299,10 @@ def test_numpy_functions_of_a_tensor_say_what_to_use():
         trace(lambda x: ops.sum(np.sin(x)), np.ones(3))
     traced = trace(lambda x: (np.arange(3.0) + x) * 2.0 > np.ones(3), np.ones(3))
     assert evaluate(traced, np.ones(3)).tolist() == [True, True, True]
+
+
+def test_a_number_too_large_for_the_type_is_infinite_without_a_warning():
+    """1e300 times a float32 is infinite, at once and traced."""
+    x = np.ones(2, np.float32)
+    assert np.isinf(ops.maximum(x, 1e300)).all()
+    assert np.isinf(evaluate(trace(lambda x: x * 1e300, x), x)).all()

@@ -39,7 +39,7 @@ def _run(op: Record, operands: tuple[Value, ...], attributes: dict[str, Any]) ->
     arrays = [np.asarray(x) for x in operands[:free]]
     if free < len(operands):
         dtype = _common([_kind(x) for x in operands[free:]], op)
-        arrays += [np.asarray(x, dtype) for x in operands[free:]]
+        arrays += [_converted(x, dtype) for x in operands[free:]]
     with np.errstate(all="ignore"):
         return op.forward(*arrays, **attributes)
 
@@ -96,10 +96,16 @@ def _common(kinds: list[DType | float], op: Record) -> DType:
 
 def _as(tensor: type[Node], value: Value, dtype: DType) -> Node:
     if not isinstance(value, Node):
-        return _constant(tensor, np.asarray(value, dtype))
+        return _constant(tensor, _converted(value, dtype))
     if value.dtype == dtype:
         return value
     return tensor(CAST, (value,), value.shape, dtype, {"dtype": dtype}, current_scope())
+
+
+def _converted(value: Value, dtype: DType) -> np.ndarray[Any, Any]:
+    """`value` as an array; a number too large for the type is infinite in it, without a warning."""
+    with np.errstate(over="ignore"):
+        return np.asarray(value, dtype)
 
 
 def _constant(tensor: type[Node], value: np.ndarray[Any, Any]) -> Node:
