@@ -74,12 +74,12 @@ def test_the_batch_stays_symbolic_and_both_ways_to_run_agree(name):
         )
 
 
-@CASES
+@pytest.mark.parametrize(
+    "name", [name for name in NETWORKS if nn.count(NETWORKS[name][0].init(NETWORKS[name][1], KEY))]
+)
 def test_gradients_agree_with_differences(name):
     layer, shape, _ = NETWORKS[name]
     parameters, rows = layer.init(shape, KEY), rows_of(shape, 4)
-    if not nn.count(parameters):
-        pytest.skip("it learns nothing")
     report = bp.check_gradients(lambda p: bp.ops.sum(bp.ops.tanh(layer(p, rows))), parameters)
     assert report.largest_error < 1e-6, report
 

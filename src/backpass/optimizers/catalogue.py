@@ -1,4 +1,4 @@
-"""The optimizers and schedules by the names that the command and the estimators take."""
+"""The optimizers and schedules by name, for those who choose them by text."""
 
 from collections.abc import Mapping
 

@@ -49,13 +49,18 @@ class Momentum(Rule):
 
         def move(p: Any, g: Any, velocity: Any) -> tuple[Any, Any]:
             velocity = velocity * self.momentum + g
-            return velocity * pull(p), velocity
+            return self._direction(velocity, g) * pull(p), velocity
 
         return self.apply(move, gradients, state, parameters)
 
+    def _direction(self, velocity: Any, g: Any) -> Any:
+        """Where a step goes, from the new velocity and the gradient."""
+        del g
+        return velocity
+
 
 @dataclass(frozen=True)
-class Nesterov(Rule):
+class Nesterov(Momentum):
     """Gradient descent with the momentum of Nesterov 1983, in the form of Sutskever et al. 2013 (equations 3 and 4).
 
         v <- momentum * v + g
@@ -69,16 +74,5 @@ class Nesterov(Rule):
         momentum: how much of the velocity stays from step to step.
     """
 
-    momentum: float = 0.9
-
-    expected: ClassVar[Mapping[str, Expectation]] = {"momentum": DECAY}
-    kept: ClassVar[tuple[str, ...]] = ("velocity",)
-
-    def update(self, gradients: Structure, state: State, parameters: Structure, step: Any) -> tuple[Structure, State]:
-        pull = scalar(-self.rate(step, state))
-
-        def move(p: Any, g: Any, velocity: Any) -> tuple[Any, Any]:
-            velocity = velocity * self.momentum + g
-            return (velocity * self.momentum + g) * pull(p), velocity
-
-        return self.apply(move, gradients, state, parameters)
+    def _direction(self, velocity: Any, g: Any) -> Any:
+        return velocity * self.momentum + g
