@@ -1,13 +1,16 @@
-"""Philox 4x64 with 10 rounds in plain Python, from the paper: Salmon, Moraes, Dror and Shaw, "Parallel random numbers:
+"""Philox 4x32 with 10 rounds in plain Python, from the paper: Salmon, Moraes, Dror and Shaw, "Parallel random numbers:
 as easy as 1, 2, 3" (2011), section 3.3 and table 2. It is the specification for every executor."""
 
-WORD = (1 << 64) - 1
-MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
-WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
+import itertools
+import math
+
+WORD = (1 << 32) - 1
+MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+WEYL = (0x9E3779B9, 0xBB67AE85)
 
 
 def block(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The four words of one counter, each word 64 bits, the lowest first."""
+    """The four words of one counter, each word 32 bits."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(10):
@@ -18,7 +21,23 @@ def block(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[int
     return c0, c1, c2, c3
 
 
-def word(element: int, seed: int, step: int, stream: int) -> int:
+def word(row: int, column: int, seed: int, step: int, stream: int) -> int:
     """The word of an element, by the rule in `backpass.ops.random`."""
-    counter = (1 + element // 4, 0, step & WORD, 0)
-    return block(counter, (seed & WORD, stream & WORD))[element % 4]
+    seed, step = seed % 2**64, step % 2**64
+    group, place = divmod(column, 64)
+    counter = (16 * group + place % 16, row, step & WORD, stream)
+    return block(counter, (seed & WORD, (seed >> 32) ^ (step >> 32)))[place // 16]
+
+
+def places(shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Row and column of every element of a value, in order."""
+    rows, columns = (shape[0], math.prod(shape[1:])) if len(shape) > 1 else (1, math.prod(shape))
+    return list(itertools.product(range(rows), range(columns)))
+
+
+def words(seed: int, step: int, stream: int, shape: tuple[int, ...]) -> list[int]:
+    return [word(row, column, seed, step, stream) for row, column in places(shape)]
+
+
+def second_words(seed: int, step: int, stream: int, shape: tuple[int, ...]) -> list[int]:
+    return [word(row + 2**31, column, seed, step, stream) for row, column in places(shape)]

@@ -57,15 +57,16 @@ def _scatter_add(values, indices, *, length):
 
 
 def _uniform(state, *, shape, dtype, stream):
+    key = (*map(int, state), stream, shape)
+    pairs = zip(philox.words(*key), philox.second_words(*key), strict=True)
     bits = {"float32": 24, "float64": 53}[dtype.name]
-    drawn_words = [philox.word(e, int(state[0]), int(state[1]), stream) for e in range(math.prod(shape))]
-    return np.array([(w >> (64 - bits)) / 2**bits for w in drawn_words]).reshape(shape)
+    return np.array([((first << 32 | second) >> 64 - bits) / 2**bits for first, second in pairs]).reshape(shape)
 
 
 def _bernoulli(state, *, shape, dtype, stream, probability):
     del dtype
-    drawn_words = [philox.word(e, int(state[0]), int(state[1]), stream) for e in range(math.prod(shape))]
-    return np.array([float(w < int(probability * 2.0**64)) for w in drawn_words]).reshape(shape)
+    drawn_words = philox.words(*map(int, state), stream, shape)
+    return np.array([float(w < round(probability * 2.0**32)) for w in drawn_words]).reshape(shape)
 
 
 def _each(function):

@@ -13,43 +13,58 @@ from backpass.graph import BATCH
 from backpass.ops.random import words
 
 WORDS = st.integers(0, 2**64 - 1)
+SHAPES = st.sampled_from([(), (0,), (3,), (200,), (0, 3), (3, 0), (7, 3), (3, 16), (2, 130), (2, 3, 30)])
 
 
-@given(WORDS, WORDS, st.integers(0, 2**32 - 1), st.integers(1, 9))
-def test_words_are_those_of_the_paper(seed, step, stream, count):
-    """The words of a stream are Philox 4x64-10 of counter (1 + e div 4, 0, step, 0) and key (seed, stream)."""
-    expected = [philox.word(e, seed, step, stream) for e in range(count)]
-    assert words((seed, step), stream, count).tolist() == expected
+@given(WORDS, WORDS, st.integers(0, 2**32 - 1), SHAPES)
+def test_words_are_those_of_the_paper(seed, step, stream, shape):
+    """The words of a value, first and second, are those of Philox 4x32-10 by the rule in `ops/random.py`."""
+    first, second = (words((seed, step), stream, shape, second=second) for second in (False, True))
+    assert first.shape == second.shape == shape
+    assert first.dtype == second.dtype == np.uint32
+    assert first.ravel().tolist() == philox.words(seed, step, stream, shape)
+    assert second.ravel().tolist() == philox.second_words(seed, step, stream, shape)
 
 
-def test_known_answers_of_philox():
-    """The plain Philox of these tests gives the known answers that its authors published."""
-    assert philox.block((0, 0, 0, 0), (0, 0)) == (
-        0x16554D9ECA36314C,
-        0xDB20FE9D672D0FDC,
-        0xD7E772CEE186176B,
-        0x7E68B68AEC7BA23B,
-    )
-    full = philox.WORD
-    assert philox.block((full, full, full, full), (full, full)) == (
-        0x87B092C3013FE90B,
-        0x438C3C67BE8D0224,
-        0x9CC7D7C69CD777B6,
-        0xA09CAEBF594F0BA0,
-    )
+@pytest.mark.parametrize("shape", [(3, 300_000), (300_000, 3), (600_000,)])
+def test_a_large_value_is_made_in_pieces_without_a_seam(shape):
+    """Elements anywhere in a value of many chunks are those of the rule."""
+    drawn = words((5, 7), 9, shape).reshape(shape[0] if len(shape) > 1 else 1, -1)
+    for row, column in np.random.default_rng(0).integers(0, drawn.shape, (300, 2)).tolist():
+        assert drawn[row, column] == philox.word(row, column, 5, 7, 9)
+
+
+@pytest.mark.parametrize(
+    ("counter", "key", "expected"),
+    [
+        ((0,) * 4, (0,) * 2, "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
+        ((philox.WORD,) * 4, (philox.WORD,) * 2, "408f276d 41c83b0e a20bc7c6 6d5451fd"),
+        (
+            (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
+            (0xA4093822, 0x299F31D0),
+            "d16cfe09 94fdcceb 5001e420 24126ea1",
+        ),
+    ],
+    ids=["zeros", "ones", "digits of pi"],
+)
+def test_known_answers_of_philox(counter, key, expected):
+    """The plain Philox of these tests gives the known answers that its authors published with Random123."""
+    assert " ".join(f"{word:08x}" for word in philox.block(counter, key)) == expected
 
 
 def test_numbers_of_uniform_are_fixed():
     """The first numbers of seed 0, step 0, stream 0 never change: files of old runs depend on them."""
-    expected = [(philox.word(e, 0, 0, 0) >> 40) / 2**24 for e in range(6)]
-    found = ops.uniform(ops.Key.of(0), (6,))
+    found = ops.uniform(ops.Key.of(0), (70,))
     assert found.dtype == np.float32
-    assert found.tolist() == expected
+    assert found.tolist() == [(word >> 8) / 2**24 for word in philox.words(0, 0, 0, (70,))]
+    double = ops.uniform(ops.Key.of(0), (70,), np.float64)
+    pairs = zip(philox.words(0, 0, 0, (70,)), philox.second_words(0, 0, 0, (70,)), strict=True)
+    assert double.tolist() == [((first << 32 | second) >> 11) / 2**53 for first, second in pairs]
 
 
 def test_negative_seeds_are_taken_as_64_bits():
     """A negative seed is the 64-bit word of the same bits."""
-    assert words((-1, 0), 0, 3).tolist() == words((2**64 - 1, 0), 0, 3).tolist()
+    assert words((-1, 0), 0, (3,)).tolist() == words((2**64 - 1, 0), 0, (3,)).tolist()
 
 
 KEY = ops.Key.of(5, 7)

@@ -26,6 +26,8 @@ SIGMOID = Pointwise(
     forward=_sigmoid,
     derivative=lambda dy, y, x: (dy * y * (1 - y),),
     takes="real",
+    lower=lambda e, x: e.sigmoid(x),
+    cost=25,
     samples=between(-4.0, 4.0),
 )
 TANH = Pointwise(
@@ -33,6 +35,8 @@ TANH = Pointwise(
     forward=np.tanh,
     derivative=lambda dy, y, x: (dy * (1 - y * y),),
     takes="real",
+    lower=lambda e, x: e.tanh(x),
+    cost=25,
     samples=between(-3.0, 3.0),
 )
 SOFTPLUS = Pointwise(
@@ -40,6 +44,8 @@ SOFTPLUS = Pointwise(
     forward=_softplus,
     derivative=lambda dy, y, x: (dy * sigmoid(x),),
     takes="real",
+    lower=lambda e, x: e.softplus(x),
+    cost=25,
     samples=between(-4.0, 4.0),
 )
 RELU = Pointwise(
@@ -49,6 +55,7 @@ RELU = Pointwise(
     derivative=lambda dy, y, x: (dy * cast(y > 0, dy.dtype),),
     takes="number",
     kinks=(0.0,),
+    lower=lambda e, x: e.relu(x),
     samples=between(-2.0, 2.0),
 )
 

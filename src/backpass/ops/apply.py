@@ -138,5 +138,6 @@ CAST = Pointwise(
     result="attribute",
     transparent=True,
     takes="mixed",
+    lower=lambda e, x, *, dtype: e.cast(x, dtype),
     samples=_cast_samples,
 )

@@ -17,6 +17,7 @@ ADD = Pointwise(
     derivative=lambda dy, y, a, b: (dy, dy),
     neutral=-0.0,  # x + 0 would turn the zero -0 into 0
     commutative=True,
+    lower=lambda e, a, b: e.add(a, b),
     samples=_PAIR,
 )
 SUBTRACT = Pointwise(
@@ -25,6 +26,7 @@ SUBTRACT = Pointwise(
     derivative=lambda dy, y, a, b: (dy, -dy),
     neutral=0.0,
     takes="number",
+    lower=lambda e, a, b: e.subtract(a, b),
     samples=_PAIR,
 )
 MULTIPLY = Pointwise(
@@ -33,6 +35,7 @@ MULTIPLY = Pointwise(
     derivative=lambda dy, y, a, b: (dy * b, dy * a),
     neutral=1.0,
     commutative=True,
+    lower=lambda e, a, b: e.multiply(a, b),
     samples=_PAIR,
 )
 DIVIDE = Pointwise(
@@ -41,6 +44,8 @@ DIVIDE = Pointwise(
     derivative=lambda dy, y, a, b: (dy / b, -dy * y / b),
     neutral=1.0,
     takes="real",
+    lower=lambda e, a, b: e.divide(a, b),
+    cost=5,
     samples=between(-2.0, 2.0, 0.5, 2.0),
 )
 NEGATIVE = Pointwise(
@@ -48,6 +53,7 @@ NEGATIVE = Pointwise(
     forward=np.negative,
     derivative=lambda dy, y, x: (-dy,),
     takes="number",
+    lower=lambda e, x: e.negative(x),
     samples=between(-2.0, 2.0),
 )
 ABSOLUTE = Pointwise(
@@ -55,15 +61,26 @@ ABSOLUTE = Pointwise(
     forward=np.absolute,
     derivative=lambda dy, y, x: (dy * sign(x),),
     kinks=(0.0,),
+    lower=lambda e, x: e.absolute(x),
     samples=between(-2.0, 2.0),
 )
-SIGN = Pointwise(name="sign", forward=np.sign, takes="number", kinks=(0.0,), samples=between(-2.0, 2.0))
-FLOOR = Pointwise(name="floor", forward=np.floor, takes="real", kinks=(-1.0, 0.0, 1.0), samples=between(-1.9, 1.9))
+SIGN = Pointwise(
+    name="sign", forward=np.sign, takes="number", kinks=(0.0,), samples=between(-2.0, 2.0), lower=lambda e, x: e.sign(x)
+)
+FLOOR = Pointwise(
+    name="floor",
+    forward=np.floor,
+    takes="real",
+    kinks=(-1.0, 0.0, 1.0),
+    samples=between(-1.9, 1.9),
+    lower=lambda e, x: e.floor(x),
+)
 MAXIMUM = Pointwise(
     name="maximum",
     forward=np.maximum,
     derivative=lambda dy, y, a, b: _to_the_chosen(dy, a, b, y),
     commutative=True,
+    lower=lambda e, a, b: e.maximum(a, b),
     samples=_PAIR,
 )
 MINIMUM = Pointwise(
@@ -71,6 +88,7 @@ MINIMUM = Pointwise(
     forward=np.minimum,
     derivative=lambda dy, y, a, b: _to_the_chosen(dy, a, b, y),
     commutative=True,
+    lower=lambda e, a, b: e.minimum(a, b),
     samples=_PAIR,
 )
 
@@ -90,6 +108,7 @@ WHERE = Pointwise(
     forward=np.where,
     derivative=lambda dy, y, condition, a, b: (None, where(condition, dy, 0.0), where(condition, 0.0, dy)),
     takes="choice",
+    lower=lambda e, condition, a, b: e.where(condition, a, b),
     samples=_where_samples,
 )
 

@@ -18,14 +18,48 @@ def _booleans(count: int) -> Any:
     return cases
 
 
-LESS = Pointwise(name="less", forward=np.less, result="bool", samples=_PAIR)
-LESS_EQUAL = Pointwise(name="less_equal", forward=np.less_equal, result="bool", samples=_PAIR)
-EQUAL = Pointwise(name="equal", forward=np.equal, result="bool", commutative=True, samples=_PAIR)
-NOT_EQUAL = Pointwise(name="not_equal", forward=np.not_equal, result="bool", commutative=True, samples=_PAIR)
-AND = Pointwise(name="and", forward=np.logical_and, result="bool", commutative=True, samples=_booleans(2))
-OR = Pointwise(name="or", forward=np.logical_or, result="bool", commutative=True, samples=_booleans(2))
-NOT = Pointwise(name="not", forward=np.logical_not, result="bool", samples=_booleans(1))
-IS_FINITE = Pointwise(name="is_finite", forward=np.isfinite, result="bool", takes="real", samples=between(-2.0, 2.0))
+LESS = Pointwise(name="less", forward=np.less, result="bool", samples=_PAIR, lower=lambda e, a, b: e.less(a, b))
+LESS_EQUAL = Pointwise(
+    name="less_equal", forward=np.less_equal, result="bool", samples=_PAIR, lower=lambda e, a, b: e.less_equal(a, b)
+)
+EQUAL = Pointwise(
+    name="equal", forward=np.equal, result="bool", commutative=True, samples=_PAIR, lower=lambda e, a, b: e.equal(a, b)
+)
+NOT_EQUAL = Pointwise(
+    name="not_equal",
+    forward=np.not_equal,
+    result="bool",
+    commutative=True,
+    samples=_PAIR,
+    lower=lambda e, a, b: e.not_equal(a, b),
+)
+AND = Pointwise(
+    name="and",
+    forward=np.logical_and,
+    result="bool",
+    commutative=True,
+    samples=_booleans(2),
+    lower=lambda e, a, b: e.logical_and(a, b),
+)
+OR = Pointwise(
+    name="or",
+    forward=np.logical_or,
+    result="bool",
+    commutative=True,
+    samples=_booleans(2),
+    lower=lambda e, a, b: e.logical_or(a, b),
+)
+NOT = Pointwise(
+    name="not", forward=np.logical_not, result="bool", samples=_booleans(1), lower=lambda e, x: e.logical_not(x)
+)
+IS_FINITE = Pointwise(
+    name="is_finite",
+    forward=np.isfinite,
+    result="bool",
+    takes="real",
+    samples=between(-2.0, 2.0),
+    lower=lambda e, x: e.is_finite(x),
+)
 
 
 def less(a: Value, b: Value) -> Any:

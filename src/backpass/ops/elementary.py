@@ -15,6 +15,8 @@ EXP = Pointwise(
     forward=np.exp,
     derivative=lambda dy, y, x: (dy * y,),
     takes="real",
+    lower=lambda e, x: e.exp(x),
+    cost=25,
     samples=between(-3.0, 3.0),
 )
 EXPM1 = Pointwise(
@@ -22,6 +24,8 @@ EXPM1 = Pointwise(
     forward=np.expm1,
     derivative=lambda dy, y, x: (dy * (y + 1),),
     takes="real",
+    lower=lambda e, x: e.expm1(x),
+    cost=25,
     samples=between(-3.0, 3.0),
 )
 LOG = Pointwise(
@@ -29,6 +33,8 @@ LOG = Pointwise(
     forward=np.log,
     derivative=lambda dy, y, x: (dy / x,),
     takes="real",
+    lower=lambda e, x: e.log(x),
+    cost=25,
     samples=between(0.2, 4.0),
 )
 LOG1P = Pointwise(
@@ -36,6 +42,8 @@ LOG1P = Pointwise(
     forward=np.log1p,
     derivative=lambda dy, y, x: (dy / (x + 1),),
     takes="real",
+    lower=lambda e, x: e.log1p(x),
+    cost=25,
     samples=between(-0.7, 4.0),
 )
 SQRT = Pointwise(
@@ -43,6 +51,8 @@ SQRT = Pointwise(
     forward=np.sqrt,
     derivative=lambda dy, y, x: (dy * 0.5 / y,),
     takes="real",
+    lower=lambda e, x: e.sqrt(x),
+    cost=5,
     samples=between(0.2, 4.0),
 )
 POWER = Pointwise(
@@ -51,6 +61,8 @@ POWER = Pointwise(
     derivative=lambda dy, y, a, b: _errors_of_power(dy, y, a, b),  # noqa: PLW0108 - it stands below
     neutral=1.0,
     takes="real",
+    lower=lambda e, a, b: e.power(a, b),
+    cost=60,
     samples=between(0.3, 2.5, -2.0, 2.0),
 )
 SIN = Pointwise(
@@ -58,6 +70,8 @@ SIN = Pointwise(
     forward=np.sin,
     derivative=lambda dy, y, x: (dy * cos(x),),
     takes="real",
+    lower=lambda e, x: e.sin(x),
+    cost=25,
     samples=between(-4.0, 4.0),
 )
 COS = Pointwise(
@@ -65,6 +79,8 @@ COS = Pointwise(
     forward=np.cos,
     derivative=lambda dy, y, x: (-dy * sin(x),),
     takes="real",
+    lower=lambda e, x: e.cos(x),
+    cost=25,
     samples=between(-4.0, 4.0),
 )
 TAN = Pointwise(
@@ -72,6 +88,8 @@ TAN = Pointwise(
     forward=np.tan,
     derivative=lambda dy, y, x: (dy * (1 + y * y),),
     takes="real",
+    lower=lambda e, x: e.tan(x),
+    cost=25,
     samples=between(-1.2, 1.2),
 )
 ARCTAN = Pointwise(
@@ -79,6 +97,8 @@ ARCTAN = Pointwise(
     forward=np.arctan,
     derivative=lambda dy, y, x: (dy / (1 + x * x),),
     takes="real",
+    lower=lambda e, x: e.arctan(x),
+    cost=25,
     samples=between(-4.0, 4.0),
 )
 

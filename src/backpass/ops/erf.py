@@ -51,6 +51,8 @@ ERF = Pointwise(
     forward=_erf,
     derivative=lambda dy, y, x: (dy * (2 / math.sqrt(math.pi)) * exp(-x * x),),
     takes="real",
+    lower=lambda e, x: e.erf(x),
+    cost=25,
     samples=between(-3.0, 3.0),
 )
 

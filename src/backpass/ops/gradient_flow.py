@@ -13,9 +13,12 @@ IDENTITY = Pointwise(
     forward=np.asarray,
     transparent=True,
     derivative=lambda dy, y, x: (dy,),
+    lower=lambda e, x: x,
     samples=between(-2.0, 2.0),
 )
-STOP = Pointwise(name="stop_gradient", forward=np.asarray, transparent=True, samples=between(-2.0, 2.0))
+STOP = Pointwise(
+    name="stop_gradient", forward=np.asarray, transparent=True, samples=between(-2.0, 2.0), lower=lambda e, x: x
+)
 
 
 def identity(x: Value) -> Any:

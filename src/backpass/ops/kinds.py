@@ -42,6 +42,12 @@ class Record(Op):
         takes: what inputs become before `forward` sees them: one common type ("any"), one common floating type
             ("real"), one common type that is no boolean ("number"), one common type for all but the first
             ("choice"), or each as it is ("mixed").
+        lower: how it becomes machine code. Of a Pointwise operation `lower(e, *values, **attributes)`, by the
+            vocabulary of `backpass.native.pointwise.Lowering`; of a Reduction `lower(e, a, b)`, which joins two
+            elements; of a Movement or Lookup `lower(e, index, *inputs, **attributes)`, the element of the result at
+            `index`, read from the inputs by `e.read(input, index)`.
+        expand: how it is made of simpler operations, where there is no machine code for it as a whole:
+            `expand(*inputs, **attributes)`, written as a derivative rule is.
     """
 
     forward: Callable[..., Any]
@@ -49,6 +55,8 @@ class Record(Op):
     samples: Samples = field(default_factory=lambda: between(-2.0, 2.0))
     kinks: tuple[float, ...] = ()
     takes: str = "any"
+    lower: Callable[..., Any] | None = None
+    expand: Callable[..., Value] | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -68,13 +76,14 @@ class Pointwise(Record):
 
     `result` is "same" (the type of the inputs), "bool", or "attribute" (the type named by the attribute `dtype`).
     `neutral` is the right-hand number that changes nothing (0 for addition); `commutative` says it works on the left;
-    `transparent` says that the value itself passes through.
+    `transparent` says that the value itself passes through. `cost` is about how many instructions it takes.
     """
 
     result: str = "same"
     neutral: float | None = None
     commutative: bool = False
     transparent: bool = False
+    cost: int = 1
 
     def infer(self, inputs: Sequence[Node], attributes: Attributes) -> tuple[Shape, DType]:
         shape = broadcast([x.shape for x in inputs])
@@ -87,9 +96,15 @@ class Pointwise(Record):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Reduction(Record):
-    """Many elements to one, over the attribute `axes`; the axes stay with size 1 where `keepdims` is set."""
+    """Many elements to one, over the attribute `axes`; the axes stay with size 1 where `keepdims` is set.
+
+    In machine code it starts from `start(dtype)`, which changes nothing; `places` says that the result is the place of
+    the element that `lower` would keep, the first of equal ones, and not the element.
+    """
 
     result: DType | None = None
+    start: Callable[[DType], Any] = lambda dtype: 0
+    places: bool = False
 
     def infer(self, inputs: Sequence[Node], attributes: Attributes) -> tuple[Shape, DType]:
         (x,) = inputs
@@ -103,12 +118,14 @@ class Reduction(Record):
 class Movement(Record):
     """The same elements at other places: reshape, transpose, slice, pad, broadcast, concatenate.
 
-    `stretches` says that it does what every Pointwise operation does with its inputs by itself;
+    `stretches` says that it does what every Pointwise operation does with its inputs by itself; `in_order` that the
+    elements stay in their order, and only the shape is another;
     `unmoved(**attributes)` says whether a result of the shape of the one input has every element at its old place.
     """
 
     shape: Callable[..., Shape]
     stretches: bool = False
+    in_order: bool = False
     unmoved: Callable[..., bool] = lambda **attributes: True
 
     def infer(self, inputs: Sequence[Node], attributes: Attributes) -> tuple[Shape, DType]:
@@ -127,9 +144,13 @@ class Contraction(Record):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Lookup(Record):
-    """Elements found by number: gather, scatter-add, one-hot. The last input holds the numbers."""
+    """Elements found by number: gather, scatter-add, one-hot. The last input holds the numbers.
+
+    `scatters` says that elements of the first input are added up at the places that the numbers name, rather than read.
+    """
 
     shape: Callable[..., Shape]
+    scatters: bool = False
 
     def infer(self, inputs: Sequence[Node], attributes: Attributes) -> tuple[Shape, DType]:
         if inputs[-1].dtype.kind not in "iu":

@@ -6,8 +6,10 @@ import numpy as np
 
 from backpass.errors import ShapeError
 from backpass.graph import Axis, Shape, show_shape
-from backpass.ops.apply import apply
+from backpass.ops.apply import apply, cast
+from backpass.ops.comparison import equal
 from backpass.ops.kinds import FLOAT32, DType, Lookup, Value
+from backpass.ops.movement import reshape
 from backpass.ops.samples import Case
 
 
@@ -76,6 +78,9 @@ GATHER = Lookup(
     derivative=lambda dy, y, table, indices: (scatter_add(dy, indices, table.shape[0]), None),
     takes="mixed",
     shape=_gathered,
+    lower=lambda e, index, table, indices: e.read(
+        table, [e.number(indices, index[: indices.ndim], table.shape[0]), *index[indices.ndim :]]
+    ),
     samples=_gather_samples,
 )
 SCATTER_ADD = Lookup(
@@ -84,6 +89,7 @@ SCATTER_ADD = Lookup(
     derivative=lambda dy, y, values, indices, *, length: (apply(GATHER, dy, indices), None),
     takes="mixed",
     shape=_scattered,
+    scatters=True,
     samples=_scatter_samples,
 )
 ONE_HOT = Lookup(
@@ -91,6 +97,9 @@ ONE_HOT = Lookup(
     forward=_one_hot,
     takes="mixed",
     shape=lambda indices, *, classes, dtype: (*indices, classes),
+    expand=lambda indices, *, classes, dtype: cast(
+        equal(reshape(indices, (*indices.shape, 1)), np.arange(classes, dtype=indices.dtype)), dtype
+    ),
     samples=lambda rng: [
         Case((rng.integers(0, 4, shape),), {"classes": 4, "dtype": np.dtype(np.float64)})
         for shape in [(5,), (2, 3), (0,), ()]

@@ -122,6 +122,39 @@ def _parts(dy: Value, inputs: Sequence[Value], axis: int) -> tuple[Value, ...]:
     return tuple(parts)
 
 
+def _taken_from(index: Sequence[Any], spans: tuple[Span | None, ...]) -> list[Any]:
+    return [place if span is None else place * span[2] + span[0] for place, span in zip(index, spans, strict=True)]
+
+
+def _lower_pad(e: Any, index: Sequence[Any], x: Node, margins: tuple[Margin | None, ...]) -> Any:
+    """The element of `x` that stands there, or 0."""
+    places, inside = [], []
+    for place, margin, axis in zip(index, margins, x.shape, strict=True):
+        if margin is None or isinstance(axis, Batch):
+            places.append(place)
+            continue
+        moved, apart = place - margin[0], margin[2] + 1
+        inside.append(moved.between(0, (axis - 1) * apart + 1 if axis else 0))
+        if apart > 1:
+            inside.append(moved.divisible(apart))
+        places.append(moved // apart)
+    return e.read(x, places, inside=inside)
+
+
+def _lower_concatenate(e: Any, index: Sequence[Any], parts: Sequence[Node], axis: int) -> Any:
+    """The element of the part that the place lies in."""
+    value, start = None, 0
+    for part in parts:
+        length = part.shape[axis]
+        if isinstance(length, Batch) or length == 0:
+            continue
+        moved = index[axis] - start
+        places = [moved if i == axis else place for i, place in enumerate(index)]
+        value = e.read(part, places, inside=[moved.between(0, length)], otherwise=value)
+        start += length
+    return value
+
+
 def _cases(*calls: tuple[tuple[int, ...], dict[str, Any]]) -> Any:
     return lambda rng: [Case((rng.normal(size=shape),), attributes) for shape, attributes in calls]
 
@@ -131,6 +164,8 @@ RESHAPE = Movement(
     forward=lambda x, *, shape: np.reshape(x, shape),
     derivative=lambda dy, y, x, *, shape: (reshape(dy, x.shape),),
     shape=_reshaped,
+    in_order=True,
+    lower=lambda e, index, x, *, shape: e.read(x, e.reshaped(index, shape, x.shape)),
     samples=_cases(
         ((2, 3), {"shape": (3, 2)}), ((2, 3), {"shape": (6,)}), ((1,), {"shape": ()}), ((0, 3), {"shape": (3, 0)})
     ),
@@ -140,6 +175,7 @@ TRANSPOSE = Movement(
     forward=lambda x, *, axes: np.transpose(x, axes),
     derivative=lambda dy, y, x, *, axes: (transpose(dy, np.argsort(axes).tolist()),),
     shape=_transposed,
+    lower=lambda e, index, x, *, axes: e.read(x, [index[axes.index(axis)] for axis in range(len(axes))]),
     unmoved=lambda *, axes: axes == tuple(range(len(axes))),
     samples=_cases(
         ((2, 3), {"axes": (1, 0)}), ((2, 3, 4), {"axes": (2, 0, 1)}), ((0, 1), {"axes": (1, 0)}), ((), {"axes": ()})
@@ -150,6 +186,7 @@ BROADCAST = Movement(
     forward=lambda x, *, shape: np.broadcast_to(x, shape),
     derivative=lambda dy, y, x, *, shape: (dy,),  # the reverse walk sums what was stretched
     shape=_stretched,
+    lower=lambda e, index, x, *, shape: e.read(x, e.stretched(index, x.shape)),
     stretches=True,
     samples=_cases(
         ((3,), {"shape": (2, 3)}), ((2, 1), {"shape": (2, 3)}), ((), {"shape": (2,)}), ((1,), {"shape": (0,)})
@@ -160,6 +197,7 @@ SLICE = Movement(
     forward=_slice,
     derivative=lambda dy, y, x, *, spans: (pad(dy, _undo_slice(x.shape, spans)),),
     shape=_sliced,
+    lower=lambda e, index, x, *, spans: e.read(x, _taken_from(index, spans)),
     samples=_cases(
         ((5, 3), {"spans": ((1, 4, 1), None)}),
         ((7,), {"spans": ((1, 7, 3),)}),
@@ -172,6 +210,7 @@ PAD = Movement(
     forward=_pad,
     derivative=lambda dy, y, x, *, margins: (apply(SLICE, dy, spans=_undo_pad(x.shape, margins)),),
     shape=_padded,
+    lower=lambda e, index, x, *, margins: _lower_pad(e, index, x, margins),
     samples=_cases(
         ((2, 3), {"margins": ((1, 2, 0), None)}),
         ((3,), {"margins": ((1, 1, 2),)}),
@@ -184,6 +223,9 @@ FLIP = Movement(
     forward=lambda x, *, axes: np.flip(x, axes),
     derivative=lambda dy, y, x, *, axes: (_flipped(dy, axes),),
     shape=lambda x, *, axes: x,
+    lower=lambda e, index, x, *, axes: e.read(
+        x, [e.length(x, i) - 1 - place if i in axes else place for i, place in enumerate(index)]
+    ),
     unmoved=lambda *, axes: not axes,
     samples=_cases(
         ((2, 3), {"axes": (1,)}), ((2, 3), {"axes": (0, 1)}), ((0,), {"axes": (0,)}), ((1,), {"axes": (0,)})
@@ -194,6 +236,7 @@ CONCATENATE = Movement(
     forward=lambda *parts, axis: np.concatenate(parts, axis),
     derivative=lambda dy, y, *parts, axis: _parts(dy, parts, axis),
     shape=_joined,
+    lower=lambda e, index, *parts, axis: _lower_concatenate(e, index, parts, axis),
     samples=lambda rng: [
         Case(tuple(rng.normal(size=shape) for shape in shapes), {"axis": axis})
         for shapes, axis in [(((2, 3), (2, 1)), 1), (((1, 3), (2, 3), (0, 3)), 0), (((4,),), 0), (((1,), (0,)), 0)]

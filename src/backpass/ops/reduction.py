@@ -10,11 +10,11 @@ import numpy as np
 from backpass.errors import ShapeError
 from backpass.graph import Batch, Node, Shape, show_shape
 from backpass.ops.apply import apply, cast
-from backpass.ops.arithmetic import NEGATIVE
-from backpass.ops.comparison import equal
-from backpass.ops.elementary import exp
+from backpass.ops.arithmetic import NEGATIVE, where
+from backpass.ops.comparison import equal, is_finite
+from backpass.ops.elementary import exp, log
 from backpass.ops.gradient_flow import stop_gradient
-from backpass.ops.kinds import INT64, Reduction, Value, reduced
+from backpass.ops.kinds import INT64, DType, Reduction, Value, reduced
 from backpass.ops.movement import broadcast_to, reshape
 from backpass.ops.samples import Case
 from backpass.ops.source import rows
@@ -67,6 +67,21 @@ def _log_sum_exp(x: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:
     return total if keepdims else total.reshape(reduced(x.shape, axes, keepdims=False))
 
 
+def _expanded_log_sum_exp(x: Value, axes: tuple[int, ...], *, keepdims: bool) -> Any:
+    """Shifted by the largest element where that is finite, so that nothing overflows."""
+    largest = apply(MAX, x, axes=axes, keepdims=True)
+    shift = where(is_finite(largest), largest, 0.0)
+    total = log(sum(exp(x - shift), axes, keepdims=True)) + shift
+    return total if keepdims else reshape(total, reduced(x.shape, axes, keepdims=False))
+
+
+def _lowest(dtype: DType) -> Any:
+    """What is below every other number of a type."""
+    if dtype.kind == "f":
+        return -np.inf
+    return False if dtype.kind == "b" else np.iinfo(dtype).min
+
+
 def _argmax(x: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:
     _require_some(x, axes)
     return np.argmax(x, axis=axes[0], keepdims=keepdims)
@@ -87,18 +102,22 @@ def _to_the_largest(dy: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Any
 SUM = Reduction(
     name="sum",
     forward=_sum,
+    lower=lambda e, a, b: e.add(a, b),
     derivative=lambda dy, y, x, *, axes, keepdims: (_stretch(dy, x, axes),),
     samples=_sum_samples,
 )
 MAX = Reduction(
     name="max",
     forward=_max,
+    lower=lambda e, a, b: e.maximum(a, b),
+    start=_lowest,
     derivative=lambda dy, y, x, *, axes, keepdims: (_to_the_largest(dy, y, x, axes),),
     samples=_samples,
 )
 LOG_SUM_EXP = Reduction(
     name="log_sum_exp",
     forward=_log_sum_exp,
+    expand=lambda x, *, axes, keepdims: _expanded_log_sum_exp(x, axes, keepdims=keepdims),
     derivative=lambda dy, y, x, *, axes, keepdims: (_stretch(dy, x, axes) * exp(x - _stretch(y, x, axes)),),
     takes="real",
     samples=_samples,
@@ -106,6 +125,9 @@ LOG_SUM_EXP = Reduction(
 ARGMAX = Reduction(
     name="argmax",
     forward=_argmax,
+    lower=lambda e, a, b: e.maximum(a, b),
+    start=_lowest,
+    places=True,
     result=INT64,
     samples=lambda rng: [
         Case((rng.normal(size=(3, 4)),), {"axes": (a,), "keepdims": k}) for a in (0, 1) for k in (False, True)

@@ -1,0 +1,71 @@
+"""From nothing to the end of the first epoch on digits: a fresh process each, with import, building and compiling.
+
+Ours twice: with an empty cache of compiled code, and with a full one. The rows lie in a file, as float32. "Python
+alone" is the start of the interpreter with NumPy.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from speed.contenders import OURS, absent, is_there
+from speed.options import Options
+from speed.report import NUMBER, RANGE, Column, Section
+from speed.timing import in_turns, seconds
+from speed.works import WORKS, rows_of
+
+FOLDER = Path(__file__).parent.parent
+COLUMNS = (
+    Column("contender", "", ""),
+    Column("seconds", "seconds", NUMBER),
+    RANGE,
+    Column("ratio", "times ours, empty cache", NUMBER),
+)
+COLD, WARM = f"{OURS}, empty cache", f"{OURS}, full cache"
+
+
+def measure(options: Options) -> Section:
+    """Everyone, in turns."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        X, y = rows_of(WORKS["digits"])
+        np.savez(folder / "rows.npz", X=X, y=y)
+        caches = (folder / f"cache-{number}" for number in range(1000))
+        warm = next(caches)
+        runs: dict[str, Callable[[], float]] = {
+            COLD: lambda: fresh(OURS, folder, next(caches), options),
+            WARM: lambda: fresh(OURS, folder, warm, options),
+        }
+        for peer in filter(is_there, options.peers):
+            runs[peer] = lambda peer=peer: fresh(peer, folder, warm, options)
+        runs["Python alone"] = lambda: seconds(lambda: started(["-c", "import speed.works"], {}))
+        for run in runs.values():
+            run()  # once, so that all files are in the system's memory, and the full cache is full
+        timings = in_turns(runs, max(2, options.repeats // 2 + 1))
+    rows = [
+        {"contender": who} | timing.record("seconds") | {"ratio": timing.median / timings[COLD].median}
+        for who, timing in timings.items()
+    ]
+    title = "first epoch on digits from a fresh process: import, build, compile, train"
+    return Section("first-epoch", title, COLUMNS, rows, absent(options.peers))
+
+
+def fresh(who: str, folder: Path, cache: Path, options: Options) -> float:
+    """Seconds of the whole process."""
+    cache.mkdir(exist_ok=True)
+    arguments = ["-m", "speed.fresh", who, str(folder / "rows.npz"), options.executor]
+    return seconds(lambda: started(arguments, {"BACKPASS_CACHE": str(cache)}))
+
+
+def started(arguments: list[str], more: dict[str, str]) -> str:
+    """A fresh Python that finds these files; what it printed."""
+    environment = os.environ | {"PYTHONPATH": str(FOLDER)} | more
+    finished = subprocess.run(
+        [sys.executable, *arguments], env=environment, check=True, stdout=subprocess.PIPE, text=True
+    )
+    return finished.stdout

@@ -1,0 +1,737 @@
+"""From a graph to machine code: kernels as functions, memory, and the loop over steps and epochs."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from backpass.graph import BATCH, Batch, Graph, Node, rewrite, scope, size
+from backpass.native import matmul, random
+from backpass.native.barrier import emit_barrier, emit_flush_denormals
+from backpass.native.context import PLACES, Reason
+from backpass.native.ir import F32, F64, I32, I64, PTR, VOID, Builder, Function, Module, Type, Value, define
+from backpass.native.kernel import Slot, Writer, chunks_of
+from backpass.native.layout import COLUMNS_AT_ONCE, SPARE, Layout, layout_of, panels_of
+from backpass.native.loops import Loops
+from backpass.native.plan import Kernel, Plan, Product, Space, operands, plan, product, space, turned
+from backpass.native.pointwise import SCALARS
+from backpass.native.prepare import prepare
+from backpass.native.products import write_rows_product, write_weights_product
+from backpass.native.target import Target
+from backpass.ops import apply, transpose
+from backpass.ops.contraction import CONTRACT
+from backpass.ops.gradient_flow import IDENTITY
+from backpass.ops.kinds import Source
+from backpass.ops.tensor import new_input
+
+LINE = 64  # bytes
+# Of a common processor, to choose the number of threads by: simple operations on vectors, and a barrier of two threads
+# with what a step loses around it.
+VECTORS_PER_SECOND = 4e9
+WAIT = 1e-6
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be compiled.
+
+    Attributes:
+        graph: one step.
+        carried: of each output, by its place, the place of the input that it becomes in the next step.
+        moment: the place of the input that holds (seed, step), or None.
+        loss: the place of the output that is summed up over an epoch, or None.
+        rows: the most rows of a step.
+        threads: how many threads share the work; 0 for as many as are worth it.
+        available: the most threads that are worth it may be.
+    """
+
+    graph: Graph
+    carried: Mapping[int, int] = field(default_factory=dict)
+    moment: int | None = None
+    loss: int | None = None
+    rows: int = 1
+    threads: int = 0
+    available: int = 1
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Memory of a value: bytes from the beginning of the arena (or of a thread's own memory), and the layout in it."""
+
+    offset: int
+    layout: Layout
+    dtype: Any
+    private: bool = False
+
+
+class Mirrored:
+    """A graph in which every product of rows reads weights as they stand: where it read them turned about, there is a
+    copy of them turned about, an input that is carried along.
+
+    Attributes:
+        graph: the new graph.
+        copies: of each new input, by its place, the place of the input that it mirrors.
+        carried: the Job's, with the copies.
+    """
+
+    def __init__(self, graph: Graph, carried: Mapping[int, int]) -> None:
+        self.carried = dict(carried)
+        self.copies: dict[int, int] = {}
+        self._places = {node: place for place, node in enumerate(graph.inputs)}
+        self._new: dict[Node, Node] = {}
+        changed = rewrite(graph, self._straight)
+        inputs, outputs = list(graph.inputs), list(changed.outputs)
+        became = {self.carried[place]: output for place, output in enumerate(outputs) if place in self.carried}
+        for weights, mirror in self._new.items():
+            if mirror.op.name != "input":
+                continue
+            place = self._places[weights]
+            self.copies[len(inputs)] = place
+            if place in became and became[place] is not weights:
+                self.carried[len(outputs)] = len(inputs)
+                with scope(mirror.name):
+                    outputs.append(transpose(became[place], (1, 0)))
+            inputs.append(mirror)
+        self.graph = Graph(tuple(inputs), tuple(outputs))
+
+    def _straight(self, node: Node) -> Node:
+        if product(node) is not Product.ROWS or not turned(node):
+            return node
+        left, weights = operands(node)
+        if weights not in self._new:
+            name = f"{weights.name} turned".strip()
+            if weights in self._places:
+                self._new[weights] = new_input(weights.shape[::-1], weights.dtype, name)
+            else:
+                with scope(name):
+                    self._new[weights] = transpose(weights, (1, 0))
+        with scope(node.name):
+            straight: Node = apply(CONTRACT, left, self._new[weights], spec="ik,kj->ij")
+        return straight
+
+
+def _distinct(graph: Graph, carried: Mapping[int, int]) -> tuple[Graph, dict[int, int]]:
+    """`graph` with every carried output a node of its own; outputs that are carried unchanged are left out of `carried`."""
+    seen: set[Node] = set()
+    outputs = list(graph.outputs)
+    kept: dict[int, int] = {}
+    for place, target in carried.items():
+        node = outputs[place]
+        if node is graph.inputs[target]:
+            continue
+        if node in seen or isinstance(node.op, Source) or node in graph.inputs:
+            node = _own(node)
+            outputs[place] = node
+        seen.add(node)
+        kept[place] = target
+    return Graph(graph.inputs, tuple(outputs)), kept
+
+
+def _own(node: Node) -> Node:
+    copied: Node = type(node)(IDENTITY, (node,), node.shape, node.dtype, {}, node.name)
+    return copied
+
+
+class Compiler:
+    """Compiles one Job for one Target."""
+
+    def __init__(self, job: Job, target: Target) -> None:
+        self.job = job
+        self.target = target
+        mirrored = Mirrored(prepare(job.graph), job.carried)
+        self.copies = mirrored.copies
+        self.graph, self.carried = _distinct(mirrored.graph, mirrored.carried)
+        self.plan: Plan = plan(self.graph)
+        self.scalar = self._main_scalar()
+        self.lanes = target.lanes(self.scalar)
+        self.most_rows = -(-(job.rows + 64) // 64) * 64
+        self.buffers: dict[Node, Buffer] = {}
+        self.sinks: dict[Node, list[Buffer]] = {}
+        self.threads = job.threads or self._worthwhile(job.available)
+        self._end = 0
+        self._private_end = 2 * 8
+        self._place_all()
+        self.module = Module()
+        self.calls: list[Call] = []
+        self.text = ""
+
+    # Memory
+
+    @property
+    def arena_bytes(self) -> int:
+        return self._end + SPARE
+
+    @property
+    def private_bytes(self) -> int:
+        """Of each thread."""
+        return -(-(self._private_end + SPARE) // LINE) * LINE + self.scratch
+
+    @cached_property
+    def scratch(self) -> int:
+        sizes = [
+            matmul.scratch_bytes(self.panels(kernel), self.weights_tiling(kernel))
+            for kernel in self.plan.kernels
+            if kernel.product is Product.WEIGHTS
+        ]
+        return -(-max(sizes, default=0) // LINE) * LINE
+
+    def _main_scalar(self) -> Type:
+        """The type that decides how many elements a vector has: the narrowest of those that make up the values."""
+        large = [node for node in self.graph.nodes if node.dtype.kind == "f" and space(node) is not Space.ONE]
+        return F32 if any(node.dtype == np.float32 for node in large) or not large else F64
+
+    def _buffer(self, node: Node) -> Buffer:
+        layout = layout_of(node, self.target, self.most_rows)
+        scalar = SCALARS[node.dtype]
+        offset = self._end
+        self._end += -(-(layout.elements * scalar.bytes + SPARE) // LINE) * LINE
+        return Buffer(offset, layout, node.dtype)
+
+    def _private(self, node: Node) -> Buffer:
+        layout = layout_of(node, self.target, self.most_rows)
+        offset = self._private_end
+        self._private_end += 8 * max(1, size(node.shape))
+        return Buffer(offset, layout, node.dtype, private=True)
+
+    def _place_all(self) -> None:
+        job = self.job
+        for place, node in enumerate(self.graph.inputs):
+            if place == job.moment:
+                self.buffers[node] = Buffer(0, layout_of(node, self.target, 1), node.dtype, private=True)
+            else:
+                self.buffers[node] = self._buffer(node)
+        for node in self.graph.nodes:
+            if isinstance(node.op, Source) and "value" in node.attributes and size(node.shape) != 1:
+                self.buffers[node] = self._buffer(node)
+        for node in self.plan.scalars:
+            self.buffers[node] = self._private(node)
+            self.sinks[node] = [self.buffers[node]]
+        self._place_carried()
+        for node in self.graph.nodes:
+            if node in self.plan.stored and node not in self.buffers:
+                self.buffers[node] = self._buffer(node)
+            if node in self.plan.stored and node not in self.sinks:
+                self.sinks[node] = [self.buffers[node]]
+
+    def _place_carried(self) -> None:
+        """An output takes the place of the input that it becomes, unless that is still read by others then."""
+        extra: list[Node] = []
+        for place, target in self.carried.items():
+            node, old = self.graph.outputs[place], self.graph.inputs[target]
+            early = node not in self.plan.home
+            if not early and self._is_free(old, node):
+                self.sinks[node] = [self.buffers[old]]
+                self.buffers.setdefault(node, self.buffers[old])
+                continue
+            copy = _own(node)
+            if early:
+                self.sinks[copy] = [self.buffers[old]]
+                self._replace_early(node, copy)
+                continue
+            self.plan.stored.add(node)
+            self.sinks[copy] = [self.buffers[old]]
+            extra.append(copy)
+        last = 1 + max((kernel.phase for kernel in self.plan.kernels), default=0)
+        for copy in extra:
+            shape = tuple(axis for axis in copy.shape if isinstance(axis, int))
+            extent = shape if len(shape) == 1 else (shape[0], 0) if shape else ()
+            order = len(self.plan.kernels)
+            kernel = Kernel(space(copy), [copy], order, None, last, extent if space(copy) is Space.FIXED else ())
+            self.plan.kernels.append(kernel)
+            self.plan.home[copy] = kernel
+            self.plan.uses[copy] = []
+
+    def _replace_early(self, node: Node, copy: Node) -> None:
+        """An early number is copied to where it is carried on in the last phase, when nobody reads the old one."""
+        for kernel in self.plan.kernels:
+            if node in kernel.nodes and node not in self.plan.home:
+                kernel.nodes.remove(node)
+        self.plan.kernels = [kernel for kernel in self.plan.kernels if kernel.nodes]
+        last = max((kernel.phase for kernel in self.plan.kernels), default=0) + 1
+        kernel = Kernel(Space.ONE, [copy], 1 << 20, None, last)
+        self.plan.kernels.append(kernel)
+
+    def _is_free(self, old: Node, node: Node) -> bool:
+        """May `node` be written where `old` stands?"""
+        home = self.plan.home[node]
+        if any(old in x.inputs for x in self.plan.scalars) and home.phase == 0:
+            return False
+        for reader, kernel in self.plan.home.items():
+            for use in self.plan.uses[reader]:
+                if use.node is not old:
+                    continue
+                if kernel is home:
+                    late = kernel.nodes.index(reader) > kernel.nodes.index(node) and not kernel.product
+                    if not use.same or late:
+                        return False
+                elif kernel.phase >= home.phase:
+                    return False
+        return True
+
+    def _worthwhile(self, available: int) -> int:
+        """The number of threads with which a step is expected to end first."""
+        work = sum(map(self.work, self.plan.kernels)) / VECTORS_PER_SECOND
+        waits = len(self.plan.phases)
+
+        def seconds(threads: int) -> float:
+            return work / threads + (waits * WAIT * math.sqrt(threads) if threads > 1 else 0.0)
+
+        return min(range(1, available + 1), key=seconds)
+
+    # Tiles and units of work
+
+    def panels(self, kernel: Kernel) -> matmul.Panels:
+        """Those of the result of a product of weights."""
+        node = kernel.anchor
+        return panels_of(node.shape, node.dtype, self.target)
+
+    def weights_tiling(self, kernel: Kernel) -> matmul.WeightsTiling:
+        return matmul.weights_tiling(self.target, self.panels(kernel), self.job.rows)
+
+    def rows_tiling(self, kernel: Kernel) -> matmul.RowsTiling:
+        layout = self.buffers[operands(kernel.anchor)[1]].layout
+        return matmul.rows_tiling(self.target, layout.panels, self.job.rows, self.threads)  # type: ignore[union-attr]
+
+    @cached_property
+    def row_unit(self) -> int:
+        """Threads take rows in multiples of this: no tile or vector of rows then reaches into those of another."""
+        most = max(
+            (self.rows_tiling(kernel).rows for kernel in self.plan.kernels if kernel.product is Product.ROWS), default=1
+        )
+        return -(-most // self.lanes) * self.lanes
+
+    def units(self, kernel: Kernel) -> int:
+        """Parts that the work of a kernel of fixed size has."""
+        if kernel.product is Product.WEIGHTS:
+            return matmul.weights_units(self.panels(kernel), self.weights_tiling(kernel))
+        if len(kernel.extent) == 1:
+            return -(-kernel.extent[0] // (self.lanes * COLUMNS_AT_ONCE))
+        return kernel.extent[0]
+
+    def work(self, kernel: Kernel) -> float:
+        """About how many operations on vectors a kernel takes in a step."""
+        if kernel.product:
+            left, right = operands(kernel.anchor)
+            macs = size(right.shape) * (self.job.rows if kernel.product is Product.ROWS else 0)
+            if kernel.product is Product.WEIGHTS:
+                macs = size(kernel.anchor.shape) * self.job.rows
+            del left
+            return macs / self.lanes / 1.7 + self._around(kernel)
+        return self._around(kernel)
+
+    def _around(self, kernel: Kernel) -> float:
+        total = 0.0
+        for node in kernel.nodes:
+            rows = self.job.rows if any(isinstance(axis, Batch) for axis in node.shape) else 1
+            inside = max([size(node.shape), *(size(x.shape) for x in node.inputs if x.shape[:1] == node.shape[:1])])
+            if any(isinstance(axis, Batch) for x in node.inputs for axis in x.shape) and rows == 1:
+                inside *= self.job.rows
+            vectors = -(-inside // self.lanes) * rows
+            total += vectors * (3 + getattr(node.op, "cost", 2))
+        return total
+
+    # Code
+
+    def compile(self) -> str:
+        """The module as text."""
+        kernels = self.plan.phases
+        takes = list(self._takes())
+        functions = [[self._kernel_function(kernel) for kernel in phase] for phase in kernels]
+        prologue = self._scalars_function()
+        step = self._step_function(takes, prologue, kernels, functions)
+        self._program_function(step)
+        self.text = self.module.text()
+        return self.text
+
+    def batch_inputs(self) -> list[tuple[int, Node]]:
+        """The inputs whose rows are taken from data, by their places."""
+        return [
+            (place, node)
+            for place, node in enumerate(self.graph.inputs)
+            if node.shape[:1] == (BATCH,) and BATCH not in node.shape[1:]
+        ]
+
+    def _takes(self) -> Iterator["Call"]:
+        for _, node in self.batch_inputs():
+            yield self._take_function(node)
+
+    def _take_function(self, node: Node) -> "Call":
+        """Copy the rows [begin, end) of a batch out of the data."""
+        scalar, inner = SCALARS[node.dtype], size(node.shape[1:])
+        memory = _memory_type(scalar)
+        arguments = [("to", PTR), ("data", PTR), ("order", PTR), ("begin", I64), ("end", I64)]
+        b, (to, data, order, begin, end) = self._define(f"take.{len(self.calls)}", arguments)
+        b.function.comment = f"rows of {node.name or 'an input'}"
+        stride = self.buffers[node].layout.strides[0]  # type: ignore[union-attr]
+        lanes = self.lanes
+        with b.loop(begin, end, stem="row") as loop:
+            source = b.mul(b.extend_unsigned(b.load(I32, order, loop.index), I64), inner)
+            target = b.mul(loop.index, stride)
+            for first, last, step, count, tail in chunks_of(inner, lanes, COLUMNS_AT_ONCE):
+                if tail is not None and inner == 1:
+                    b.store(b.load(memory, data, source), to, target)
+                    continue
+                with b.loop(first, last, step) as column:
+                    for u in range(count):
+                        at = b.add(column.index, u * lanes)
+                        partial = tail is not None and tail < (u + 1) * lanes
+                        mask = b.constants([u * lanes + lane < (tail or 0) for lane in range(lanes)], Type("i1"))
+                        vector = memory.vector(lanes)
+                        if partial:
+                            value = b.load_lanes(vector, data, b.add(source, at), mask)
+                        else:
+                            value = b.load(vector, data, b.add(source, at))
+                        b.store(value, to, b.add(target, at))
+        b.ret()
+        call = Call(b.function.name, [node])
+        self.calls.append(call)
+        return call
+
+    def _define(self, name: str, arguments: Sequence[tuple[str, Type]]) -> tuple[Builder, list[Value]]:
+        return define(self.module, name, arguments, fused=self.target.fused)
+
+    def _writer(self, b: Builder, rows: Value, status: Value, private: Value) -> tuple[Writer, "_Slots", "_Sinks"]:
+        slots = _Slots(b, self.buffers)
+        writer = Writer(b, self.lanes, slots, rows, status)
+        del private
+        return writer, slots, _Sinks(slots, self.sinks)
+
+    _ARGUMENTS = (("status", PTR), ("private", PTR), ("n", I64), ("begin", I64), ("end", I64))
+
+    def _kernel_function(self, kernel: Kernel) -> "Call":
+        name = f"kernel.{kernel.phase}.{kernel.order}"
+        b, (status, private, n, begin, end) = self._define(name, self._ARGUMENTS)
+        b.function.comment = _described(kernel)
+        writer, slots, sinks = self._writer(b, n, status, private)
+        checked = self._checked(kernel)
+        if kernel.product is Product.ROWS:
+            write_rows_product(writer, kernel, begin, end, self.rows_tiling(kernel), sinks, checked)
+        elif kernel.product is Product.WEIGHTS:
+            tiling, scratch = self.weights_tiling(kernel), b.offset(private, self.private_bytes - self.scratch, Type("i8"))
+            write_weights_product(writer, kernel, self.panels(kernel), begin, end, tiling, sinks, checked, scratch)
+        else:
+            Loops(writer, sinks, checked).write(kernel, begin, end)
+        b.ret()
+        return self._called(b.function, slots)
+
+    def _checked(self, kernel: Kernel) -> set[Node]:
+        """Outputs that are carried on: they must stay finite."""
+        carried = {self.graph.outputs[place] for place in self.carried}
+        return {node for node in kernel.nodes if node in carried and node.dtype.kind == "f"}
+
+    def _called(self, function: Function, slots: "_Slots") -> "Call":
+        """How to call a function; one with the same text as another before is dropped for that."""
+        function.arguments.extend(slots.arguments)
+        body = function.body()
+        for other in self.module.functions[:-1]:
+            if other.arguments_text() == function.arguments_text() and other.body() == body:
+                self.module.functions.remove(function)
+                other.comment += f"\n{function.comment}"
+                function = other
+                break
+        call = Call(function.name, list(slots.buffers))
+        self.calls.append(call)
+        return call
+
+    def _scalars_function(self) -> "Call | None":
+        """The single numbers that every thread has for itself."""
+        if not self.plan.scalars:
+            return None
+        b, (status, private, n, _, _) = self._define("scalars", self._ARGUMENTS)
+        b.function.comment = "numbers that every thread calculates for itself"
+        writer, slots, sinks = self._writer(b, n, status, private)
+        loops = Loops(writer, sinks, set())
+        for node in self.plan.scalars:
+            index = [writer.zero] * node.ndim
+            loops.keep(node, index, loops.calculate(node, index))
+        b.ret()
+        return self._called(b.function, slots)
+
+    def _step_function(
+        self,
+        takes: list["Call"],
+        prologue: "Call | None",
+        phases: list[list[Kernel]],
+        functions: list[list["Call"]],
+    ) -> str:
+        arguments = [("context", PTR), ("thread", I64), ("start", I64), ("n", I64), ("step", I64)]
+        b, (context, thread, start, n, step) = self._define("step", arguments)
+        b.function.comment = "one step on one thread"
+        b.function.result = I64
+        word = _Context(b, context)
+        arena, threads = word.pointer(PLACES.arena), word.number(PLACES.threads)
+        private = b.offset(word.pointer(PLACES.private), b.mul(thread, self.private_bytes), Type("i8"))
+        parity = b.bit_and(step, 1)
+        status = b.offset(word.at(PLACES.status), parity, I64)
+        halt = b.offset(word.at(PLACES.halt), parity, I64)
+        if self.job.moment is not None:
+            b.store(word.number(PLACES.seed), private, 0)
+            b.store(step, private, 1)
+        begin, end = self._row_range(b, thread, threads, n)
+        data = {node: place for place, (_, node) in enumerate(self.batch_inputs())}
+        memory = _Pointers(b, arena, private)
+        order = b.offset(word.pointer(PLACES.order), start, I32)
+        for call in takes:
+            node = call.values[0]
+            b.call(
+                call.function, VOID, memory.of(self.buffers[node]), word.pointer(PLACES.data + data[node]), order, begin, end
+            )
+        if prologue is not None:
+            self._call(b, prologue, memory, status, private, n, b.i64(0), b.i64(0))
+        barrier = word.at(PLACES.barrier)
+        for number, (kernels, calls) in enumerate(zip(phases, functions, strict=True)):
+            splits = self._splits(kernels)
+            for kernel, call in zip(kernels, calls, strict=True):
+                if kernel.space is Space.ROWS:
+                    self._call(b, call, memory, status, private, n, begin, end)
+                elif kernel.space is Space.FIXED:
+                    table = self.module.table(splits[kernel], I64)
+                    low, high = b.load(I64, table, thread), b.load(I64, table, b.add(thread, 1))
+                    with b.when(b.compare("lt", low, high)):
+                        self._call(b, call, memory, status, private, n, low, high)
+                else:
+                    with b.when(b.compare("eq", thread, 0)):
+                        self._call(b, call, memory, status, private, n, b.i64(0), b.i64(1))
+            if number == len(phases) - 1:
+                with b.when(b.compare("eq", thread, 0)):
+                    self._account(b, word, memory, status, halt, start, n)
+            emit_barrier(b, barrier, threads, self.target)
+        wrong = b.bit_or(b.load(I64, status), b.load(I64, halt))
+        b.ret(wrong)
+        return b.function.name
+
+    def _call(
+        self, b: Builder, call: "Call", memory: "_Pointers", status: Value, private: Value, *numbers: Value
+    ) -> None:
+        pointers = [memory.of(value if isinstance(value, Buffer) else self.buffers[value]) for value in call.values]
+        b.call(call.function, VOID, status, private, *numbers, *pointers)
+
+    def _row_range(self, b: Builder, thread: Value, threads: Value, n: Value) -> tuple[Value, Value]:
+        unit = self.row_unit
+        share = b.div(b.add(n, b.sub(b.mul(threads, unit), 1)), b.mul(threads, unit))
+        chunk = b.mul(share, unit)
+        begin = b.smallest(n, b.mul(thread, chunk))
+        return begin, b.smallest(n, b.add(begin, chunk))
+
+    def _splits(self, kernels: Sequence[Kernel]) -> dict[Kernel, list[int]]:
+        """For each kernel of fixed size where the units of each thread begin: equal work, in one piece each."""
+        fixed = [kernel for kernel in kernels if kernel.space is Space.FIXED]
+        works = [self.work(kernel) for kernel in fixed]
+        total, before = sum(works) or 1.0, 0.0
+        threads = self.threads
+        result: dict[Kernel, list[int]] = {}
+        for kernel, work in zip(fixed, works, strict=True):
+            units = self.units(kernel)
+            shares = [(total * thread / threads - before) / (work or 1.0) for thread in range(threads + 1)]
+            bounds = [min(units, max(0, round(share * units))) for share in shares]
+            bounds[0], bounds[-1] = 0, units
+            result[kernel] = bounds
+            before += work
+        return result
+
+    def _account(
+        self, b: Builder, word: "_Context", memory: "_Pointers", status: Value, halt: Value, start: Value, n: Value
+    ) -> None:
+        """What thread 0 notes after a step: the loss, how far it is, and whether it is to stop."""
+        if self.job.loss is not None:
+            node = self.graph.outputs[self.job.loss]
+            loss = b.convert(b.load(SCALARS[node.dtype], memory.of(self._output_buffer(node))), F64)
+            weight = self._weight(b, word, start, n)
+            running, running_weight = word.at(PLACES.running), word.at(PLACES.running_weight)
+            b.store(b.add(b.load(F64, running), b.mul(loss, weight)), running)
+            b.store(b.add(b.load(F64, running_weight), weight), running_weight)
+            difference = b.sub(loss, loss)
+            with b.when(b.is_nan(difference)):
+                b.store(b.i64(Reason.LOSS), status)
+        done = word.at(PLACES.done)
+        b.store(b.add(b.load(I64, done), 1), done)
+        with b.when(b.compare("ne", b.load_atomic(I64, word.at(PLACES.stop), "monotonic"), 0)):
+            b.store(b.i64(Reason.STOPPED), halt)
+
+    def _output_buffer(self, node: Node) -> Buffer:
+        return self.sinks[node][0] if node in self.sinks else self.buffers[node]
+
+    def _weight(self, b: Builder, word: "_Context", start: Value, n: Value) -> Value:
+        """What the rows of a batch weigh together."""
+        pointer = word.pointer(PLACES.weights)
+        result = b.reserve(F64, 1)
+        b.store(b.convert(n, F64), result)
+        given = b.compare("ne", word.number(PLACES.weights), 0)
+        order = b.offset(word.pointer(PLACES.order), start, I32)
+        with b.when(given):
+            with b.loop(0, n, carried=[b.constant(0.0, F64)]) as loop:
+                row = b.extend_unsigned(b.load(I32, order, loop.index), I64)
+                loop.next = [b.add(loop.carried[0], b.convert(b.load(self.scalar, pointer, row), F64))]
+            b.store(loop.results[0], result)
+        return b.load(F64, result)
+
+    def _program_function(self, step: str) -> None:
+        """`program(context, thread)`: epochs of steps, on each thread."""
+        random.emit_shuffle(self.module, "shuffle", self.target.lanes(I32))
+        b, (context, thread) = self._define("epochs", [("context", PTR), ("thread", I64)])
+        b.function.comment = "epochs of steps on one thread"
+        word = _Context(b, context)
+        threads, count, batch = (word.number(place) for place in (PLACES.threads, PLACES.count, PLACES.batch))
+        first_step, first_epoch, epochs = (
+            word.number(place) for place in (PLACES.step, PLACES.epoch, PLACES.epochs)
+        )
+        is_first = b.compare("eq", thread, 0)
+        with b.repeat([first_step, b.i64(0)]) as epoch:
+            step_number, number = epoch.carried
+            with b.when(is_first):
+                for place in (PLACES.running, PLACES.running_weight):
+                    b.store(b.constant(0.0, F64), word.at(place))
+                with b.when(b.compare("ne", word.number(PLACES.shuffle), 0)):
+                    b.call(
+                        "shuffle",
+                        VOID,
+                        word.pointer(PLACES.order),
+                        count,
+                        word.number(PLACES.seed),
+                        b.add(first_epoch, number),
+                        word.pointer(PLACES.shuffle_scratch),
+                    )
+            emit_barrier(b, word.at(PLACES.barrier), threads, self.target)
+            with b.repeat([b.i64(0), step_number]) as steps:
+                start, current = steps.carried
+                n = b.smallest(batch, b.sub(count, start))
+                wrong = b.call(step, I64, context, thread, start, n, current)
+                after = b.add(start, batch)
+                good = b.compare("eq", wrong, 0)
+                steps.next = [b.bit_and(good, b.compare("lt", after, count)), after, b.add(current, 1)]
+            _, next_step = steps.results
+            bad = b.bit_xor(good, True)
+            with b.when(b.bit_and(is_first, bad)):
+                b.store(wrong, word.at(PLACES.reason))
+            ended = b.compare("le", count, after)
+            finished = b.bit_and(good, ended)
+            whole = b.bit_or(finished, b.bit_and(ended, b.compare("eq", wrong, Reason.STOPPED)))
+            with b.when(b.bit_and(is_first, whole)):
+                self._record(b, word, number)
+            later = b.add(number, 1)
+            epoch.next = [b.bit_and(finished, b.compare("lt", later, epochs)), next_step, later]
+        b.ret()
+        b, (context, thread) = self._define("program", [("context", PTR), ("thread", I64)])
+        b.function.internal = False
+        restore = emit_flush_denormals(b, self.target)
+        b.call("epochs", VOID, context, thread)
+        restore()
+        b.ret()
+
+    def _record(self, b: Builder, word: "_Context", number: Value) -> None:
+        """Thread 0 notes what an epoch came to."""
+        records = word.pointer(PLACES.records)
+        for place, source in enumerate((PLACES.running, PLACES.running_weight)):
+            b.store(b.load(F64, word.at(source)), records, b.add(b.mul(number, 3), place))
+        clock = word.pointer(PLACES.clock)
+        with b.when(b.compare("ne", word.number(PLACES.clock), 0)):
+            when = b.reserve(I64, 2)
+            b.emit(f"call i32 {clock.text}(i32 1, ptr {when.text})", I32)  # 1: the monotonic clock
+            seconds = b.convert(b.load(I64, when, 0), F64)
+            exact = b.add(seconds, b.mul(b.convert(b.load(I64, when, 1), F64), 1e-9))
+            b.store(exact, records, b.add(b.mul(number, 3), 2))
+        b.store(b.add(number, 1), word.at(PLACES.epochs_done))
+
+
+@dataclass
+class Call:
+    """A function of the module, and the values whose memory it is given."""
+
+    function: str
+    values: list[Any]
+
+
+class _Slots(Mapping[Node, Slot]):
+    """Where values stand, as pointers that the function is given: an argument for each that is asked for."""
+
+    def __init__(self, b: Builder, buffers: Mapping[Node, Buffer]) -> None:
+        self._b = b
+        self._known = buffers
+        self._pointers: dict[Buffer, Value] = {}
+
+    @property
+    def arguments(self) -> list[Value]:
+        return list(self._pointers.values())
+
+    @property
+    def buffers(self) -> list[Buffer]:
+        return list(self._pointers)
+
+    def __contains__(self, node: object) -> bool:
+        return node in self._known
+
+    def __getitem__(self, node: Node) -> Slot:
+        return self.slot(self._known[node])
+
+    def slot(self, buffer: Buffer) -> Slot:
+        if buffer not in self._pointers:
+            self._pointers[buffer] = Value(f"%p{len(self._pointers)}", PTR)
+        return Slot(self._pointers[buffer], buffer.layout)
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+
+class _Sinks(Mapping[Node, Sequence[Slot]]):
+    """Where values are to be stored."""
+
+    def __init__(self, slots: _Slots, sinks: Mapping[Node, list[Buffer]]) -> None:
+        self._slots = slots
+        self._known = sinks
+
+    def __getitem__(self, node: Node) -> list[Slot]:
+        return [self._slots.slot(buffer) for buffer in self._known[node]]
+
+    def __contains__(self, node: object) -> bool:
+        return node in self._known
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+
+class _Context:
+    """The block of numbers, from inside."""
+
+    def __init__(self, b: Builder, pointer: Value) -> None:
+        self.b = b
+        self._pointer = pointer
+
+    def at(self, place: int) -> Value:
+        return self.b.offset(self._pointer, place, I64)
+
+    def number(self, place: int) -> Value:
+        return self.b.load(I64, self._pointer, place)
+
+    def pointer(self, place: int) -> Value:
+        return self.b.load(PTR, self._pointer, place)
+
+
+class _Pointers:
+    """Pointers to values, in the function that calls kernels."""
+
+    def __init__(self, b: Builder, arena: Value, private: Value) -> None:
+        self._b = b
+        self._bases = {False: arena, True: private}
+
+    def of(self, buffer: Buffer) -> Value:
+        return self._b.offset(self._bases[buffer.private], buffer.offset, Type("i8"))
+
+
+def _described(kernel: Kernel) -> str:
+    names = dict.fromkeys(node.name for node in kernel.nodes if node.name)
+    ops = dict.fromkeys(node.op.name for node in kernel.nodes)
+    return f"{', '.join(names) or 'without a name'}: {', '.join(ops)}"
+
+
+def _memory_type(scalar: Type) -> Type:
+    return Type("i8") if scalar.scalar == "i1" else scalar
+

@@ -1,0 +1,144 @@
+"""From LLVM IR as text to machine code that can be called.
+
+LLVM's code generator alone is run, none of its passes over the IR: the text is written as it shall run. An object is
+linked by ORC's JITLink, which puts all its sections into one piece of memory, so that the small code model holds.
+"""
+
+import ctypes
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from backpass.native.target import Target, host
+
+if TYPE_CHECKING:
+    from llvmlite import binding
+
+_numbers = count()
+
+
+def compile_text(text: str, target: Target, opt: int = 2, *, verify: bool = True) -> bytes:
+    """Object code of the module `text`; `opt`, 0 to 3, is the effort of the code generator.
+
+    Raises:
+        ValueError: the text is no LLVM IR, or no sound one; the message shows the place.
+    """
+    with _parsed(text, target, verify=verify) as module:
+        code: bytes = _machine(target, opt).emit_object(module)
+    return code
+
+
+def assembly(text: str, target: Target, opt: int = 2) -> str:
+    """What `compile_text` makes of the module, for people to read."""
+    with _parsed(text, target, verify=True) as module:
+        machine = _machine(target, opt)
+        machine.set_asm_verbosity(True)
+        listing: str = machine.emit_assembly(module)
+    return listing
+
+
+class Library:
+    """Machine code in memory. The addresses are good as long as this object lives."""
+
+    def __init__(self, code: bytes, functions: Mapping[str, int]) -> None:
+        from llvmlite import binding
+
+        self._name = f"backpass.{next(_numbers)}"
+        self._linker = _linker()
+        builder = binding.JITLibraryBuilder().add_object_img(code)
+        for name, address in functions.items():
+            builder.import_symbol(name, address)
+        try:
+            self._held: Any = [builder.link(self._linker, self._name)]
+        except RuntimeError as error:
+            raise ValueError(f"object code cannot be linked: {error}") from None
+        self._addresses: dict[str, int] = {}
+
+    def address(self, name: str) -> int:
+        """Of the function `name`. The first call links: it takes about a millisecond.
+
+        Raises:
+            LookupError: there is none, or the code calls a function that nobody has.
+        """
+        if name not in self._addresses:
+            try:
+                found = self._linker.lookup(self._name, name)
+            except RuntimeError as error:
+                raise LookupError(f"no function {name!r} can be had from the object code: {error}") from None
+            self._held.append(found)
+            self._addresses[name] = found[name]
+        return self._addresses[name]
+
+
+def load(code: bytes, functions: Mapping[str, int] | None = None) -> Library:
+    """Link object code made for this machine.
+
+    `functions` are addresses of further functions that it calls, by name; `sched_yield` and those of the C library
+    are known without.
+
+    Raises:
+        ValueError: it is no object code.
+    """
+    return Library(code, {**_system_functions(), **(functions or {})})
+
+
+@contextmanager
+def _parsed(text: str, target: Target, *, verify: bool) -> Iterator["binding.ModuleRef"]:
+    from llvmlite import binding
+
+    context = binding.create_context()  # not the global one, in which types and constants would gather
+    try:
+        module = binding.parse_assembly(f'target triple = "{target.triple}"\n{text}', context)
+        if verify:
+            module.verify()
+    except RuntimeError as error:
+        raise ValueError(f"{error}") from None
+    try:
+        yield module
+    finally:
+        module.close()
+        context.close()
+
+
+def _machine(target: Target, opt: int) -> "binding.TargetMachine":
+    from llvmlite import binding
+
+    _initialize(every=target.triple != host().triple)
+    kind = binding.Target.from_triple(target.triple)
+    return kind.create_target_machine(target.cpu, target.features, opt, reloc="pic", codemodel="small")
+
+
+@cache
+def _linker() -> "binding.LLJIT":
+    from llvmlite import binding
+
+    _initialize(every=False)
+    return binding.create_lljit_compiler(use_jit_link=True)  # what is missing it names on the standard error stream
+
+
+@cache
+def _initialize(*, every: bool) -> None:
+    """Of this machine alone, or of every target there is (which takes longer)."""
+    from llvmlite import binding
+
+    if every:
+        binding.initialize_all_targets()
+        binding.initialize_all_asmprinters()
+    else:
+        binding.initialize_native_target()
+        binding.initialize_native_asmprinter()
+
+
+@cache
+def _system_functions() -> dict[str, int]:
+    """What waiting threads call, under one name on all systems."""
+    if sys.platform == "win32":
+        return {"sched_yield": _address(ctypes.WinDLL("kernel32").SwitchToThread)}
+    return {"sched_yield": _address(ctypes.CDLL(None).sched_yield)}
+
+
+def _address(function: Any) -> int:
+    return int(ctypes.cast(function, ctypes.c_void_p).value or 0)

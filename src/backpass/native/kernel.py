@@ -1,0 +1,689 @@
+"""Values of a graph's nodes as code: the value of any node at any place, pulled from what it is made of.
+
+A `Writer` is asked for the value of a node at an index; it loads what is stored, calculates the rest, and writes each
+thing in the outermost loop in which it can stand, once.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from backpass.graph import Batch, Node
+from backpass.native import random
+from backpass.native.indices import Index, flat
+from backpass.native.ir import I1, I32, I64, Builder, Type, Value
+from backpass.native.layout import COLUMNS_AT_ONCE, Layout, Panelled, Strided
+from backpass.native.pointwise import SCALARS, Lowering
+from backpass.ops.contraction import labels
+from backpass.ops.kinds import Contraction, Lookup, Movement, Pointwise, Random, Reduction, Source
+
+Values = list[Value]
+"""One scalar, the same in every lane; or a vector for each of the vectors that are worked on together."""
+
+UNROLLED = 8  # steps: a loop of no more is written out
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where the value of a node stands."""
+
+    pointer: Value
+    layout: Layout
+
+
+@dataclass
+class _Level:
+    """A loop that is being written: what is known in it, and the place just before it."""
+
+    known: dict[Any, Any]
+    entry: list[Any]
+
+
+class Writer(Lowering):
+    """Writes one kernel.
+
+    Args:
+        builder: of the kernel's function.
+        lanes: elements of a vector.
+        slots: where stored values stand.
+        rows: the number of rows of the batch, i64.
+        shared: the shared word in which a bad index is reported, a pointer to i64.
+    """
+
+    def __init__(self, builder: Builder, lanes: int, slots: Mapping[Node, Slot], rows: Value, status: Value) -> None:
+        super().__init__(builder)
+        self.width = lanes
+        self.lanes = 0
+        self.count = 1
+        self.tail: int | None = None
+        self.slots = slots
+        self.rows = rows
+        self.status = status
+        self.levels = [_Level({}, [])]
+        self.zero = Index(self, builder.i64(0))
+        self._start = builder.place()
+        self._origin: dict[str, int] = {}
+
+    # Loops and the places in and before them
+
+    @property
+    def depth(self) -> int:
+        return len(self.levels) - 1
+
+    @contextmanager
+    def deeper(self) -> Iterator[int]:
+        """What is written inside belongs to a loop one deeper; yields its level. Enter it before the loop begins."""
+        self.levels = [*self.levels, _Level({}, self.b.place())]
+        try:
+            yield self.depth
+        finally:
+            self.levels = self.levels[:-1]
+
+    @contextmanager
+    def at(self, level: int) -> Iterator[None]:
+        """Write in the loop of `level`, before the loops inside it."""
+        if level >= self.depth:
+            yield
+            return
+        held = self.levels
+        entry = held[level + 1].entry
+        self.levels = held[: level + 1]
+        with self.b.into(entry):
+            yield
+        self.levels = held
+
+    def once(self, key: Any, level: int, write: Callable[[], Any]) -> Any:
+        """What `write` makes; it is called once for each key in the loop of `level`."""
+        for each in reversed(self.levels):
+            if key in each.known:
+                return each.known[key]
+        with self.at(level):
+            made = write()
+        level = min(level, self.depth)
+        self.levels[level].known[key] = made
+        if isinstance(made, list) and len(made) == 1 and isinstance(made[0], Value):
+            self._origin.setdefault(made[0].text, level)
+        return made
+
+    @contextmanager
+    def vectors(self, lanes: int, count: int, tail: int | None = None) -> Iterator[None]:
+        """Inside, `count` vectors are worked on together; of them only the first `tail` lanes hold elements."""
+        held = self.lanes, self.count, self.tail
+        self.lanes, self.count, self.tail = lanes, count, tail
+        try:
+            yield
+        finally:
+            self.lanes, self.count, self.tail = held
+
+    def lane_index(self, base: Value, level: int, multiple: int) -> Index:
+        """base, base + 1, ... over the lanes."""
+        return Index(self, base, step=1, level=level, multiple=multiple)
+
+    def index(self, number: int) -> Index:
+        return Index(self, self.b.i64(number))
+
+    def length(self, node: Node, axis: int) -> Any:
+        """Of an axis: a number, or the place just after the last row."""
+        length = node.shape[axis]
+        return Index(self, self.rows) if isinstance(length, Batch) else length
+
+    def scalar(self, node: Node) -> Type:
+        return SCALARS[node.dtype]
+
+    # Values
+
+    def value(self, node: Node, index: Sequence[Index]) -> Values:
+        """The value of `node` at `index`."""
+        index = [self.zero if axis == 1 else place for place, axis in zip(index, node.shape, strict=True)]
+        level = max((place.level for place in index), default=0)
+        varies = any(place.varies for place in index)
+        key = (node, *(place.key for place in index), (self.lanes, self.count) if varies else 0)
+        return list(self.once(key, level, lambda: self._written(node, index, varies=varies)))
+
+    def know(self, node: Node, index: Sequence[Index], values: Values) -> None:
+        """`values` is what `node` is at `index`, from here on."""
+        index = [self.zero if axis == 1 else place for place, axis in zip(index, node.shape, strict=True)]
+        varies = any(place.varies for place in index)
+        key = (node, *(place.key for place in index), (self.lanes, self.count) if varies else 0)
+        self.levels[-1].known[key] = values
+
+    def _written(self, node: Node, index: Sequence[Index], *, varies: bool) -> Values:
+        if node in self.slots:
+            with self._scalar_unless(varies):
+                return self.load(node, index)
+        return self.calculated(node, index)
+
+    @contextmanager
+    def _scalar_unless(self, varies: bool) -> Iterator[None]:
+        if varies:
+            yield
+        else:
+            with self.vectors(0, 1):
+                yield
+
+    def calculated(self, node: Node, index: Sequence[Index]) -> Values:
+        """The value of `node` at `index`, made from its inputs even where it is stored."""
+        op, attributes = node.op, node.attributes
+        with self._scalar_unless(any(place.varies for place in index)):
+            match op:
+                case Source() if "value" in attributes:
+                    return [self.b.constant(_number(attributes["value"]), self.scalar(node))]
+                case Source():
+                    return [self.b.convert(self.rows, self.scalar(node))]
+                case Pointwise():
+                    inputs = [self.value(x, self.stretched(index, x.shape)) for x in node.inputs]
+                    return self.each(inputs, lambda *values: op.lower(self, *values, **attributes))  # type: ignore[misc]
+                case Reduction():
+                    return self._reduced(node, op, index)
+                case Contraction():
+                    return self._contracted(node, index)
+                case Random():
+                    return self._drawn(node, index)
+                case Movement() if op.in_order and node.inputs[0] in self.slots:
+                    return self._reshaped_load(node, index)
+                case Movement() | Lookup() if op.lower is not None:
+                    return list(op.lower(self, index, *node.inputs, **attributes))
+        raise AssertionError(f"{node!r} was to be stored")
+
+    def each(self, inputs: Sequence[Values], write: Callable[..., Value]) -> Values:
+        """`write` for every vector; scalars are spread only where they meet vectors."""
+        if all(not values[0].type.lanes for values in inputs):
+            return [write(*(values[0] for values in inputs))]
+        columns = [self.spread(values) for values in inputs]
+        return [write(*(values[u] for values in columns)) for u in range(self.count)]
+
+    def spread(self, values: Values) -> Values:
+        """As a vector for each of the vectors that are worked on."""
+        if values[0].type.lanes:
+            return values
+        return [self._splat(values[0])] * self.count
+
+    def _splat(self, value: Value) -> Value:
+        if value.constant is not None:
+            return self.b.splat(value, self.lanes)
+        level = self._origin.get(value.text, self.depth)
+        made: Value = self.once(("splat", value.text, self.lanes), level, lambda: self.b.splat(value, self.lanes))
+        return made
+
+    # Memory
+
+    def load(self, node: Node, index: Sequence[Index]) -> Values:
+        """The stored value of `node`."""
+        slot = self.slots[node]
+        return self._load_flat(node, slot, self.places(slot, index))
+
+    def _load_flat(self, node: Node, slot: Slot, places: "list[Index] | Index") -> Values:
+        type_ = self.scalar(node)
+        if isinstance(places, list):  # a vector each
+            return [self.b.load(type_.vector(self.lanes), slot.pointer, place.base) for place in places]
+        if not places.varies:
+            return [self.b.load(type_, slot.pointer, places.base)]
+        if places.vectors is None and places.step == 1:
+            vector = type_.vector(self.lanes)
+            return [
+                self.b.load(vector, slot.pointer, self.b.add(places.base, u * self.lanes)) for u in range(self.count)
+            ]
+        masks = [self.mask(u) for u in range(self.count)]
+        return [
+            self.b.gather(type_.vector(self.lanes), slot.pointer, vector, mask)
+            for vector, mask in zip(places.lanes(), masks, strict=True)
+        ]
+
+    def store(
+        self, node: Node, index: Sequence[Index], values: Values, *, slot: Slot | None = None, padded: bool = False
+    ) -> None:
+        """Write the value of `node` at `index`; `padded` says that lanes beyond the tail may be written over."""
+        index = [self.zero if axis == 1 else place for place, axis in zip(index, node.shape, strict=True)]
+        slot = self.slots[node] if slot is None else slot
+        places = self.places(slot, index)
+        if isinstance(places, list):
+            for place, value in zip(places, self.spread(values), strict=True):
+                self.b.store(value, slot.pointer, place.base)
+        elif not places.varies:
+            value = self.b.extract(values[0], 0) if values[0].type.lanes else values[0]
+            self.b.store(value, slot.pointer, places.base)
+        elif places.vectors is None and places.step == 1:
+            for u, value in enumerate(self.spread(values)):
+                at, mask = self.b.add(places.base, u * self.lanes), self.mask(u)
+                if mask is None or padded:
+                    self.b.store(value, slot.pointer, at)
+                else:
+                    self.b.store_lanes(value, slot.pointer, at, mask)
+        else:
+            for u, (value, vector) in enumerate(zip(self.spread(values), places.lanes(), strict=True)):
+                self.b.scatter(value, slot.pointer, vector, self.mask(u))
+
+    def mask(self, u: int) -> Value | None:
+        """Of vector `u` the lanes that hold elements; None where all do."""
+        if self.tail is None or self.tail >= (u + 1) * self.lanes:
+            return None
+        return self.b.constants([u * self.lanes + lane < self.tail for lane in range(self.lanes)], I1)
+
+    def places(self, slot: Slot, index: Sequence[Index]) -> "list[Index] | Index":
+        """Where the elements of a slot stand: one place for each vector of neighbours, or a place in every lane."""
+        layout = slot.layout
+        if isinstance(layout, Strided):
+            return flat(index, layout.strides, self.zero)
+        row, column = index
+        panels = layout.panels
+        vectors = (
+            column.step == 1
+            and column.vectors is None
+            and not row.varies
+            and column.multiple % self.lanes == 0
+            and panels.width % self.lanes == 0
+        )
+        if vectors:
+            return self._panel_places(layout, row, column)
+        return column // panels.width * panels.stride + row * panels.width + column % panels.width
+
+    def _panel_places(self, layout: Panelled, row: Index, column: Index) -> list[Index]:
+        panels = layout.panels
+        start = Index(self, column.base, level=column.level, multiple=column.multiple)
+        if column.multiple % panels.width == 0 and self.count * self.lanes <= panels.width:
+            first = start // panels.width * panels.stride + row * panels.width
+            return [first + u * self.lanes for u in range(self.count)]
+        places = []
+        for u in range(self.count):
+            at = start + u * self.lanes
+            places.append(at // panels.width * panels.stride + row * panels.width + at % panels.width)
+        return places
+
+    # What operations read
+
+    def read(
+        self, node: Node, index: Sequence[Any], *, inside: Sequence[Values] = (), otherwise: Values | None = None
+    ) -> Values:
+        """The value of `node` at `index`; where `inside` does not hold, `otherwise` (or 0)."""
+        places = [self.index(place) if isinstance(place, int) else place for place in index]
+        if not inside:
+            return self.value(node, places)
+        conditions = self.each(inside, self._all)
+        # Outside of the value there is nothing to read: element 0 is read instead.
+        held = [self._held(place, conditions) for place in places]
+        values = self.value(node, held)
+        zero = self.b.constant(0, self.scalar(node))
+        other = [zero] if otherwise is None else otherwise
+        return self.each([conditions, values, other], self.b.select)
+
+    def _all(self, *conditions: Value) -> Value:
+        return self.b.tree(conditions, self.b.bit_and)
+
+    def _held(self, place: Index, conditions: Values) -> Index:
+        b = self.b
+        if not place.varies and not conditions[0].type.lanes:
+            return Index(self, b.select(conditions[0], place.base, 0), level=self.depth)
+        if not place.varies and place.base.constant is not None:
+            return place
+        picked = [
+            b.select(condition, each, 0)
+            for condition, each in zip(self.spread(conditions), self._as_lanes(place), strict=True)
+        ]
+        return Index(self, b.i64(1), vectors=picked, level=self.depth)
+
+    def _as_lanes(self, place: Index) -> Values:
+        return place.lanes() if place.varies else [self.b.splat(place.base, self.lanes)] * self.count
+
+    def number(self, node: Node, index: Sequence[Index], limit: int) -> Index:
+        """The whole number that `node` holds at `index`, as a place below `limit`; one that is not is reported."""
+        values = self.value(node, index)
+        b = self.b
+        level = max((place.level for place in index), default=0)
+        with self.at(level):
+            wide = [b.convert(value, I64) for value in values]
+            fits = [b.below(value, limit) for value in wide]
+            self._report(fits, index)
+            safe = [b.select(good, value, 0) for good, value in zip(fits, wide, strict=True)]
+        if not safe[0].type.lanes:
+            return Index(self, safe[0], level=level)
+        return Index(self, b.i64(1), vectors=safe, level=level)
+
+    def _report(self, fits: Values, index: Sequence[Index]) -> None:
+        """Set the status where a number does not fit; rows past the end of the batch do not count."""
+        b = self.b
+        row = index[0] if index else self.zero
+        for u, good in enumerate(fits):
+            if good.type.lanes:
+                bad = b.bit_xor(good, True)
+                if row.varies:
+                    bad = b.bit_and(bad, b.compare("lt", row.lanes()[u], b.splat(self.rows, self.lanes)))
+                mask = self.mask(u)
+                if mask is not None:
+                    bad = b.bit_and(bad, mask)
+                wrong = b.any(bad)
+            else:
+                wrong = b.bit_and(b.bit_xor(good, True), b.compare("lt", row.base, self.rows))
+            with b.when(wrong):
+                b.store(b.i64(1), self.status)
+
+    def stretched(self, index: Sequence[Index], shape: Sequence[Any]) -> list[Index]:
+        """`index` of a result, for an input of `shape` that stretches to it."""
+        return [
+            self.zero if axis == 1 else place for place, axis in zip(index[len(index) - len(shape) :], shape, strict=True)
+        ]
+
+    def reshaped(self, index: Sequence[Index], shape: Sequence[Any], wanted: Sequence[Any]) -> list[Index]:
+        """`index` into a value of `shape`, for the same elements in the shape `wanted`. A batch axis stays."""
+        cut, cut_wanted = (_batch_place(axes) for axes in (shape, wanted))
+        result: list[Index] = []
+        for (low, high), (first, last) in zip(_parts(cut, len(shape)), _parts(cut_wanted, len(wanted)), strict=True):
+            result += self._reshaped_part(index[low:high], shape[low:high], wanted[first:last])
+            if cut is not None and high == cut:
+                result.append(index[cut])
+        return result
+
+    def _reshaped_part(self, index: Sequence[Index], shape: Sequence[int], wanted: Sequence[int]) -> list[Index]:
+        if tuple(shape) == tuple(wanted):
+            return list(index)
+        place = flat(index, _dense(shape), self.zero)
+        result: list[Index] = []
+        axes = [axis for axis in wanted if axis != 1]
+        for axis, stride in zip(wanted, _dense(wanted), strict=True):
+            if axis == 1:
+                result.append(self.zero)
+                continue
+            first = axes and axis is axes[0] and not any(not (r is self.zero) for r in result)
+            whole = place // stride
+            result.append(whole if first else whole % axis)
+        return result
+
+    def _reshaped_load(self, node: Node, index: Sequence[Index]) -> Values:
+        """A stored value under another shape: where rows are dense in memory the place is the same."""
+        (x,) = node.inputs
+        slot = self.slots[x]
+        cut = _batch_place(node.shape)
+        if isinstance(slot.layout, Strided) and cut == _batch_place(x.shape) and cut in (0, None):
+            strides = _dense([1 if isinstance(axis, Batch) else axis for axis in node.shape])
+            if cut == 0:
+                strides = (slot.layout.strides[0], *strides[1:])
+            return self._load_flat(x, slot, flat(index, strides, self.zero))
+        return self.value(x, self.reshaped(index, node.shape, x.shape))
+
+    # Reductions
+
+    def _reduced(self, node: Node, op: Reduction, index: Sequence[Index]) -> Values:
+        (x,) = node.inputs
+        axes = node.attributes["axes"]
+        kept = list(index)
+        if node.attributes["keepdims"]:
+            kept = [place for axis, place in enumerate(index) if axis not in axes]
+        places: list[Index | None] = [None if axis in axes else kept.pop(0) for axis in range(x.ndim)]
+        if op.places:
+            return self._placed(node, op, x, places)
+        if not self.lanes and axes and axes[-1] == x.ndim - 1 and x.shape[-1] != 1:
+            return [self._reduced_across(op, x, places)]
+        return self._reduced_along(op, x, places)
+
+    def _first(self, op: Reduction, x: Node) -> Value:
+        """The value from which a reduction starts."""
+        first = self.b.constant(_number(op.start(x.dtype)), self.scalar(x))
+        return self.b.splat(first, self.lanes)
+
+    def _reduced_along(self, op: Reduction, x: Node, places: list[Index | None]) -> Values:
+        """One element after the other; vectors lie along an axis that stays."""
+        start = [self._first(op, x)] * self.count
+
+        def body(index: list[Index], total: Values) -> Values:
+            return self.each([total, self.value(x, index)], lambda a, v: op.lower(self, a, v))  # type: ignore[misc]
+
+        return self._nest(x, places, start, body)
+
+    def _nest(
+        self, x: Node, places: list[Index | None], total: Values, body: Callable[[list[Index], Values], Values]
+    ) -> Values:
+        """Loops over the places of `x` that are open, from the first axis to the last, carrying `total`."""
+        if None not in places:
+            return body(places, total)  # type: ignore[arg-type]
+        axis = places.index(None)
+        length = self.length(x, axis)
+        if isinstance(length, int) and length <= UNROLLED:
+            for number in range(length):
+                total = self._nest(x, [*places[:axis], self.index(number), *places[axis + 1 :]], total, body)
+            return total
+        end = length.base if isinstance(length, Index) else length
+        with self.deeper() as level, self.b.loop(0, end, carried=total) as loop:
+            here = Index(self, loop.index, level=level)
+            loop.next = self._nest(x, [*places[:axis], here, *places[axis + 1 :]], loop.carried, body)
+        return loop.results
+
+    def _reduced_across(self, op: Reduction, x: Node, places: list[Index | None]) -> Value:
+        """Vectors lie along the last axis, which is reduced: lane by lane first, then the lanes in a fixed tree."""
+        length = self.length(x, x.ndim - 1)
+        combine: Callable[..., Value] = lambda a, v: op.lower(self, a, v)  # type: ignore[misc]  # noqa: E731
+        outer = places[:-1]
+        if isinstance(length, Index):
+            return self._reduced_rows(op, x, places)
+        chunks = chunks_of(length, self.width, COLUMNS_AT_ONCE)
+        most = max(count for _, _, _, count, _ in chunks)
+        with self.vectors(self.width, most):
+            start = [self._first(op, x)] * most
+
+        def row(index: list[Index], total: Values) -> Values:
+            for begin, end, step, count, tail in chunks:
+                total = self._chunk(x, index, (begin, end, step, count, tail), total, combine, op)
+            return total
+
+        lanes = self._nest(x, outer, start, row)
+        return self.b.across(self.b.tree(lanes, combine), combine)
+
+    def _chunk(
+        self,
+        x: Node,
+        index: list[Index],
+        chunk: tuple[int, int, int, int, int | None],
+        total: Values,
+        combine: Callable[..., Value],
+        op: Reduction,
+    ) -> Values:
+        begin, end, step, count, tail = chunk
+
+        def one(place: Index, total: Values) -> Values:
+            found = self.spread(self.value(x, [*index, place]))
+            found = [self._tailed(v, u, op, x) for u, v in enumerate(found)]
+            return [combine(a, v) for a, v in zip(total, found, strict=False)] + total[len(found) :]
+
+        with self.vectors(self.width, count, tail):
+            if end - begin <= step:
+                return one(self.lane_index(self.b.i64(begin), 0, begin), total)
+            with self.deeper() as level, self.b.loop(begin, end, step, carried=total) as loop:
+                loop.next = one(self.lane_index(loop.index, level, step), loop.carried)
+        return loop.results
+
+    def _tailed(self, value: Value, u: int, op: Reduction, x: Node) -> Value:
+        mask = self.mask(u)
+        return value if mask is None else self.b.select(mask, value, self._first(op, x))
+
+    def _reduced_rows(self, op: Reduction, x: Node, places: list[Index | None]) -> Value:
+        """Vectors lie along the rows of the batch."""
+        combine: Callable[..., Value] = lambda a, v: op.lower(self, a, v)  # type: ignore[misc]  # noqa: E731
+        with self.vectors(self.width, 1):
+            start = [self._first(op, x)]
+
+            def row(index: list[Index], total: Values) -> Values:
+                with self.deeper() as level, self.b.loop(0, self.rows, self.width, carried=total) as loop:
+                    place = self.lane_index(loop.index, level, self.width)
+                    found = self.spread(self.value(x, [*index, place]))[0]
+                    there = self.b.first_lanes(self.b.sub(self.rows, loop.index), self.width)
+                    loop.next = [combine(loop.carried[0], self.b.select(there, found, start[0]))]
+                return loop.results
+
+            (lanes,) = self._nest(x, places[:-1], start, row)
+        return self.b.across(lanes, combine)
+
+    def _placed(self, node: Node, op: Reduction, x: Node, places: list[Index | None]) -> Values:
+        """The place of the element that the operation keeps: the first of equal ones, the first NaN before all."""
+        b, (axis,) = self.b, node.attributes["axes"]
+        first = [*places[:axis], self.zero, *places[axis + 1 :]]
+        best = self.spread(self.value(x, first)) if self.lanes else self.value(x, first)  # type: ignore[arg-type]
+        where = [b.splat(b.i64(0), self.lanes)] * len(best)
+        length = self.length(x, axis)
+        end = length.base if isinstance(length, Index) else length
+        with self.deeper() as level, b.loop(1, end, carried=[*best, *where]) as loop:
+            here = Index(self, loop.index, level=level)
+            found = self.value(x, [*places[:axis], here, *places[axis + 1 :]])  # type: ignore[list-item]
+            found = self.spread(found) if self.lanes else found
+            old, old_where = loop.carried[: len(best)], loop.carried[len(best) :]
+            better = [self._better(op, a, v) for a, v in zip(old, found, strict=True)]
+            place = b.splat(loop.index, self.lanes)
+            loop.next = [
+                *(b.select(c, v, a) for c, v, a in zip(better, found, old, strict=True)),
+                *(b.select(c, place, w) for c, w in zip(better, old_where, strict=True)),
+            ]
+        return loop.results[len(best) :]
+
+    def _better(self, op: Reduction, a: Value, v: Value) -> Value:
+        b = self.b
+        if a.type.scalar == "i1":
+            return b.bit_and(v, b.bit_xor(a, True))
+        kept = op.lower(self, a, v)  # type: ignore[misc]
+        wins = b.bit_and(b.compare("eq", kept, v), b.compare("ne", a, v))
+        if not a.type.is_float:
+            return wins
+        wins = b.bit_and(wins, b.bit_xor(b.is_nan(a), True))
+        return b.bit_or(wins, b.bit_and(b.is_nan(v), b.bit_xor(b.is_nan(a), True)))
+
+    # Contractions that have no kernel of their own
+
+    def _contracted(self, node: Node, index: Sequence[Index]) -> Values:
+        axes = labels(node.attributes["spec"])
+        a, c = node.inputs
+        known = dict(zip(axes.out, index, strict=True))
+        open_axes = [axes.a.index(letter) for letter in axes.summed]
+        start = [self.b.splat(self.b.constant(0, self.scalar(node)), self.lanes)] * self.count
+
+        def loops(remaining: list[int], total: Values) -> Values:
+            if not remaining:
+                left = self.value(a, [known[letter] for letter in axes.a])
+                right = self.value(c, [known[letter] for letter in axes.b])
+                return self.each([left, right, total], self._multiplied_in)
+            axis = remaining[0]
+            length = self.length(a, axis)
+            end = length.base if isinstance(length, Index) else length
+            with self.deeper() as level, self.b.loop(0, end, carried=total) as loop:
+                known[axes.a[axis]] = Index(self, loop.index, level=level)
+                loop.next = loops(remaining[1:], loop.carried)
+            return loop.results
+
+        return loops(open_axes, start)
+
+    def _multiplied_in(self, left: Value, right: Value, total: Value) -> Value:
+        if left.type.is_float:
+            return self.b.fma(left, right, total)
+        return self.add(total, self.multiply(left, right))
+
+    # Random numbers
+
+    def _drawn(self, node: Node, index: Sequence[Index]) -> Values:
+        (key,) = node.inputs
+        seed, step = (self.value(key, [self.index(i)])[0] for i in (0, 1))
+        row, column = self._drawn_at(node, index)
+        whole = (
+            self.lanes
+            and column.step == 1
+            and column.vectors is None
+            and not row.varies
+            and (column.multiple % random.GROUP == 0 or self.lanes * self.count == random.GROUP)
+            and self.lanes * self.count <= random.GROUP
+            and column.multiple % (self.lanes * self.count) == 0
+        )
+        if not whole:
+            return self._drawn_singly(node, seed, step, row, column)
+        source = self._source(node, seed, step)
+        number = Index(self, column.base, level=column.level, multiple=column.multiple) // random.GROUP
+        words = random.group(self.b, source, number.base, row.base)
+        double = node.dtype == np.float64 and "probability" not in node.attributes
+        seconds = random.group(self.b, source, number.base, row.base, second=True) if double else words
+        return self._as_drawn(node, words, seconds)[: self.count]
+
+    def _source(self, node: Node, seed: Value, step: Value) -> Any:
+        stream = node.attributes["stream"]
+        lanes = min(16, self.width)
+        return self.once(
+            ("stream", stream, lanes), 0, lambda: random.source(self.b, seed, step, stream, lanes)
+        )
+
+    def _drawn_at(self, node: Node, index: Sequence[Index]) -> tuple[Index, Index]:
+        if len(index) <= 1:
+            return self.zero, index[0] if index else self.zero
+        inner = node.attributes["shape"][1:]
+        return index[0], flat(index[1:], _dense(inner), self.zero)
+
+    def _as_drawn(self, node: Node, words: Sequence[Value], seconds: Sequence[Value]) -> Values:
+        attributes = node.attributes
+        lanes = self.lanes if words[0].type.lanes else 0
+        type_ = self.scalar(node).vector(lanes)
+        if "probability" in attributes:
+            return random.bernoulli(self.b, words, attributes["probability"], type_)
+        return random.uniform(self.b, words, seconds, type_)
+
+    def _drawn_singly(self, node: Node, seed: Value, step: Value, row: Index, column: Index) -> Values:
+        """Element by element, where vectors do not lie along whole groups."""
+        b = self.b
+        key = [b.convert(seed, I32), b.convert(b.shift_right(b.bit_xor(seed, step), 32), I32)]
+        fixed = [b.convert(step, I32), b.constant(node.attributes["stream"], I32)]
+        if not self.lanes:
+            return [self._drawn_one(node, key, fixed, row.base, column.base)]
+        rows, columns = self._as_lanes(row), self._as_lanes(column)
+        result = []
+        for u in range(self.count):
+            vector = b.undefined(self.scalar(node).vector(self.lanes))
+            for lane in range(self.lanes):
+                with self.vectors(0, 1):
+                    one = self._drawn_one(node, key, fixed, b.extract(rows[u], lane), b.extract(columns[u], lane))
+                vector = b.insert(vector, one, lane)
+            result.append(vector)
+        return result
+
+    def _drawn_one(self, node: Node, key: list[Value], fixed: list[Value], row: Value, column: Value) -> Value:
+        b = self.b
+        block = b.add(b.mul(b.div(column, random.GROUP), random.BLOCKS), b.rem(column, random.BLOCKS))
+        part = b.div(b.rem(column, random.GROUP), random.BLOCKS)
+
+        def word(row: Value) -> Value:
+            words = random.philox(b, [b.convert(block, I32), b.convert(row, I32), *fixed], key)
+            found = words[0]
+            for number in (1, 2, 3):
+                found = b.select(b.compare("eq", part, number), words[number], found)
+            return found
+
+        double = node.dtype == np.float64 and "probability" not in node.attributes
+        first = word(row)
+        second = word(b.add(row, random.SECOND)) if double else first
+        return self._as_drawn(node, [first], [second])[0]
+
+
+def chunks_of(length: int, lanes: int, most: int) -> list[tuple[int, int, int, int, int | None]]:
+    """An axis cut into loops: (begin, end, step, vectors, elements in them where not all lanes hold one)."""
+    step = lanes * most
+    whole = length // step * step
+    chunks: list[tuple[int, int, int, int, int | None]] = []
+    if whole:
+        chunks.append((0, whole, step, most, None))
+    if rest := length - whole:
+        chunks.append((whole, length, step, -(-rest // lanes), rest if rest % lanes else None))
+    return chunks
+
+
+def _number(value: Any) -> Any:
+    return np.asarray(value).reshape(-1)[0].item()
+
+
+def _batch_place(shape: Sequence[Any]) -> int | None:
+    return next((place for place, axis in enumerate(shape) if isinstance(axis, Batch)), None)
+
+
+def _parts(cut: int | None, length: int) -> list[tuple[int, int]]:
+    """The axes before and after the batch."""
+    return [(0, length)] if cut is None else [(0, cut), (cut + 1, length)]
+
+
+def _dense(shape: Sequence[Any]) -> tuple[int, ...]:
+    strides: list[int] = []
+    step = 1
+    for axis in reversed(shape):
+        strides.append(step)
+        step *= axis
+    return tuple(reversed(strides))

@@ -1,0 +1,107 @@
+"""How a value stands in memory: strides of whole numbers, or panels for the matrices that products read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from backpass.graph import Axis, Batch, Node, Shape, size
+from backpass.native.matmul import Panels, padded_stride, panel_vectors
+from backpass.native.pointwise import SCALARS
+from backpass.native.target import Target
+
+SPARE = 256  # bytes after each value, since whole vectors are read where a value ends in the middle of one
+COLUMNS_AT_ONCE = 4  # vectors of one row that are worked on together
+
+
+@dataclass(frozen=True)
+class Strided:
+    """Element (i, j, ...) at i * strides[0] + j * strides[1] + ...; `elements` is the room in all."""
+
+    shape: Shape
+    strides: tuple[int, ...]
+    elements: int
+
+    def put(self, flat: Any, array: Any) -> None:
+        """Write `array` into the memory `flat`, a NumPy array of the elements."""
+        self._view(flat, array.shape)[...] = array
+
+    def take(self, flat: Any, shape: Sequence[int]) -> Any:
+        """The value of `shape` out of the memory `flat`, as an array of its own."""
+        return np.array(self._view(flat, shape))
+
+    def _view(self, flat: Any, shape: Sequence[int]) -> Any:
+        strides = [stride * flat.itemsize for stride in self.strides]
+        return np.lib.stride_tricks.as_strided(flat, shape, strides)
+
+
+@dataclass(frozen=True)
+class Panelled:
+    """A matrix in panels; see `matmul.Panels`."""
+
+    shape: Shape
+    panels: Panels
+
+    @property
+    def elements(self) -> int:
+        return self.panels.size
+
+    def put(self, flat: Any, array: Any) -> None:
+        flat[: self.panels.size] = self.panels.pack(array)
+
+    def take(self, flat: Any, shape: Sequence[int]) -> Any:
+        del shape
+        return self.panels.unpack(flat[: self.panels.size])
+
+
+Layout = Strided | Panelled
+
+
+def layout_of(node: Node, target: Target, rows: int) -> Layout:
+    """The layout of a value, a function of its shape and dtype alone: equal shapes stand equally.
+
+    `rows` is the largest number of rows of a batch, with the room that tiles of rows need.
+    """
+    shape, scalar = node.shape, SCALARS[node.dtype]
+    lanes = target.lanes(scalar if scalar.is_float else SCALARS[np.dtype(np.float32)])
+    if _is_batch_first(shape):
+        inner = size(shape[1:])
+        if inner == 1:
+            return Strided(shape, (1, *_dense(shape[1:], rows)), _up(rows, lanes))
+        stride = _row_stride(inner, scalar, target) if scalar.is_float else _up(inner, lanes)
+        return Strided(shape, (stride, *_dense(shape[1:], rows)), rows * stride)
+    if len(shape) == 2 and scalar.is_float and all(isinstance(axis, int) and axis > 0 for axis in shape):
+        return Panelled(shape, panels_of(shape, node.dtype, target))
+    bound = [_up(rows, lanes) if isinstance(axis, Batch) else axis for axis in shape]
+    return Strided(shape, _dense(shape, _up(rows, lanes)), _up(prod(bound), lanes * COLUMNS_AT_ONCE))
+
+
+def panels_of(shape: Shape, dtype: Any, target: Target) -> Panels:
+    """The panels of a matrix of numbers."""
+    scalar = SCALARS[np.dtype(dtype)]
+    depth, columns = (int(axis) for axis in shape)  # type: ignore[arg-type]
+    return Panels(scalar, target.lanes(scalar), panel_vectors(target, scalar, columns), depth, columns)
+
+
+def _row_stride(inner: int, scalar: Any, target: Target) -> int:
+    panels = panels_of((1, inner), {32: np.float32, 64: np.float64}[scalar.bits], target)
+    return padded_stride(inner, panels)
+
+
+def _is_batch_first(shape: Shape) -> bool:
+    return bool(shape) and isinstance(shape[0], Batch) and not any(isinstance(axis, Batch) for axis in shape[1:])
+
+
+def _dense(shape: Shape, rows: int) -> tuple[int, ...]:
+    strides: list[int] = []
+    step = 1
+    for axis in reversed(shape):
+        strides.append(step)
+        step *= rows if isinstance(axis, Batch) else axis
+    return tuple(reversed(strides))
+
+
+def _up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple

@@ -1,0 +1,283 @@
+"""Kernels of loops: everything that is not a product of matrices, row by row or chunk by chunk."""
+
+from collections.abc import Iterator, Mapping, Sequence, Set
+from itertools import groupby
+from math import prod
+
+from backpass.graph import Batch, Node, size
+from backpass.native.indices import Index
+from backpass.native.ir import Value
+from backpass.native.kernel import Slot, Values, Writer, chunks_of
+from backpass.native.layout import COLUMNS_AT_ONCE, Panelled
+from backpass.native.plan import Kernel, Space
+from backpass.native.random import GROUP
+from backpass.ops.kinds import Lookup, Random
+
+
+class Loops:
+    """Writes the loops of one kernel.
+
+    Args:
+        writer: of the values.
+        sinks: where values must stand afterwards; a node may have several places, or none.
+        checked: the nodes of which every element must be finite; one that is not is reported at `writer.status`.
+    """
+
+    def __init__(self, writer: Writer, sinks: Mapping[Node, Sequence[Slot]], checked: Set[Node]) -> None:
+        self.w = writer
+        self.b = writer.b
+        self.sinks = sinks
+        self.checked = checked
+
+    def write(self, kernel: Kernel, begin: Value, end: Value) -> None:
+        """The loops of `kernel` over [begin, end) of what its space is split by."""
+        match kernel.space:
+            case Space.ROWS:
+                self._rows(kernel.nodes, begin, end)
+            case Space.FIXED if len(kernel.extent) == 1:
+                self._columns(kernel.nodes, begin, end)
+            case Space.FIXED:
+                scattered = [node for node in kernel.nodes if _scatters(node)]
+                for node in scattered:
+                    self._scatter(node, begin, end)
+                self._rows([node for node in kernel.nodes if not _scatters(node)], begin, end)
+            case _:
+                for node in kernel.nodes:
+                    self._anywhere(node)
+
+    # Values
+
+    def calculate(self, node: Node, index: Sequence[Index]) -> Values:
+        """The value of a node of this kernel, known from here on."""
+        values = self.w.calculated(node, index)
+        self.w.know(node, index, values)
+        return values
+
+    def keep(self, node: Node, index: Sequence[Index], values: Values, *, padded: bool = False) -> None:
+        """Store it, where it must stand in memory, and look whether it is finite, where it must be."""
+        for slot in self.sinks.get(node, ()):
+            self.w.store(node, index, values, slot=slot, padded=padded)
+        if node in self.checked:
+            self.check(values)
+
+    def check(self, values: Values, masks: Sequence[Value | None] = ()) -> None:
+        """Report where an element is infinite or not a number: then x - x is not 0."""
+        b = self.b
+        differences = []
+        for u, value in enumerate(values):
+            difference = b.sub(value, value)
+            mask = None
+            if value.type.lanes:
+                mask = masks[u] if masks else self.w.mask(u)
+            if mask is not None:
+                difference = b.select(mask, difference, b.constant(0.0, value.type))
+            differences.append(difference)
+        wrong = b.is_nan(b.tree(differences, b.add))
+        with b.when(b.any(wrong) if wrong.type.lanes else wrong):
+            b.store(b.i64(2), self.w.status)
+
+    # Rows
+
+    def _rows(self, nodes: Sequence[Node], begin: Value, end: Value) -> None:
+        for single, run in groupby(nodes, key=lambda node: size(node.shape[1:]) == 1):
+            together = list(run)
+            if single and isinstance(together[0].shape[0], Batch) and not any(map(_is_random, together)):
+                self._rows_as_lanes(together, begin, end)
+            else:
+                self._row_by_row(together, begin, end)
+
+    def _rows_as_lanes(self, nodes: Sequence[Node], begin: Value, end: Value) -> None:
+        """Values of one number a row: lanes are rows. The last vector reaches into the padding."""
+        w = self.w
+        with w.deeper() as level, self.b.loop(begin, end, w.width, stem="row") as loop, w.vectors(w.width, 1):
+            row = w.lane_index(loop.index, level, 1)
+            self._together([(node, [row, *[w.zero] * (node.ndim - 1)]) for node in nodes], padded=True)
+
+    def _row_by_row(self, nodes: Sequence[Node], begin: Value, end: Value) -> None:
+        with self.w.deeper() as level, self.b.loop(begin, end, stem="row") as loop:
+            row = Index(self.w, loop.index, level=level)
+            for shape, group in groupby(nodes, key=lambda node: tuple(node.shape[1:])):
+                self._inside(row, shape, list(group))
+
+    def _inside(self, row: Index, shape: Sequence[int], nodes: Sequence[Node]) -> None:
+        """One row of values of equal shape."""
+        w = self.w
+        if prod(shape) == 1:
+            self._together([(node, [row, *[w.zero] * len(shape)]) for node in nodes])
+        elif len(shape) == 1:
+            self._chunks(shape[0], nodes, lambda column: [row, column])
+        else:
+            self._deep(row, shape, nodes)
+
+    def _deep(self, row: Index, shape: Sequence[int], nodes: Sequence[Node]) -> None:
+        """Rows of several axes: loops over all but the last."""
+        w = self.w
+
+        def nest(known: list[Index], axes: Sequence[int]) -> None:
+            if len(axes) == 1:
+                self._chunks(axes[0], nodes, lambda column: [*known, column], whole_rows=False)
+                return
+            with w.deeper() as level, self.b.loop(0, axes[0]) as loop:
+                nest([*known, Index(w, loop.index, level=level)], axes[1:])
+
+        nest([row], shape)
+
+    def _chunks(self, length: int, nodes: Sequence[Node], index: object, *, whole_rows: bool = True) -> None:
+        """Vectors along the last axis, several at once."""
+        w, place = self.w, index
+        if length == 0:
+            return
+        lanes, most = self._cut(nodes)
+        for begin, end, step, count, tail in chunks_of(length, lanes, most):
+            with w.vectors(lanes, count, tail):
+                if end - begin <= step:
+                    column = w.lane_index(self.b.i64(begin), 0, begin)
+                    self._together([(node, place(column)) for node in nodes], padded=whole_rows)  # type: ignore[operator]
+                    continue
+                with w.deeper() as level, self.b.loop(begin, end, step, stem="column") as loop:
+                    column = w.lane_index(loop.index, level, step)
+                    self._together([(node, place(column)) for node in nodes], padded=whole_rows)  # type: ignore[operator]
+
+    def _cut(self, nodes: Sequence[Node]) -> tuple[int, int]:
+        """Lanes of a vector, and vectors at once."""
+        w = self.w
+        for node in nodes:
+            layout = next((slot.layout for slot in self.sinks.get(node, ())), None)
+            if isinstance(layout, Panelled):
+                return layout.panels.lanes, layout.panels.vectors
+        if any(map(_is_random, nodes)):
+            return w.width, GROUP // w.width
+        return w.width, COLUMNS_AT_ONCE
+
+    def _together(self, places: Sequence[tuple[Node, list[Index]]], *, padded: bool = False) -> None:
+        """All values first, then all stores: a store may write over what another value is made of."""
+        values = [self.calculate(node, index) for node, index in places]
+        for (node, index), found in zip(places, values, strict=True):
+            self.keep(node, index, found, padded=padded)
+
+    # Columns
+
+    def _columns(self, nodes: Sequence[Node], begin: Value, end: Value) -> None:
+        """Values of one axis of fixed length, in units of some vectors."""
+        w, (length,) = self.w, (int(axis) for axis in nodes[0].shape)  # type: ignore[arg-type]
+        step = w.width * COLUMNS_AT_ONCE
+        for node in nodes:
+            if _scatters(node):
+                self._scatter(node, self.b.mul(begin, step), self.b.smallest(self.b.mul(end, step), length))
+        rest = [node for node in nodes if not _scatters(node)]
+        if not rest:
+            return
+        whole = length // step
+        if whole:
+            with (
+                w.deeper() as level,
+                self.b.loop(begin, self.b.smallest(end, whole), stem="unit") as loop,
+                w.vectors(w.width, COLUMNS_AT_ONCE),
+            ):
+                column = w.lane_index(self.b.mul(loop.index, step), level, step)
+                self._together([(node, [column]) for node in rest], padded=True)
+        if length % step:
+            left = length - whole * step
+            with (
+                self.b.when(self.b.compare("gt", end, whole)),
+                w.deeper(),
+                w.vectors(w.width, -(-left // w.width), left if left % w.width else None),
+            ):
+                column = w.lane_index(self.b.i64(whole * step), w.depth, step)
+                self._together([(node, [column]) for node in rest], padded=True)
+
+    # Everything else
+
+    def _anywhere(self, node: Node) -> None:
+        """A value that is not split: loops over its axes, vectors along the last."""
+        w, b = self.w, self.b
+
+        def nest(known: list[Index], axis: int) -> None:
+            length = w.length(node, axis) if axis < node.ndim else 1
+            if axis >= node.ndim - 1:
+                last(known, length)
+                return
+            end = length.base if isinstance(length, Index) else length
+            with w.deeper() as level, b.loop(0, end) as loop:
+                nest([*known, Index(w, loop.index, level=level)], axis + 1)
+
+        def last(known: list[Index], length: object) -> None:
+            if not node.ndim or length == 1:
+                self._together([(node, [*known, w.zero][: node.ndim])])
+            elif isinstance(length, int):
+                self._chunks(length, [node], lambda column: [*known, column], whole_rows=False)
+            elif isinstance(length, Index):
+                with w.deeper() as level, b.loop(0, length.base, w.width) as loop, w.vectors(w.width, 1):
+                    self._together([(node, [*known, w.lane_index(loop.index, level, 1)])], padded=True)
+
+        nest([], 0)
+
+    def _scatter(self, node: Node, begin: Value, end: Value) -> None:
+        """Values added up at the rows [begin, end) that numbers name, in the order in which they stand."""
+        w, b = self.w, self.b
+        values, numbers = node.inputs
+        inner = tuple(node.shape[1:])
+        self._zero(node, begin, end, inner)
+
+        def nest(known: list[Index]) -> None:
+            if len(known) == numbers.ndim:
+                (number,) = w.value(numbers, known)
+                here = b.bit_and(b.compare("ge", number, begin), b.compare("lt", number, end))
+                with b.when(here), w.deeper():
+                    target = Index(w, number, level=w.depth)
+                    for index in self._across(inner):
+                        old, new = self._old(node, [target, *index]), w.value(values, [*known, *index])
+                        w.store(node, [target, *index], w.each([old, new], w.add))
+                return
+            length = w.length(numbers, len(known))
+            with w.deeper() as level, b.loop(0, length.base if isinstance(length, Index) else length) as loop:
+                nest([*known, Index(w, loop.index, level=level)])
+
+        nest([])
+
+    def _old(self, node: Node, index: list[Index]) -> Values:
+        return self.w.load(node, index)
+
+    def _zero(self, node: Node, begin: Value, end: Value, inner: Sequence[object]) -> None:
+        w, b = self.w, self.b
+        with w.deeper() as level, b.loop(begin, end) as loop:
+            row = Index(w, loop.index, level=level)
+            for index in self._across(inner):
+                w.store(node, [row, *index], [b.constant(0, w.scalar(node))])
+
+    def _across(self, inner: Sequence[object]) -> Iterator[list[Index]]:
+        """Every place of a row, while the loops for it are being written; vectors along the last axis."""
+        w, b = self.w, self.b
+        axes = [int(axis) for axis in inner]  # type: ignore[call-overload]
+        if prod(axes) == 0:
+            return
+        if prod(axes) == 1:
+            yield [w.zero] * len(axes)
+        elif len(axes) > 1:
+            with w.deeper() as level, b.loop(0, axes[0]) as loop:
+                here = Index(w, loop.index, level=level)
+                for index in self._across(axes[1:]):
+                    yield [here, *index]
+        else:
+            for begin, end, step, count, tail in chunks_of(axes[0], w.width, 1):
+                with w.vectors(w.width, count, tail), w.deeper() as level, b.loop(begin, end, step) as loop:
+                    yield [w.lane_index(loop.index, level, step)]
+
+
+def _scatters(node: Node) -> bool:
+    return isinstance(node.op, Lookup) and node.op.scatters
+
+
+def _is_random(node: Node) -> bool:
+    return isinstance(node.op, Random)
+
+
+def masks_below(writer: Writer, column: Value, length: int) -> list[Value | None]:
+    """Of vectors that begin at `column` the lanes that lie below `length`; None where all vectors are full."""
+    if length % writer.lanes == 0:
+        return [None] * writer.count
+    b = writer.b
+    left = b.sub(length, column)
+    return [b.first_lanes(b.sub(left, u * writer.lanes), writer.lanes) for u in range(writer.count)]
+
+

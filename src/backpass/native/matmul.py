@@ -1,0 +1,531 @@
+"""Matrix products as loops over register tiles, emitted for shapes known at compile time.
+
+A tile of the result stays in registers while the sum over the depth runs: at each step a few numbers of the left
+operand, each spread over a vector, are multiplied with a few vectors of the right one. Each element of a result is one
+chain of fma in ascending order, starting from 0: so its bits depend neither on the tiles nor on the split over threads.
+The scheme of register and cache blocks is that of Goto and van de Geijn, "Anatomy of High-Performance Matrix
+Multiplication" (2008).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from backpass.native.ir import PTR, Builder, Type, Value
+from backpass.native.target import Target
+
+Tile: TypeAlias = list[list[Value]]
+"""Of a result: rows of vectors."""
+Finish: TypeAlias = Callable[[Value, Value, Tile], None]
+"""Called with the first row and first column (both i64) of a finished tile, and the tile."""
+
+NEAR_BYTES = 1024 * 1024
+"""Weights of no more than this stay in a second-level cache: so all panels are run through for few rows at a time."""
+FEW_BYTES = 128 * 1024
+"""Of these few rows."""
+MANY_BYTES = 4 * 1024 * 1024
+"""What may be read again from the third-level cache: that costs less than to read the other operand again."""
+MANY_ROWS = 384
+"""Of a batch: so many rows of X and E are copied, so that they are read on and on, not with long strides."""
+MANY_TILES = 64
+"""Copying pays where there are so many tiles."""
+AHEAD = 8
+"""X, whose rows are far apart, is asked for so many steps ahead."""
+FULLY_UNROLLED = 256
+"""A tile of no more fma than this is emitted without a loop."""
+UNROLLED = 4
+"""Steps to a round of a loop."""
+
+
+@dataclass(frozen=True)
+class Panels:
+    """How a matrix [depth, columns] stands in memory: panels of some columns, one after the other, each row by row.
+
+    The columns of the last panel that are not there are padding, of finite numbers.
+    """
+
+    type: Type
+    lanes: int
+    vectors: int
+    """Vectors to a row of a panel."""
+    depth: int
+    columns: int
+
+    @property
+    def width(self) -> int:
+        """Columns of a panel."""
+        return self.vectors * self.lanes
+
+    @property
+    def count(self) -> int:
+        return -(-self.columns // self.width)
+
+    @property
+    def full(self) -> int:
+        """Panels whose every vector holds a column at least."""
+        return self.count if self.last == self.vectors else self.count - 1
+
+    @property
+    def last(self) -> int:
+        """Vectors of the last panel that hold a column at least."""
+        return -(-(self.columns - (self.count - 1) * self.width) // self.lanes)
+
+    @property
+    def stride(self) -> int:
+        """Elements from a panel to the next."""
+        return self.depth * self.width
+
+    @property
+    def size(self) -> int:
+        """Elements in all."""
+        return self.count * self.stride
+
+    def pack(self, matrix: Any) -> Any:
+        """A NumPy matrix [depth, columns] as a flat array in panels, padded with zeros."""
+        padded = np.zeros((self.depth, self.count * self.width), matrix.dtype)
+        padded[:, : self.columns] = matrix
+        return np.ascontiguousarray(padded.reshape(self.depth, self.count, self.width).swapaxes(0, 1)).reshape(-1)
+
+    def unpack(self, flat: Any) -> Any:
+        """The matrix [depth, columns] out of its panels."""
+        panels = flat.reshape(self.count, self.depth, self.width).swapaxes(0, 1)
+        return np.ascontiguousarray(panels.reshape(self.depth, -1)[:, : self.columns])
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A matrix in memory row by row: where it begins, and the elements from a row to the next."""
+
+    pointer: Value
+    stride: int
+
+
+@dataclass(frozen=True)
+class _Operand:
+    """Elements at pointer + step * index + offset, for the steps of a sum and some fixed offsets."""
+
+    pointer: Value
+    step: int
+    offsets: Sequence[int]
+    ahead: int = 0
+    """So many steps ahead its memory is asked for; 0 leaves that to the machine."""
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """Memory that is asked for while a sum runs: the lines at pointer + step * t + offset, for t = 0, 1, ..., count - 1.
+
+    There must be one at least.
+    """
+
+    pointer: Value
+    step: int
+    count: Value
+    offsets: Sequence[int] = (0,)
+    locality: int = 3
+
+
+def padded_stride(columns: int, panels: Panels) -> int:
+    """Elements from a row to the next, for a matrix of `columns` columns with the lanes and type of `panels`."""
+    line = 64 // panels.type.bytes
+    lines = -(-max(columns, panels.lanes) // line)
+    return line * (lines if lines == 1 else lines | 1)
+
+
+@dataclass(frozen=True)
+class RowsTiling:
+    """How a `rows_product` is cut: `rows` to a tile, `block` rows of the left operand at a time against all panels."""
+
+    rows: int
+    block: int
+
+
+@dataclass(frozen=True)
+class WeightsTiling:
+    """How a `weights_product` is cut, and whether its operands are copied.
+
+    Attributes:
+        rows: of the weights to a tile.
+        block: rows of the weights to a unit of work, a multiple of `rows`.
+        packed: 0, or the most rows of the batch that a thread makes room for, to copy what a unit reads.
+    """
+
+    rows: int
+    block: int
+    packed: int = 0
+
+
+# The two products
+
+
+def rows_product(
+    b: Builder,
+    a: Rows,
+    weights: Value,
+    panels: Panels,
+    begin: Value,
+    end: Value,
+    tiling: RowsTiling,
+    finish: Finish,
+) -> None:
+    """C[i, j] = sum over k of A[i, k] B[k, j], for the rows i of [begin, end), B in panels.
+
+    A tile's vectors are those of its panel that hold columns. The last tile ends with `end`, and does some rows again;
+    of fewer rows than a tile has it reaches past `end`.
+    """
+    rows = tiling.rows
+    last_begin = b.largest(b.sub(end, rows), begin)
+
+    def row_tiles(panel: Value, vectors: int) -> None:
+        right = b.offset(weights, b.mul(panel, panels.stride), panels.type)
+        column = b.mul(panel, panels.width)
+        with b.loop(block.index, block_end, rows, stem="row") as loop:
+            row = b.smallest(loop.index, last_begin)
+            left = b.offset(a.pointer, b.mul(row, a.stride), panels.type)
+            tile = _tile_of_products(
+                b,
+                panels,
+                panels.depth,
+                _Operand(left, 1, [r * a.stride for r in range(rows)]),
+                _Operand(right, panels.width, [v * panels.lanes for v in range(vectors)]),
+            )
+            finish(row, column, tile)
+
+    with b.loop(begin, end, tiling.block, stem="block") as block:
+        block_end = b.smallest(b.add(block.index, tiling.block), end)
+        _each_panel(b, panels, b.i64(0), b.i64(panels.count), row_tiles)
+
+
+def weights_units(panels: Panels, tiling: WeightsTiling) -> int:
+    """Units of work in a `weights_product`: blocks of a panel."""
+    return panels.count * -(-panels.depth // tiling.block)
+
+
+def scratch_bytes(panels: Panels, tiling: WeightsTiling) -> int:
+    """Memory of its own that each thread needs for a `weights_product`; often 0."""
+    if not tiling.packed:
+        return 0
+    return (_packed_tile(panels, tiling) * (tiling.block // tiling.rows) + tiling.packed * panels.width) * (
+        panels.type.bytes
+    )
+
+
+def _packed_tile(panels: Panels, tiling: WeightsTiling) -> int:
+    """Elements from one packed tile of X to the next: a line more than it has, for the sake of the cache's sets."""
+    return tiling.packed * tiling.rows + 64 // panels.type.bytes
+
+
+def weights_product(
+    b: Builder,
+    x: Rows,
+    errors: Rows,
+    panels: Panels,
+    count: Value,
+    begin: Value,
+    end: Value,
+    tiling: WeightsTiling,
+    finish: Finish,
+    scratch: Value | None = None,
+    beside: Sequence[Value] = (),
+) -> None:
+    """D[k, j] = sum over i < count of X[i, k] E[i, j], for the units [begin, end) of `weights_units`.
+
+    Each element is in one tile, and each tile done once. `scratch` points to `scratch_bytes` bytes of the thread's own,
+    aligned to 64 bytes. `beside` are arrays in these panels that `finish` reads: their memory is asked for one tile
+    before.
+    """
+    scratch = b.undefined(PTR) if scratch is None else scratch
+    _WeightsProduct(b, x, errors, panels, count, tiling, finish, scratch, beside).units(begin, end)
+
+
+@dataclass
+class _WeightsProduct:
+    """The loops of `weights_product`: blocks of X, panels, tiles."""
+
+    b: Builder
+    x: Rows
+    errors: Rows
+    panels: Panels
+    count: Value
+    tiling: WeightsTiling
+    finish: Finish
+    scratch: Value
+    beside: Sequence[Value]
+
+    def units(self, begin: Value, end: Value) -> None:
+        b, panels, tiling = self.b, self.panels, self.tiling
+        tiles = -(-panels.depth // tiling.rows)
+        block_tiles = tiling.block // tiling.rows
+        with b.when(b.compare("lt", begin, end)):
+            last_block = b.add(b.div(b.sub(end, 1), panels.count), 1)
+            with b.loop(b.div(begin, panels.count), last_block, stem="block") as block:
+                first = b.mul(block.index, block_tiles)
+                last = b.smallest(b.add(first, block_tiles), tiles)
+                if tiling.packed:
+                    self.pack_block(first, last)
+                unit = b.mul(block.index, panels.count)
+                low, high = b.largest(b.sub(begin, unit), 0), b.smallest(b.sub(end, unit), panels.count)
+                _each_panel(b, panels, low, high, lambda panel, vectors: self.panel(panel, vectors, first, last))
+
+    def panel(self, panel: Value, vectors: int, first: Value, last: Value) -> None:
+        """The tiles [first, last) of a panel."""
+        b, panels, rows = self.b, self.panels, self.tiling.rows
+        column = b.mul(panel, panels.width)
+        right = Rows(b.offset(self.errors.pointer, column, panels.type), self.errors.stride)
+        following = b.offset(right.pointer, panels.width, panels.type)
+        if self.tiling.packed:
+            right = self.pack_errors(right, vectors)
+        share = b.add(b.div(self.count, b.sub(last, first)), 1)
+
+        def tile(index: Value, height: int) -> None:
+            k = b.mul(index, rows)
+            next_tile = b.add(b.mul(panel, panels.stride), b.mul(b.add(k, rows), panels.width))
+            line = _line(panels)
+            streams = [
+                _Stream(b.offset(array, next_tile, panels.type), line, b.i64(rows * panels.width // line))
+                for array in self.beside
+            ]
+            if self.tiling.packed:
+                rest = b.mul(b.mul(b.sub(index, first), share), self.errors.stride)
+                lines = range(0, panels.width, line)
+                streams.append(
+                    _Stream(b.offset(following, rest, panels.type), self.errors.stride, share, lines, locality=2)
+                )
+            vector_offsets = [v * panels.lanes for v in range(vectors)]
+            products = _tile_of_products(
+                b,
+                panels,
+                self.count,
+                self.left(index, k, first, height),
+                _Operand(right.pointer, right.stride, vector_offsets),
+                streams,
+            )
+            self.finish(k, column, products)
+
+        whole, remainder = divmod(panels.depth, rows)
+        if whole:
+            with b.loop(first, b.smallest(last, whole), stem="tile") as loop:
+                tile(loop.index, rows)
+        if remainder:
+            with b.when(b.compare("gt", last, whole)):
+                tile(b.i64(whole), remainder)
+
+    def left(self, index: Value, k: Value, first: Value, height: int) -> _Operand:
+        """X for a tile."""
+        b, type_ = self.b, self.panels.type
+        if self.tiling.packed:
+            at = b.mul(b.sub(index, first), _packed_tile(self.panels, self.tiling))
+            return _Operand(b.offset(self._packed_x(), at, type_), self.tiling.rows, range(height))
+        return _Operand(b.offset(self.x.pointer, k, type_), self.x.stride, range(height), AHEAD)
+
+    def _packed_x(self) -> Value:
+        return self.b.offset(self.scratch, self.tiling.packed * self.panels.width, self.panels.type)
+
+    def pack_errors(self, source: Rows, vectors: int) -> Rows:
+        """A panel of E, its rows close together."""
+        b, type_, lanes = self.b, self.panels.type, self.panels.lanes
+        with b.loop(0, self.count) as loop:
+            at = b.offset(source.pointer, b.mul(loop.index, source.stride), type_)
+            new = b.offset(self.scratch, b.mul(loop.index, vectors * lanes), type_)
+            for v in range(vectors):
+                b.store(b.load(type_.vector(lanes), at, v * lanes), new, v * lanes)
+        return Rows(self.scratch, vectors * lanes)
+
+    def pack_block(self, first: Value, last: Value) -> None:
+        """The columns of X for the tiles [first, last): tile by tile, each row by row."""
+        b, type_, rows = self.b, self.panels.type, self.tiling.rows
+        to = self._packed_x()
+        with b.loop(0, self.count) as row:
+            at = b.offset(self.x.pointer, b.mul(row.index, self.x.stride), type_)
+            new = b.offset(to, b.mul(row.index, rows), type_)
+            with b.loop(first, last) as tile:
+                k = b.mul(tile.index, rows)
+                b.prefetch(at, b.add(k, AHEAD * self.x.stride), type_)
+                value = b.load(type_.vector(rows), at, k)
+                b.store(value, new, b.mul(b.sub(tile.index, first), _packed_tile(self.panels, self.tiling)))
+
+
+def _each_panel(b: Builder, panels: Panels, begin: Value, end: Value, body: Callable[[Value, int], None]) -> None:
+    """`body` for the panels [begin, end): given the panel, and its vectors that hold columns."""
+    full = b.smallest(end, panels.full) if end.constant is None else b.i64(min(int(end.constant), panels.full))
+    if panels.full:
+        if panels.count == panels.full == 1 and begin.constant is not None:
+            body(begin, panels.vectors)
+        else:
+            with b.loop(begin, full, stem="panel") as loop:
+                body(loop.index, panels.vectors)
+    if panels.full < panels.count:
+        if end.constant is not None:
+            body(b.i64(panels.full), panels.last)
+        else:
+            with b.when(b.compare("gt", end, panels.full)):
+                body(b.i64(panels.full), panels.last)
+
+
+def _line(panels: Panels) -> int:
+    """Elements in a line of the cache."""
+    return 64 // panels.type.bytes
+
+
+def _tile_of_products(
+    b: Builder,
+    panels: Panels,
+    count: int | Value,
+    left: _Operand,
+    right: _Operand,
+    streams: Sequence[_Stream] = (),
+) -> Tile:
+    """sum over s < count of left[s, r] right[s, v], for the offsets r of `left` and the vectors v of `right`."""
+    columns = len(right.offsets)
+    size = len(left.offsets) * columns
+    flat = [b.constant(0.0, panels.type.vector(panels.lanes))] * size
+    if isinstance(count, int) and count * size <= FULLY_UNROLLED:
+        flat = _steps(b, panels, left, right, flat, count)
+    else:
+        whole: Any = count - count % UNROLLED if isinstance(count, int) else b.bit_and(count, -UNROLLED)
+        left, right, flat = _loop_of_steps(b, panels, left, right, flat, 0, whole, UNROLLED, streams)
+        if isinstance(count, int):
+            flat = _steps(b, panels, left, right, flat, count % UNROLLED)
+        else:
+            _, _, flat = _loop_of_steps(b, panels, left, right, flat, whole, count, 1, ())
+    return [flat[r : r + columns] for r in range(0, size, columns)]
+
+
+def _loop_of_steps(
+    b: Builder,
+    panels: Panels,
+    left: _Operand,
+    right: _Operand,
+    flat: list[Value],
+    first: Any,
+    last: Any,
+    unroll: int,
+    streams: Sequence[_Stream],
+) -> tuple[_Operand, _Operand, list[Value]]:
+    """The steps [first, last), a multiple of `unroll`; and where the operands stand then."""
+    with b.loop(first, last, unroll, carried=[left.pointer, right.pointer, *flat]) as loop:
+        left_at, right_at, *inside = loop.carried
+        for stream in streams:
+            step = b.smallest(loop.index, b.mul(b.sub(stream.count, 1), unroll))
+            for offset in stream.offsets:
+                at = b.add(b.mul(step, stream.step // unroll), offset)
+                b.prefetch(stream.pointer, at, panels.type, locality=stream.locality)
+        inside = _steps(b, panels, replace(left, pointer=left_at), replace(right, pointer=right_at), inside, unroll)
+        left_next = b.offset(left_at, unroll * left.step, panels.type)
+        right_next = b.offset(right_at, unroll * right.step, panels.type)
+        loop.next = [left_next, right_next, *inside]
+    left_at, right_at, *flat = loop.results
+    return replace(left, pointer=left_at), replace(right, pointer=right_at), flat
+
+
+def _steps(b: Builder, panels: Panels, left: _Operand, right: _Operand, flat: list[Value], count: int) -> list[Value]:
+    """So many steps of the sum, straight on."""
+    vector = panels.type.vector(panels.lanes)
+    for s in range(count):
+        if left.ahead:
+            for line in range(0, len(left.offsets), _line(panels)):
+                b.prefetch(left.pointer, (s + left.ahead) * left.step + line, panels.type)
+        vectors = [b.load(vector, right.pointer, s * right.step + offset) for offset in right.offsets]
+        spread = [b.splat(b.load(panels.type, left.pointer, s * left.step + o), panels.lanes) for o in left.offsets]
+        pairs = [(a, vector) for a in spread for vector in vectors]
+        flat = [b.fma(a, vector, sum_) for (a, vector), sum_ in zip(pairs, flat, strict=True)]
+    return flat
+
+
+# A tile the other way round
+
+
+def transpose_tile(b: Builder, tile: Tile) -> list[Value]:
+    """For each column of the tile a vector of its rows."""
+    return [column for v in range(len(tile[0])) for column in _transposed(b, [row[v] for row in tile])]
+
+
+def _transposed(b: Builder, rows: list[Value]) -> list[Value]:
+    """Vector i of the result holds element i of each of the rows.
+
+    Pairs of rows become rows of pairs, those of fours, and so on: interleaved within 128 bits while that is enough,
+    which machines do fastest.
+    """
+    height, type_ = len(rows), rows[0].type
+    if height > type_.lanes:
+        upper, lower = _transposed(b, rows[: type_.lanes]), _transposed(b, rows[type_.lanes :])
+        return [_joined(b, x, y) for x, y in zip(upper, lower, strict=True)]
+    rows = rows + [b.undefined(type_)] * ((1 << (height - 1).bit_length()) - height)
+    groups = [[(row, list(range(type_.lanes)))] for row in rows]
+    chunk = 1
+    while len(groups) > 1:
+        pairs = zip(groups[::2], groups[1::2], strict=True)
+        groups = [[half for x, y in zip(*pair, strict=True) for half in _interleaved(b, x, y, chunk)] for pair in pairs]
+        chunk *= 2
+    found = {column: (vector, i) for vector, columns in groups[0] for i, column in enumerate(columns)}
+    places = [found[column] for column in range(type_.lanes)]
+    return [b.shuffle(vector, None, range(i * chunk, i * chunk + height)) for vector, i in places]
+
+
+def _interleaved(
+    b: Builder, x: tuple[Value, list[int]], y: tuple[Value, list[int]], chunk: int
+) -> Iterator[tuple[Value, list[int]]]:
+    """Two vectors out of two, and the columns that their chunks are of: chunks of `x` and `y` in turn."""
+    (a, columns), (other, _) = x, y
+    lanes = a.type.lanes
+    block = max(1, 128 // a.type.bits)
+    block = block if chunk < block else lanes
+    for half in (0, block // 2):
+        starts = [s for base in range(half, lanes, block) for s in range(base, base + block // 2, chunk)]
+        places = [p for s in starts for p in (*range(s, s + chunk), *range(lanes + s, lanes + s + chunk))]
+        yield b.shuffle(a, other, places), [columns[s // chunk] for s in starts]
+
+
+def _joined(b: Builder, x: Value, y: Value) -> Value:
+    """The elements of `x`, then those of `y`, which has no more."""
+    m, n = x.type.lanes, y.type.lanes
+    widened = y if n == m else b.shuffle(y, None, [i if i < n else -1 for i in range(m)])
+    return b.shuffle(x, widened, range(m + n))
+
+
+# Choice of tiles
+
+
+def panel_vectors(target: Target, type_: Type, columns: int) -> int:
+    """How many vectors wide the panels of a matrix of so many columns are: a narrow last panel is to be rare."""
+    vectors = -(-columns // target.lanes(type_))
+    if not target.fused:
+        return min(vectors, 2)  # a product that is not added at once takes a register more
+    if vectors >= 12 or vectors % 2:
+        return min(vectors, 3)
+    return 3 if vectors % 3 == 0 else 2
+
+
+def _most_rows(target: Target, vectors: int) -> int:
+    """Rows of the highest tile whose sums stay in registers, beside a row of vectors and what multiplies them."""
+    return (target.registers - vectors - (1 if target.fused else 2)) // vectors
+
+
+def rows_tiling(target: Target, panels: Panels, rows: int, threads: int) -> RowsTiling:
+    """For a batch of so many rows split over `threads`: what a simple model of the machine finds fastest."""
+    own = -(-rows // threads)
+    vectors = panels.vectors
+
+    def cycles(height: int) -> float:
+        # Two fma and two loads a cycle; an fma's result is there after four. Stores come at the end of a tile.
+        step = max(height * vectors / 2, (height + vectors) / 2, 4)
+        return -(-own // height) * (panels.depth * step + height * vectors + 10)
+
+    height = min(range(1, min(own, _most_rows(target, vectors)) + 1), key=cycles)
+    memory = FEW_BYTES if panels.size * panels.type.bytes <= NEAR_BYTES else MANY_BYTES
+    block = memory // (panels.depth * panels.type.bytes) // height * height
+    return RowsTiling(height, max(block, height))
+
+
+def weights_tiling(target: Target, panels: Panels, rows: int) -> WeightsTiling:
+    """For a batch of at most so many rows."""
+    height = min(panels.depth, _most_rows(target, panels.vectors))
+    if panels.depth > height:
+        height = target.registers // 2 if panels.vectors == 1 else target.registers // 4
+    tiles = -(-panels.depth // height)
+    if rows >= MANY_ROWS and tiles * panels.count >= MANY_TILES:
+        together = MANY_BYTES // (rows * height * panels.type.bytes)
+        return WeightsTiling(height, height * max(1, min(tiles, together)), rows)
+    return WeightsTiling(height, height * max(1, min(8, tiles * panels.count // 32)))

@@ -1,0 +1,455 @@
+"""From a graph to kernels: what is stored, what is calculated in passing, and where threads must wait for each other.
+
+Every value belongs to a space, by what its first axis is: rows of the batch, a first axis of fixed length, or nothing
+to split. A kernel works through one space; threads split its first axis. Kernels of rows follow each other without
+waiting as long as each reads only the rows that its own thread has made; everything else waits: a phase ends there.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from backpass.errors import ShapeError
+from backpass.graph import Batch, Graph, Node, size
+from backpass.ops.contraction import labels
+from backpass.ops.kinds import Contraction, Lookup, Movement, Pointwise, Random, Reduction, Source
+from backpass.ops.movement import TRANSPOSE
+
+DEAR = 5  # instructions: what costs more is stored where two kernels need it, and not calculated twice
+
+
+class Space(Enum):
+    """What is split over threads where a value is calculated."""
+
+    ROWS = "rows"
+    FIXED = "fixed"
+    ONE = "one"
+    OTHER = "other"
+
+
+def space(node: Node) -> Space:
+    """The space of a value."""
+    batches = [place for place, axis in enumerate(node.shape) if isinstance(axis, Batch)]
+    if batches == [0]:
+        return Space.ROWS
+    if batches:
+        return Space.OTHER
+    return Space.FIXED if size(node.shape) != 1 else Space.ONE
+
+
+class Product(Enum):
+    """The two matrix products that have kernels of their own."""
+
+    ROWS = "rows"
+    WEIGHTS = "weights"
+
+
+def product(node: Node) -> Product | None:
+    """Which product of matrices a contraction is, if it is one that has a kernel of its own."""
+    if not isinstance(node.op, Contraction) or node.dtype.kind != "f":
+        return None
+    axes = labels(node.attributes["spec"])
+    if not axes.plain or any(size(x.shape) == 0 for x in (node, *node.inputs)):
+        return None
+    left, right = operands(node)
+    spaces = space(left), space(right), space(node)
+    if spaces == (Space.ROWS, Space.FIXED, Space.ROWS):
+        return Product.ROWS
+    if spaces == (Space.ROWS, Space.ROWS, Space.FIXED):
+        summed_first = all(letters.startswith(axes.summed) for letters in (axes.a, axes.b))
+        return Product.WEIGHTS if summed_first else None
+    return None
+
+
+def operands(node: Node) -> tuple[Node, Node]:
+    """The operands of a plain contraction, first the one whose own axis comes first in the result."""
+    axes = labels(node.attributes["spec"])
+    a, b = node.inputs
+    return (a, b) if axes.out[0] in axes.only_a else (b, a)
+
+
+def turned(node: Node) -> bool:
+    """Does a product of rows sum over the second axis of its weights?"""
+    axes = labels(node.attributes["spec"])
+    letters = axes.b if axes.out[0] in axes.only_a else axes.a
+    return letters[1] == axes.summed
+
+
+@dataclass(eq=False)
+class Kernel:
+    """Work that threads split along one axis.
+
+    Attributes:
+        space: what is split.
+        nodes: what it calculates and stores, in order; of a product the product itself comes first, stored or not.
+        product: the kind of product, or None for loops.
+        phase: it runs after all phases before.
+        order: its place among the kernels.
+    """
+
+    space: Space
+    nodes: list[Node]
+    order: int
+    product: Product | None = None
+    phase: int = 0
+    extent: tuple[int, ...] = ()
+
+    @property
+    def anchor(self) -> Node:
+        return self.nodes[0]
+
+
+@dataclass(frozen=True)
+class Use:
+    """A stored value that a node reads, and how: `aligned` at the same place of the first axis, `same` at the same
+    element of the same shape."""
+
+    node: Node
+    aligned: bool
+    same: bool
+
+
+@dataclass(eq=False)
+class Plan:
+    """The kernels of a graph, in the order in which they run.
+
+    Attributes:
+        graph: what they calculate.
+        stored: nodes whose value stands in memory.
+        scalars: single numbers that follow from the inputs alone; every thread calculates them for itself.
+        kernels: in order; phases never fall.
+        home: the kernel of each node that has one.
+        uses: what each kernel reads of stored values and sources, node by node.
+    """
+
+    graph: Graph
+    stored: set[Node] = field(default_factory=set)
+    scalars: list[Node] = field(default_factory=list)
+    kernels: list[Kernel] = field(default_factory=list)
+    home: dict[Node, Kernel] = field(default_factory=dict)
+    uses: dict[Node, list[Use]] = field(default_factory=dict)
+
+    @property
+    def phases(self) -> list[list[Kernel]]:
+        count = 1 + max((kernel.phase for kernel in self.kernels), default=0)
+        return [[kernel for kernel in self.kernels if kernel.phase == phase] for phase in range(count)]
+
+
+def plan(graph: Graph) -> Plan:
+    """Cut a prepared graph into kernels.
+
+    Raises:
+        ShapeError: an operation has no machine code; the message names the node.
+    """
+    _require_code(graph)
+    kept = _Kept(graph)
+    first = _place(graph, kept.always, kept)
+    stored = kept.always | kept.shared(first)
+    final = _place(graph, stored, kept)
+    final.uses = {node: kept.uses(node, stored) for node in stored}
+    final.stored = _read_outside(final)
+    return final
+
+
+def _require_code(graph: Graph) -> None:
+    for node in graph.nodes:
+        known = isinstance(node.op, (Source, Contraction, Random)) or getattr(node.op, "scatters", False)
+        if not known and getattr(node.op, "lower", None) is None:
+            where = f" in {node.name}" if node.name else ""
+            raise ShapeError(
+                f'"{node.op.name}"{where} cannot be compiled: its record has neither `lower` nor `expand`; '
+                'give it one, or use executor="reference"'
+            )
+
+
+class _Kept:
+    """What is known of the nodes of a graph, apart from kernels."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.inputs = set(graph.inputs)
+        self.outputs = set(graph.outputs)
+        self.early = self._early()
+        self.reads = {node: list(_reads(node)) for node in graph.nodes}
+        self.always = {node for node in graph.nodes if self._always(node)}
+        for node in graph.nodes:
+            self.always.update(x for x in self._needed_whole(node) if not self.is_source(x))
+
+    def is_source(self, node: Node) -> bool:
+        return node in self.inputs or isinstance(node.op, Source)
+
+    def _early(self) -> set[Node]:
+        """Single numbers that follow from inputs that are no rows, and from the number of rows."""
+        early: set[Node] = set()
+        for node in self.graph.nodes:
+            if space(node) is Space.ONE and not isinstance(node.op, Random):
+                small = all(x in early or (self.is_source(x) and size(x.shape) <= 16) for x in node.inputs)
+                if small and all(space(x) in (Space.ONE, Space.FIXED) for x in node.inputs):
+                    early.add(node)
+        return early
+
+    def _always(self, node: Node) -> bool:
+        if self.is_source(node):
+            return False
+        if node in self.early:
+            return node in self.outputs or _cost(node) >= DEAR
+        anchor = isinstance(node.op, (Contraction, Reduction, Random)) or _scatters(node) or _joins(node)
+        return anchor or node in self.outputs
+
+    def _needed_whole(self, node: Node) -> Iterator[Node]:
+        """Inputs that must stand in memory, because they are read more often than once or out of order."""
+        if isinstance(node.op, (Contraction, Lookup)):
+            yield from node.inputs
+        elif isinstance(node.op, Reduction) and 0 in node.attributes["axes"] and space(node.inputs[0]) is Space.ROWS:
+            yield from node.inputs
+        elif isinstance(node.op, Movement) and not node.op.stretches:
+            yield from (x for x in node.inputs if not _follows(node, x))
+
+    def shared(self, placed: Plan) -> set[Node]:
+        """Nodes that two kernels would calculate, each for itself, and that are dear or need a product's result."""
+        users: dict[Node, set[Any]] = {node: set() for node in self.graph.nodes}
+        reach = self._reaches_product()
+        marked: set[Node] = set()
+        for node in reversed(self.graph.nodes):
+            if self.is_source(node):
+                continue
+            fixed = node in self.always
+            wanted = not fixed and len(users[node]) > 1 and node not in self.early
+            if wanted and (node in reach or self._cone_cost(node) >= DEAR):
+                marked.add(node)
+                fixed = True
+            token: set[Any] = {placed.home.get(node, node)} if fixed else users[node]
+            for x in node.inputs:
+                users[x] |= token
+        return marked
+
+    def _reaches_product(self) -> set[Node]:
+        """Nodes that are calculated in passing from the result of a product."""
+        reach: set[Node] = set()
+        for node in self.graph.nodes:
+            if node in self.always and not isinstance(node.op, Contraction):
+                continue
+            if isinstance(node.op, Contraction) or any(x in reach for x in node.inputs):
+                reach.add(node)
+        return reach
+
+    def _cone_cost(self, node: Node) -> int:
+        total, seen, stack = 0, {node}, [node]
+        while stack:
+            current = stack.pop()
+            total += _cost(current)
+            for x in current.inputs:
+                if x not in seen and x not in self.always and not self.is_source(x):
+                    seen.add(x)
+                    stack.append(x)
+        return total
+
+    def uses(self, node: Node, stored: set[Node]) -> list[Use]:
+        """The stored values and sources that the calculation of `node` reads."""
+        found: dict[Node, Use] = {}
+        seen: set[tuple[Node, bool, bool]] = set()
+        stack = [(node, True, True)]
+        while stack:
+            current, aligned, same = stack.pop()
+            for x, keeps, equal in self.reads[current]:
+                use = Use(x, aligned and keeps, same and equal and x.shape == node.shape)
+                if x in stored or self.is_source(x):
+                    old = found.get(x, use)
+                    found[x] = Use(x, old.aligned and use.aligned, old.same and use.same)
+                elif (x, use.aligned, use.same) not in seen:
+                    seen.add((x, use.aligned, use.same))
+                    stack.append((x, use.aligned, use.same))
+        return list(found.values())
+
+
+def _cost(node: Node) -> int:
+    return node.op.cost if isinstance(node.op, Pointwise) else 20 if isinstance(node.op, Random) else 1
+
+
+def _scatters(node: Node) -> bool:
+    return isinstance(node.op, Lookup) and node.op.scatters
+
+
+def _joins(node: Node) -> bool:
+    return isinstance(node.op, Movement) and len(node.inputs) > 1
+
+
+class _Probe:
+    """Stands in for code generation, to learn at which places an operation reads its inputs."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[Node, list[Any]]] = []
+
+    def read(self, node: Node, index: Sequence[Any], **_: Any) -> None:
+        self.found.append((node, list(index)))
+
+    def number(self, node: Node, index: Sequence[Any], limit: Any) -> "_Place":
+        del limit
+        self.found.append((node, list(index)))
+        return _Place()
+
+    def length(self, node: Node, axis: int) -> int:
+        del node, axis
+        return 1
+
+    def reshaped(self, index: Sequence[Any], shape: Any, wanted: Any) -> list[Any]:
+        if not shape or not wanted or shape[0] != wanted[0]:
+            return [_Place() for _ in wanted]
+        return [index[0], *(_Place() for _ in wanted[1:])]
+
+    def stretched(self, index: Sequence[Any], wanted: Any) -> list[Any]:
+        return [_Place() if axis == 1 else place for place, axis in zip(index[-len(wanted) :], wanted, strict=True)]
+
+
+class _Place:
+    """A place along an axis; any arithmetic makes another one of it."""
+
+    def __add__(self, other: Any) -> "_Place":
+        return _Place()
+
+    __radd__ = __sub__ = __rsub__ = __mul__ = __floordiv__ = __mod__ = __add__
+
+    def between(self, low: Any, high: Any) -> None: ...
+
+    def divisible(self, by: Any) -> None: ...
+
+
+def _reads(node: Node) -> Iterator[tuple[Node, bool, bool]]:
+    """Each input, whether it is read at the same place of the first axis, and whether at the same element."""
+    op = node.op
+    if isinstance(op, Pointwise):
+        for x in node.inputs:
+            aligned = x.ndim == node.ndim and x.shape[:1] == node.shape[:1]
+            yield x, aligned, x.shape == node.shape
+    elif isinstance(op, Reduction):
+        (x,) = node.inputs
+        yield x, 0 not in node.attributes["axes"], False
+    elif isinstance(op, Contraction):
+        axes = labels(node.attributes["spec"])
+        for x, letters in zip(node.inputs, (axes.a, axes.b), strict=True):
+            yield x, axes.out[:1] != "" and letters[:1] == axes.out[:1], False
+    elif _scatters(node) or isinstance(op, Random):
+        yield from ((x, False, False) for x in node.inputs)
+    elif isinstance(op, (Movement, Lookup)):
+        probe, index = _Probe(), [_Place() for _ in node.shape]
+        op.lower(probe, index, *node.inputs, **node.attributes)  # type: ignore[misc]
+        for x in dict.fromkeys(node.inputs):
+            places = [place for read, place in probe.found if read is x]
+            aligned = bool(index) and all(place and place[0] is index[0] for place in places)
+            same = all(len(place) == len(index) and all(map(_is, place, index)) for place in places)
+            yield x, aligned, same and x.shape == node.shape
+
+
+def _is(a: Any, b: Any) -> bool:
+    return a is b
+
+
+def _follows(node: Node, x: Node) -> bool:
+    """Does a movement of one input merely give the elements, in their order, another shape?"""
+    return len(node.inputs) == 1 and size(node.shape) == size(x.shape) and getattr(node.op, "in_order", False)
+
+
+# Placing
+
+
+def _place(graph: Graph, stored: set[Node], kept: _Kept) -> Plan:
+    """Kernels for the nodes of `stored`, each joined to one that is there already where it can be."""
+    result = Plan(graph)
+    for node in graph.nodes:
+        if node in stored and node not in kept.early:
+            _place_one(node, kept.uses(node, stored), result)
+        elif node in stored:
+            result.scalars.append(node)
+    _place_early_outputs(graph, result, kept)
+    return result
+
+
+def _place_early_outputs(graph: Graph, result: Plan, kept: _Kept) -> None:
+    """A number that each thread has for itself is stored as an output by one of them."""
+    wanted = [node for node in dict.fromkeys(graph.outputs) if node in kept.early and node not in kept.inputs]
+    if wanted:
+        kernel = Kernel(Space.ONE, wanted, len(result.kernels))
+        result.kernels.append(kernel)
+
+
+def _place_one(node: Node, uses: list[Use], result: Plan) -> None:
+    homes = {use: result.home[use.node] for use in uses if use.node in result.home}
+    kind = product(node)
+    kernel = None if kind else _mirrored(node, result) or _joined(node, homes, result)
+    if kernel is None:
+        kernel = Kernel(space(node), [], len(result.kernels), kind, 0, _extent(node))
+        result.kernels.append(kernel)
+    kernel.nodes.append(node)
+    result.home[node] = kernel
+    for use, home in homes.items():
+        if home is not kernel:
+            kernel.phase = max(kernel.phase, home.phase + _waits(use, home, kernel))
+
+
+def is_mirror(node: Node) -> bool:
+    """Is it a matrix of fixed size turned about its diagonal?"""
+    return node.op is TRANSPOSE and node.attributes["axes"] == (1, 0) and space(node) is Space.FIXED
+
+
+def _mirrored(node: Node, result: Plan) -> Kernel | None:
+    """The kernel that makes the matrix of which `node` is the mirror image: it stores each element twice."""
+    home = result.home.get(node.inputs[0]) if is_mirror(node) else None
+    return home if home is not None and home.space is Space.FIXED else None
+
+
+def _joined(node: Node, homes: dict[Use, Kernel], result: Plan) -> Kernel | None:
+    """The kernel that `node` can be calculated in, beside what is there."""
+    latest = max((home.order for home in homes.values()), default=-1)
+    if latest >= 0:
+        last = result.kernels[latest]
+        inside = [use for use, home in homes.items() if home is last]
+        fits = last.product and isinstance(node.op, Pointwise) and node.shape == last.anchor.shape
+        if fits and all(use.same for use in inside) and _no_later(homes, last):
+            return last
+    here = space(node)
+    if _scatters(node):
+        return None
+    for kernel in reversed(result.kernels):
+        if kernel.order < latest:
+            break
+        if kernel.product or kernel.space is not here or kernel.extent != _extent(node):
+            continue
+        inside = [use for use, home in homes.items() if home is kernel]
+        if here is Space.OTHER or (here is not Space.ONE and not all(use.aligned for use in inside)):
+            continue
+        if _no_later(homes, kernel):
+            return kernel
+    return None
+
+
+def _no_later(homes: dict[Use, Kernel], kernel: Kernel) -> bool:
+    """Would `kernel` stay in its phase if it read all of these?"""
+    return all(home is kernel or home.phase + _waits(use, home, kernel) <= kernel.phase for use, home in homes.items())
+
+
+def _waits(use: Use, home: Kernel, kernel: Kernel) -> int:
+    """Must all threads have done `home` before one begins `kernel`?"""
+    if home.space is kernel.space is Space.ROWS and use.aligned:
+        return 0
+    return 0 if home.space is kernel.space and home.space in (Space.ONE, Space.OTHER) else 1
+
+
+def _extent(node: Node) -> tuple[int, ...]:
+    """What kernels of loops must have in common: the first axis, where it has a fixed length, and its cut."""
+    if space(node) is not Space.FIXED:
+        return ()
+    shape = tuple(int(axis) for axis in node.shape)  # type: ignore[arg-type]
+    return shape if len(shape) == 1 else (shape[0], 0)
+
+
+def _read_outside(placed: Plan) -> set[Node]:
+    """The nodes whose value must stand in memory: outputs, and what is read beyond the loop that makes it."""
+    needed = {node for node in placed.graph.outputs if node in placed.home}
+    for node, home in placed.home.items():
+        for use in placed.uses[node]:
+            source = placed.home.get(use.node)
+            inside = source is home and home.product and (use.same or is_mirror(node))
+            if source is not None and not inside:
+                needed.add(use.node)
+    return needed

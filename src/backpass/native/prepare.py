@@ -1,0 +1,62 @@
+"""From a graph as it was traced to one that can be cut into kernels: every pass keeps its meaning."""
+
+from collections.abc import Callable, Iterable
+from math import prod
+
+from backpass.graph import Batch, Graph, Node, rewrite, scope
+from backpass.graph import Axis
+from backpass.ops import apply, reshape
+from backpass.ops.kinds import Record, Reduction, reduced
+from backpass.simplify import simplify
+
+
+def expand(graph: Graph) -> Graph:
+    """Operations that are made of simpler ones become these."""
+    return rewrite(graph, _expanded)
+
+
+def reduce_inside_first(graph: Graph) -> Graph:
+    """A reduction over the first axis and others becomes one over the others, row by row, and then one over rows.
+
+    So the large part of the work has an axis along which it is split over threads.
+    """
+    return rewrite(graph, _inside_first)
+
+
+PASSES: tuple[Callable[[Graph], Graph], ...] = (expand, reduce_inside_first, simplify)
+
+
+def prepare(graph: Graph) -> Graph:
+    """`graph` after all passes."""
+    for one_pass in PASSES:
+        graph = one_pass(graph)
+    return graph
+
+
+def _expanded(node: Node) -> Node:
+    op = node.op
+    if not isinstance(op, Record) or op.expand is None:
+        return node
+    with scope(node.name):
+        result: Node = op.expand(*node.inputs, **node.attributes)
+    return result
+
+
+def _inside_first(node: Node) -> Node:
+    op = node.op
+    if not isinstance(op, Reduction) or op.places:
+        return node
+    (x,) = node.inputs
+    axes = node.attributes["axes"]
+    others = tuple(axis for axis in axes if axis != 0)
+    if 0 not in axes or x.shape[0] == 1 or _count(x.shape[axis] for axis in others) == 1:
+        return node
+    with scope(node.name):
+        inside = apply(op, x, axes=others, keepdims=True)
+        whole = apply(op, inside, axes=(0,), keepdims=True)
+        result: Node = reshape(whole, reduced(x.shape, axes, keepdims=node.attributes["keepdims"]))
+    return result
+
+
+def _count(axes: Iterable[Axis]) -> int:
+    return prod(1 << 30 if isinstance(axis, Batch) else axis for axis in axes)

@@ -1,0 +1,184 @@
+"""Kernels of matrix products: the tiles come from `matmul`, what is done with a finished tile from the graph."""
+
+from collections.abc import Callable, Mapping, Sequence, Set
+
+from backpass.graph import Node
+from backpass.native import matmul
+from backpass.native.indices import Index
+from backpass.native.ir import Value
+from backpass.native.kernel import Slot, Writer
+from backpass.native.layout import Panelled, Strided
+from backpass.native.loops import Loops, masks_below
+from backpass.native.matmul import Panels, Rows, RowsTiling, Tile, WeightsTiling
+from backpass.native.plan import Kernel, is_mirror, operands
+from backpass.ops.kinds import Pointwise
+
+LONGEST = 500  # instructions: what is done with a tile is written out for all of it, or row by row beyond that
+
+
+class Finish:
+    """What becomes of finished tiles: the other nodes of the kernel, and stores."""
+
+    def __init__(
+        self, writer: Writer, kernel: Kernel, sinks: Mapping[Node, Sequence[Slot]], checked: Set[Node], width: int
+    ) -> None:
+        self.w = writer
+        self.b = writer.b
+        self.kernel = kernel
+        self.width = width
+        self.loops = Loops(writer, sinks, checked)
+        self.stored = sinks
+        self.checked = checked
+
+    def __call__(self, row: Value, column: Value, tile: Tile) -> None:
+        """Called with the first row and column of a finished tile."""
+        cost = sum(_cost(node) for node in self.kernel.nodes)
+        if cost * len(tile) * len(tile[0]) <= LONGEST:
+            self._tile(row, column, tile)
+        else:
+            self._by_rows(row, column, tile)
+
+    def _tile(self, row: Value, column: Value, tile: Tile) -> None:
+        w = self.w
+        lanes = tile[0][0].type.lanes
+        with w.deeper() as level, w.vectors(lanes, len(tile[0])):
+            place = w.lane_index(column, level, self.width)
+            first = Index(w, row, level=level)
+            masks = self._masks(column)
+            stores: list[Callable[[], None]] = []
+            for r, vectors in enumerate(tile):
+                self._row(first + r, place, vectors, masks, stores)
+            for store in stores:
+                store()
+
+    def _by_rows(self, row: Value, column: Value, tile: Tile) -> None:
+        """The tile goes to the stack, and its rows are finished in a loop."""
+        w, b = self.w, self.b
+        vector = tile[0][0].type
+        count = len(tile[0])
+        stack = b.reserve(vector, len(tile) * count)
+        for r, vectors in enumerate(tile):
+            for u, value in enumerate(vectors):
+                b.store(value, stack, (r * count + u) * vector.lanes, align=vector.bytes * vector.lanes)
+        with w.deeper() as outer, w.vectors(vector.lanes, count):
+            place = w.lane_index(column, outer, self.width)
+            masks = self._masks(column)
+            with w.deeper() as level, b.loop(0, len(tile), stem="tile_row") as loop:
+                start = b.mul(loop.index, count * vector.lanes)
+                vectors = [b.load(vector, stack, b.add(start, u * vector.lanes)) for u in range(count)]
+                stores: list[Callable[[], None]] = []
+                self._row(Index(w, b.add(row, loop.index), level=level), place, vectors, masks, stores)
+                for store in stores:
+                    store()
+
+    def _row(
+        self,
+        row: Index,
+        place: Index,
+        vectors: list[Value],
+        masks: list[Value | None],
+        stores: list[Callable[[], None]],
+    ) -> None:
+        """One row of a tile: every value, and in `stores` what is to be done once all of the tile's values are known."""
+        w = self.w
+        index = [row, place]
+        if self.kernel.anchor.shape[1] == 1:  # one column: the other lanes are padding
+            vectors = [self.b.extract(vectors[0], 0)]
+        w.know(self.kernel.anchor, index, vectors)
+        for node in self.kernel.nodes:
+            if is_mirror(node):
+                values, at = w.value(node.inputs[0], index), [place, row]
+            else:
+                values = vectors if node is self.kernel.anchor else self.loops.calculate(node, index)
+                at = index
+            stores.append(self._stored(node, at, values, masks, mirror=is_mirror(node)))
+
+    def _stored(
+        self, node: Node, index: list[Index], values: list[Value], masks: list[Value | None], *, mirror: bool
+    ) -> Callable[[], None]:
+        def store() -> None:
+            w = self.w
+            for slot in self.stored.get(node, ()):
+                if mirror and values[0].type.lanes:
+                    self._scattered(node, index, values, masks, slot)
+                else:
+                    w.store(node, index, values, slot=slot, padded=True)
+            if node in self.checked and not mirror:
+                self.loops.check(values, masks)
+
+        return store
+
+    def _scattered(
+        self, node: Node, index: list[Index], values: list[Value], masks: list[Value | None], slot: Slot
+    ) -> None:
+        places = self.w.places(slot, index)
+        if isinstance(places, list):
+            raise AssertionError("lanes of a mirrored matrix do not lie side by side")
+        for value, vector, mask in zip(self.w.spread(values), places.lanes(), masks, strict=True):
+            self.b.scatter(value, slot.pointer, vector, mask)
+
+    def _masks(self, column: Value) -> list[Value | None]:
+        """Of the vectors of a tile the lanes that hold columns; made only where something asks for them."""
+        wanted = any(is_mirror(node) or node in self.checked for node in self.kernel.nodes)
+        if not wanted:
+            return [None] * self.w.count
+        return masks_below(self.w, column, int(self.kernel.anchor.shape[1]))  # type: ignore[arg-type]
+
+
+def write_rows_product(
+    writer: Writer,
+    kernel: Kernel,
+    begin: Value,
+    end: Value,
+    tiling: RowsTiling,
+    sinks: Mapping[Node, Sequence[Slot]],
+    checked: Set[Node],
+) -> None:
+    """Rows [begin, end) of a product with weights."""
+    left, right = operands(kernel.anchor)
+    slot = writer.slots[right]
+    if not isinstance(slot.layout, Panelled):
+        raise AssertionError("weights stand in panels")
+    finish = Finish(writer, kernel, sinks, checked, slot.layout.panels.width)
+    matmul.rows_product(
+        writer.b, _rows(writer, left), slot.pointer, slot.layout.panels, begin, end, tiling, finish
+    )
+
+
+def write_weights_product(
+    writer: Writer,
+    kernel: Kernel,
+    panels: Panels,
+    begin: Value,
+    end: Value,
+    tiling: WeightsTiling,
+    sinks: Mapping[Node, Sequence[Slot]],
+    checked: Set[Node],
+    scratch: Value,
+) -> None:
+    """The units [begin, end) of a product that sums over rows."""
+    left, right = operands(kernel.anchor)
+    finish = Finish(writer, kernel, sinks, checked, panels.width)
+    matmul.weights_product(
+        writer.b,
+        _rows(writer, left),
+        _rows(writer, right),
+        panels,
+        writer.rows,
+        begin,
+        end,
+        tiling,
+        finish,
+        scratch,
+    )
+
+
+def _rows(writer: Writer, node: Node) -> Rows:
+    slot = writer.slots[node]
+    if not isinstance(slot.layout, Strided):
+        raise AssertionError("rows stand one after the other")
+    return Rows(slot.pointer, slot.layout.strides[0])
+
+
+def _cost(node: Node) -> int:
+    return node.op.cost + 2 if isinstance(node.op, Pointwise) else 1

@@ -1,0 +1,287 @@
+"""Compiled graphs, ready to run: one call of a graph, or epochs of training steps."""
+
+import ctypes
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+
+from backpass.errors import ShapeError
+from backpass.graph import BATCH, Graph, Node, size
+from backpass.native import cache as disk
+from backpass.native import random
+from backpass.native.compile import Buffer, Compiler, Job
+from backpass.native.context import PLACES, WORDS, Reason
+from backpass.native.engine import Library, compile_text, load
+from backpass.native.quota import available_threads
+from backpass.native.target import Target, host
+from backpass.native.workers import run
+
+Array = np.ndarray[Any, Any]
+
+LONG = 2e-3  # seconds: work expected to take longer runs beside the main thread, which stays awake for Ctrl-C
+
+
+class Machine:
+    """One compiled job with memory of its own.
+
+    Args:
+        job: what is compiled.
+        target: the machine it is compiled for; this one unless given.
+    """
+
+    def __init__(self, job: Job, target: Target | None = None) -> None:
+        target = host() if target is None else target
+        if job.graph.strangers:
+            raise ShapeError(f"the graph needs {job.graph.strangers[0]!r}, a Tensor of another function that was traced")
+        self.job = job
+        self.compiler = Compiler(job, target)
+        self.threads = self.compiler.threads
+        self.inputs = self.compiler.graph.inputs
+        self._library, self._function = _compiled(self.compiler, target)
+        self.arena = _aligned(self.compiler.arena_bytes)
+        self._private = _aligned(self.compiler.private_bytes * self.threads)
+        self.context = _aligned(8 * WORDS).view(np.int64)
+        self._held: dict[int, Any] = {}
+        self._point(PLACES.arena, self.arena)
+        self._point(PLACES.private, self._private)
+        self.context[PLACES.threads] = self.threads
+        for node, buffer in self.compiler.buffers.items():
+            if "value" in node.attributes:
+                self._put(buffer, node.attributes["value"])
+
+    def _point(self, place: int, array: Array | None) -> None:
+        self._held[place] = array
+        self.context[place] = 0 if array is None else array.ctypes.data
+
+    # Values in and out
+
+    def _flat(self, buffer: Buffer) -> Array:
+        dtype = np.dtype(buffer.dtype)
+        bytes_ = buffer.layout.elements * dtype.itemsize
+        return self.arena[buffer.offset : buffer.offset + bytes_].view(dtype)
+
+    def _put(self, buffer: Buffer, array: Array) -> None:
+        buffer.layout.put(self._flat(buffer), array)
+
+    def put(self, place: int, array: Any) -> None:
+        """Give the input at `place` its value, and the copies of it theirs."""
+        node = self.inputs[place]
+        value = np.asarray(array, node.dtype)
+        self._put(self.compiler.buffers[node], value)
+        for copy, source in self.compiler.copies.items():
+            if source == place:
+                self._put(self.compiler.buffers[self.inputs[copy]], value.T)
+
+    def take_input(self, place: int) -> Array:
+        """The value that stands where the input at `place` stood."""
+        node = self.inputs[place]
+        buffer = self.compiler.buffers[node]
+        taken: Array = buffer.layout.take(self._flat(buffer), node.shape)
+        return taken
+
+    def take_output(self, place: int, rows: int) -> Array:
+        """The value of the output at `place`."""
+        node = self.compiler.graph.outputs[place]
+        if "value" in node.attributes:
+            return np.array(node.attributes["value"])
+        sinks = self.compiler.sinks.get(node)
+        buffer = sinks[0] if sinks else self.compiler.buffers[node]
+        shape = [rows if axis is BATCH else axis for axis in node.shape]
+        taken: Array = buffer.layout.take(self._flat(buffer), shape)
+        return taken
+
+    # Running
+
+    def data(self, arrays: Sequence[Array], *, count: int, order: Array | None = None) -> None:
+        """The rows that steps take: of each batch input an array [count, ...], in C order and of the input's dtype."""
+        for number, array in enumerate(arrays):
+            self._point(PLACES.data + number, array)
+        self.context[PLACES.count] = count
+        order = np.arange(count, dtype=np.uint32) if order is None else order
+        self._point(PLACES.order, order)
+
+    def shuffled(self, *, shuffle: bool) -> None:
+        """Whether each epoch has its rows in another order."""
+        self.context[PLACES.shuffle] = int(shuffle)
+        if shuffle:
+            self._point(PLACES.shuffle_scratch, _aligned(random.shuffle_scratch_bytes(int(self.context[PLACES.count]))))
+
+    def weigh(self, weights: Array | None) -> None:
+        """What each row weighs in the mean loss of an epoch, in the type of the network."""
+        self._point(PLACES.weights, weights)
+
+    def run(
+        self,
+        *,
+        seed: int = 0,
+        step: int = 0,
+        epoch: int = 0,
+        epochs: int = 1,
+        batch: int = 1,
+        alone: bool = True,
+        poll: Callable[[], object] | None = None,
+    ) -> Array:
+        """Run `epochs` epochs; the sums of losses, the weights of the rows and the times at which epochs ended.
+
+        `alone` says that the work is short: the calling thread takes part in it, and Ctrl-C waits for its end.
+
+        Returns:
+            Array of shape (epochs done, 3), float64.
+        """
+        records = np.zeros((epochs, 3))
+        context = self.context
+        self._point(PLACES.records, records)
+        values = (seed, step, epoch, epochs, batch)
+        places = (PLACES.seed, PLACES.step, PLACES.epoch, PLACES.epochs, PLACES.batch)
+        context[list(places)] = np.array([value & ((1 << 64) - 1) for value in values], np.uint64).view(np.int64)
+        context[PLACES.clock] = _clock()
+        context[PLACES.stop : PLACES.barrier + 16] = 0
+        if alone:
+            run(self._function, context.ctypes.data, self.threads)
+        else:
+            stop = context.ctypes.data + 8 * PLACES.stop
+            run(self._function, context.ctypes.data, self.threads, poll=poll, stop_flag=stop)
+        return records[: int(context[PLACES.epochs_done])]
+
+    @property
+    def reason(self) -> int:
+        """Why the last run ended; see `context.Reason`."""
+        return int(self.context[PLACES.reason])
+
+    @property
+    def steps_done(self) -> int:
+        return int(self.context[PLACES.done])
+
+    @property
+    def running(self) -> tuple[float, float]:
+        """Of the epoch that runs, the sum of losses times weights, and of weights."""
+        sums = self.context[PLACES.running : PLACES.running + 2].view(np.float64)
+        return float(sums[0]), float(sums[1])
+
+
+class NativeProgram:
+    """A graph compiled to run many times: what `backpass.forward.Program` does, natively.
+
+    Args:
+        graph: what to calculate.
+        threads: how many threads share the work; 0 for as many as are worth it.
+        target: the machine to compile for; this one unless given.
+
+    Raises:
+        ShapeError: the graph uses a Tensor of another trace, or an operation that has no machine code.
+    """
+
+    def __init__(self, graph: Graph, *, threads: int = 0, rows: int = 1, target: Target | None = None) -> None:
+        self.graph = graph
+        self._threads = threads
+        self._target = target
+        self._machine: Machine | None = None
+        self._least = rows
+        self._fixed: dict[int, Any] = {}
+
+    def machine(self, rows: int) -> Machine:
+        """The compiled program for batches of at most so many rows; made anew for larger ones."""
+        if self._machine is None or rows > self._machine.job.rows:
+            most = max(rows, self._least) if self._machine is None else max(rows, 2 * self._machine.job.rows)
+            job = Job(self.graph, rows=most, threads=self._threads, available=available_threads())
+            self._machine = Machine(job, self._target)
+            self._fixed.clear()
+        return self._machine
+
+    def __call__(self, *inputs: Any) -> list[Array]:
+        """The outputs for `inputs`, arrays in the order of `graph.inputs`.
+
+        Raises:
+            ShapeError: an input's shape is not the graph's, the batches differ in their number of rows, or a number
+                that names a row of a table is outside of it.
+        """
+        arrays, rows = bind(self.graph, inputs)
+        count = 1 if rows is None else rows
+        machine = self.machine(max(1, count))
+        batch = {place for place, _ in machine.compiler.batch_inputs()}
+        for place, array in enumerate(arrays):
+            if place not in batch and self._fixed.get(place) is not inputs[place]:
+                machine.put(place, array)
+                self._fixed[place] = inputs[place] if _is_frozen(inputs[place]) else None
+        machine.data([np.ascontiguousarray(arrays[place]) for place in sorted(batch)], count=count)
+        machine.run(batch=max(1, count))
+        if machine.reason == Reason.NUMBER:
+            raise ShapeError("an index lies outside of its table")
+        return [machine.take_output(place, count) for place in range(len(self.graph.outputs))]
+
+
+def bind(graph: Graph, inputs: Sequence[Any]) -> tuple[list[Array], int | None]:
+    """`inputs` as arrays of the graph's dtypes, and the number of rows of the batch.
+
+    Raises:
+        ShapeError: there are more or fewer than the graph has, a shape is another, or batches differ in length.
+    """
+    if len(inputs) != len(graph.inputs):
+        raise ShapeError(f"the graph takes {len(graph.inputs)} inputs, found {len(inputs)}")
+    rows: int | None = None
+    arrays: list[Array] = []
+    for node, given in zip(graph.inputs, inputs, strict=True):
+        array = np.asarray(given, node.dtype)
+        rows = rows_of(node, array, rows)
+        arrays.append(array)
+    return arrays, rows
+
+
+def _is_frozen(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and not value.flags.writeable
+
+
+def signature(job: Job, threads: int) -> str:
+    """A text that is equal for jobs of which the code is equal."""
+    lines = [str(job.graph)]
+    for node in job.graph.nodes:
+        value = node.attributes.get("value")
+        if isinstance(value, np.ndarray) and size(node.shape) != 1:
+            continue  # it is put into memory when the program starts
+        if isinstance(value, np.ndarray):
+            lines.append(f"{value.dtype} {value.tobytes().hex()}")
+    lines.append(repr((sorted(job.carried.items()), job.moment, job.loss, job.rows, threads)))
+    return sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _compiled(compiler: Compiler, target: Target) -> tuple[Library, int]:
+    """The machine code of a job: from the cache, or made now."""
+    key = disk.key_of(signature(compiler.job, compiler.threads), target)
+    store = disk.open_cache()
+    entry = store.get(key)
+    if entry is None:
+        code = compile_text(compiler.compile(), target, verify=False)
+        store.put(key, code, {})
+    else:
+        code = entry.code
+    library = load(code)
+    return library, library.address("program")
+
+
+def _aligned(count: int) -> Array:
+    """Zeroed memory that begins at a cache line."""
+    raw = np.zeros(count + 64, np.uint8)
+    first = -raw.ctypes.data % 64
+    return raw[first : first + count]
+
+
+@cache
+def _clock() -> int:
+    """The address of the C library's clock_gettime, or 0 where there is none."""
+    if sys.platform == "win32":
+        return 0
+    return int(ctypes.cast(ctypes.CDLL(None).clock_gettime, ctypes.c_void_p).value or 0)
+
+
+def rows_of(node: Node, array: Array, rows: int | None) -> int | None:
+    """The number of rows of the batch, once `array` is seen as the value of the input `node`."""
+    from backpass.forward.evaluate import _rows
+
+    return _rows(node, array, rows)
+
+
+__all__ = ["Machine", "NativeProgram", "Reason", "bind"]

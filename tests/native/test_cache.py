@@ -1,0 +1,214 @@
+"""Object code on disk: what comes back is what was put there, by this user, or nothing."""
+
+import os
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backpass.native import cache as module
+from backpass.native.cache import Entry, ObjectCache, default_folder, key_of, open_cache
+from backpass.native.target import host, named
+
+posix = pytest.mark.skipif(os.name != "posix", reason="owners and modes are POSIX's")
+KEY, OTHER = "ab" * 32, "cd" * 32
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return ObjectCache(tmp_path / "deep" / "cache")
+
+
+def file_of(cache):
+    [path] = cache.folder.iterdir()
+    return path
+
+
+def test_what_was_put_comes_back(cache):
+    cache.put(KEY, b"code \0\xff", {"arena": 4096, "names": ["a"]})
+    assert cache.get(KEY) == Entry(b"code \0\xff", {"arena": 4096, "names": ["a"]})
+
+
+def test_nothing_is_there_before_and_under_another_key(cache):
+    assert cache.get(KEY) is None
+    cache.put(KEY, b"code", {})
+    assert cache.get(OTHER) is None
+
+
+def test_a_later_entry_replaces_an_earlier_one(cache):
+    cache.put(KEY, b"first", {})
+    cache.put(KEY, b"second", {})
+    assert cache.get(KEY) == Entry(b"second", {})
+
+
+def test_an_entry_under_the_name_of_another_key_is_absent(cache):
+    cache.put(KEY, b"code", {})
+    file_of(cache).rename(cache.folder / f"{OTHER}.object")
+    assert cache.get(OTHER) is None
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_any_changed_byte_and_any_cut_makes_an_entry_absent(tmp_path_factory, data):
+    cache = ObjectCache(tmp_path_factory.mktemp("cache"))
+    cache.put(KEY, b"machine code", {"a": 1})
+    path = file_of(cache)
+    content = path.read_bytes()
+    place = data.draw(st.integers(0, len(content) - 1), "place")
+    changed = data.draw(
+        st.sampled_from(
+            [content[:place], content + b"x", content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]]
+        )
+    )
+    path.write_bytes(changed)
+    assert cache.get(KEY) is None
+    cache.put(KEY, b"anew", {})
+    assert cache.get(KEY) == Entry(b"anew", {})
+
+
+@posix
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_an_entry_that_others_can_write_is_absent(cache, mode):
+    cache.put(KEY, b"code", {})
+    file_of(cache).chmod(mode)
+    assert cache.get(KEY) is None
+
+
+@posix
+def test_a_folder_that_others_can_write_is_not_used(cache):
+    cache.put(KEY, b"code", {})
+    cache.folder.chmod(0o777)
+    assert cache.get(KEY) is None
+    cache.put(OTHER, b"code", {})
+    assert len(list(cache.folder.iterdir())) == 1
+
+
+@posix
+def test_what_another_user_owns_is_not_used(cache, monkeypatch):
+    cache.put(KEY, b"code", {})
+    me = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+    assert cache.get(KEY) is None
+
+
+@posix
+def test_a_link_or_a_pipe_in_place_of_an_entry_is_absent(cache, tmp_path):
+    cache.put(KEY, b"code", {})
+    path = file_of(cache)
+    path.rename(tmp_path / "moved")
+    path.symlink_to(tmp_path / "moved")
+    assert cache.get(KEY) is None
+    path.unlink()
+    os.mkfifo(path, 0o600)
+    assert cache.get(KEY) is None
+
+
+@posix
+def test_folder_and_entries_are_for_this_user_alone(cache):
+    cache.put(KEY, b"code", {})
+    assert stat.S_IMODE(cache.folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE(file_of(cache).stat().st_mode) == 0o600
+
+
+def test_a_place_that_cannot_be_written_means_no_cache_and_no_error(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    cache = ObjectCache(tmp_path / "file" / "cache")
+    cache.put(KEY, b"code", {})
+    assert cache.get(KEY) is None
+
+
+def test_without_a_folder_nothing_is_kept():
+    cache = ObjectCache(None)
+    cache.put(KEY, b"code", {})
+    assert cache.get(KEY) is None
+
+
+def test_above_the_limit_the_oldest_used_goes_first(tmp_path):
+    cache = ObjectCache(tmp_path, limit=2500)
+    keys = [f"{i:064x}" for i in range(3)]
+    for i, key in enumerate(keys[:2]):
+        cache.put(key, bytes(1000), {})
+        os.utime(tmp_path / f"{key}.object", (1000 + i, 1000 + i))
+    assert cache.get(keys[0]) is not None  # now it is the one used last
+    cache.put(keys[2], bytes(1000), {})
+    assert [cache.get(key) is not None for key in keys] == [True, False, True]
+
+
+def test_what_a_killed_writer_left_is_removed_and_other_files_are_not(cache):
+    cache.put(KEY, b"code", {})
+    for name in ("left.1-1.part", "notes.txt"):
+        (cache.folder / name).write_text("old")
+        os.utime(cache.folder / name, (1000, 1000))
+    cache.put(KEY, b"code", {})
+    assert sorted(path.name for path in cache.folder.iterdir()) == [f"{KEY}.object", "notes.txt"]
+
+
+def test_writers_and_readers_at_once_meet_whole_entries_only(tmp_path):
+    """Threads of two processes put and get the same three keys; whatever is read is whole and right."""
+    code = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from backpass.native.cache import Entry, ObjectCache
+cache = ObjectCache(Path(sys.argv[1]), limit=30_000)
+def work(i):
+    key = f"{i % 3:064x}"
+    cache.put(key, bytes([i % 3]) * 9000, {"i": i % 3})
+    found = cache.get(key)
+    return found is None or found == Entry(bytes([i % 3]) * 9000, {"i": i % 3})
+with ThreadPoolExecutor(4) as pool:
+    sys.exit(not all(pool.map(work, range(200))))
+"""
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(subprocess.run, [sys.executable, "-c", code, tmp_path], check=False) for _ in range(2)]
+    assert [run.result().returncode for run in runs] == [0, 0]
+    assert not [path for path in tmp_path.iterdir() if path.suffix == ".part"]
+
+
+def test_the_environment_names_the_folder_or_turns_the_cache_off(monkeypatch, tmp_path):
+    monkeypatch.setenv("BACKPASS_CACHE", str(tmp_path))
+    assert open_cache().folder == tmp_path / "native-1"
+    for off in ("", " ", "off"):
+        monkeypatch.setenv("BACKPASS_CACHE", off)
+        assert open_cache().folder is None
+
+
+@pytest.mark.parametrize(
+    ("platform", "variables", "folder"),
+    [
+        ("linux", {"HOME": "/home/a"}, "/home/a/.cache/backpass/native-1"),
+        ("linux", {"HOME": "/home/a", "XDG_CACHE_HOME": "/var/x"}, "/var/x/backpass/native-1"),
+        ("linux", {"HOME": "/home/a", "XDG_CACHE_HOME": "relative"}, "/home/a/.cache/backpass/native-1"),
+        ("darwin", {"HOME": "/Users/a"}, "/Users/a/Library/Caches/backpass/native-1"),
+        ("win32", {"LOCALAPPDATA": "/c/local"}, "/c/local/backpass/native-1"),
+    ],
+)
+def test_each_system_has_its_own_place_for_such_files(monkeypatch, platform, variables, folder):
+    for name in ("BACKPASS_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "platform", platform)
+    assert default_folder() == Path(folder)
+
+
+def test_a_key_depends_on_text_target_sources_and_llvm(monkeypatch):
+    keys = [key_of("a", host()), key_of("b", host()), key_of("a", named("sse2")), key_of("a", named("arm64"))]
+    monkeypatch.setattr(module, "_sources", lambda: "other sources")
+    keys.append(key_of("a", host()))
+    monkeypatch.setattr("llvmlite.binding.llvm_version_info", (1, 0, 0))
+    keys.append(key_of("a", host()))
+    assert len(set(keys)) == len(keys)
+    assert all(len(key) == 64 for key in keys)
+
+
+def test_a_key_is_the_same_in_another_process():
+    imports = "from backpass.native import cache, target"
+    code = f"{imports}; print(cache.key_of('a', target.named('sse2')))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == key_of("a", named("sse2"))

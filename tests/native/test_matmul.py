@@ -1,0 +1,240 @@
+"""Matrix products of the native executor: right, and the same bits however the work is cut."""
+
+import ctypes
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backpass.native import engine, target
+from backpass.native.ir import F32, F64, I64, PTR, Module, define
+from backpass.native.matmul import (
+    Panels,
+    Rows,
+    RowsTiling,
+    WeightsTiling,
+    padded_stride,
+    panel_vectors,
+    rows_product,
+    rows_tiling,
+    scratch_bytes,
+    transpose_tile,
+    weights_product,
+    weights_tiling,
+    weights_units,
+)
+
+DTYPES = {F32: np.float32, F64: np.float64}
+TOLERANCE = {F32: 2e-6, F64: 2e-15}
+MORE_ROWS = 32  # of buffers, into which tiles may reach
+
+
+def _targets():
+    """Those of this architecture whose code runs here."""
+    here = target.host()
+    names = ["arm64"] if here.is_arm else ["sse2", "avx2", "avx512"]
+    there = set(here.features.split(","))
+    return [pytest.param(target.named(x), id=x) for x in names if set(target.named(x).features.split(",")) <= there]
+
+
+every_target = pytest.mark.parametrize("machine", _targets())
+
+
+def _aligned(shape, dtype):
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.zeros(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+class Compiled:
+    """A function of `pointers` arrays and some whole numbers, written by `write(builder, arguments)`."""
+
+    def __init__(self, machine, pointers, numbers, write):
+        module = Module()
+        arguments = [*((f"p{i}", PTR) for i in range(pointers)), *((f"n{i}", I64) for i in range(numbers))]
+        b, values = define(module, "product", arguments, fused=machine.fused)
+        b.function.internal = False
+        write(b, list(values))
+        b.ret()
+        self.library = engine.load(engine.compile_text(module.text(), machine))
+        kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * pointers, *[ctypes.c_int64] * numbers)
+        self.function = kind(self.library.address("product"))
+
+    def __call__(self, *arguments):
+        self.function(*(x.ctypes.data if isinstance(x, np.ndarray) else x for x in arguments))
+
+
+def _buffer(matrix, panels, dtype, fill=np.nan):
+    """`matrix` with padded rows and columns, which hold `fill`."""
+    rows, columns = matrix.shape
+    buffer = _aligned((rows + MORE_ROWS, padded_stride(columns, panels)), dtype)
+    buffer[:] = fill
+    buffer[:rows, :columns] = matrix
+    return buffer
+
+
+def _rows(machine, A, W, type_, vectors, tiling, ranges):
+    """A W by `rows_product`, range after range."""
+    (n, depth), columns = A.shape, W.shape[1]
+    panels = Panels(type_, machine.lanes(type_), vectors, depth, columns)
+    a = _buffer(A, panels, DTYPES[type_])
+    stride = padded_stride(panels.count * panels.width, panels)
+    result = _aligned((n + MORE_ROWS, stride), DTYPES[type_])
+    result[:] = np.inf
+
+    def write(b, values):
+        pa, pw, pc, begin, end = values
+
+        def finish(row, column, tile):
+            at = b.offset(pc, b.add(b.mul(row, stride), column), type_)
+            for r, line in enumerate(tile):
+                for v, value in enumerate(line):
+                    b.store(value, at, r * stride + v * panels.lanes)
+
+        rows_product(b, Rows(pa, a.shape[1]), pw, panels, begin, end, tiling, finish)
+
+    product = Compiled(machine, 3, 2, write)
+    packed = _aligned(panels.size, DTYPES[type_])
+    packed[:] = panels.pack(W)
+    for begin, end in ranges:
+        product(a, packed, result, begin, end)
+    return result[:n, :columns].copy()
+
+
+def _weights(machine, X, E, type_, vectors, tiling, cuts):
+    """2 XᵀE by `weights_product`: each tile is added to what was there, so that one done twice would show."""
+    (n, depth), columns = X.shape, E.shape[1]
+    panels = Panels(type_, machine.lanes(type_), vectors, depth, columns)
+    x = _buffer(X, panels, DTYPES[type_])
+    e = _aligned((n, padded_stride(panels.count * panels.width, panels)), DTYPES[type_])
+    e[:, :columns] = E
+
+    def write(b, values):
+        px, pe, pd, scratch, count, begin, end = values
+
+        def finish(k, column, tile):
+            first = b.add(b.mul(b.div(column, panels.width), panels.stride), b.mul(k, panels.width))
+            at = b.offset(pd, first, type_)
+            for r, line in enumerate(tile):
+                for v, value in enumerate(line):
+                    place = r * panels.width + v * panels.lanes
+                    b.store(b.add(b.add(value, value), b.load(value.type, at, place)), at, place)
+
+        rows = (Rows(px, x.shape[1]), Rows(pe, e.shape[1]))
+        weights_product(b, *rows, panels, count, begin, end, tiling, finish, scratch, [pd])
+
+    product = Compiled(machine, 4, 3, write)
+    result = _aligned(panels.size, DTYPES[type_])
+    room = scratch_bytes(panels, tiling)
+    scratch = _aligned(room + 64, np.uint8)
+    scratch[room:] = 77
+    units = weights_units(panels, tiling)
+    marks = [0, *sorted(cut % (units + 1) for cut in cuts), units]
+    for begin, end in zip(marks[:-1], marks[1:], strict=True):
+        product(x, e, result, scratch, n, begin, end)
+    assert (scratch[room:] == 77).all()
+    return panels.unpack(result)
+
+
+def _close(found, exact, scale, type_):
+    np.testing.assert_array_less(np.abs(found - exact), TOLERANCE[type_] * (scale + 1e-3))
+
+
+sizes = {"n": st.integers(1, 40), "depth": st.integers(1, 40), "columns": st.integers(1, 120)}
+matmul_settings = settings(max_examples=15, deadline=None)
+
+
+@every_target
+@given(**sizes, type_=st.sampled_from([F32, F64]), threads=st.integers(1, 3), seed=st.integers(0, 99))
+@matmul_settings
+def test_products_with_the_chosen_tilings_are_those_of_numpy(machine, n, depth, columns, type_, threads, seed):
+    rng = np.random.default_rng(seed)
+    A, W, E = (rng.normal(size=x).astype(DTYPES[type_]) for x in ((n, depth), (depth, columns), (n, columns)))
+    vectors = panel_vectors(machine, type_, columns)
+    panels = Panels(type_, machine.lanes(type_), vectors, depth, columns)
+    wide = [x.astype(np.longdouble if type_ == F64 else np.float64) for x in (A, W, E)]
+
+    found = _rows(machine, A, W, type_, vectors, rows_tiling(machine, panels, n, threads), [(0, n)])
+    _close(found, wide[0] @ wide[1], np.abs(wide[0]) @ np.abs(wide[1]), type_)
+
+    found = _weights(machine, A, E, type_, vectors, weights_tiling(machine, panels, n), [])
+    _close(found, 2 * wide[0].T @ wide[2], 2 * np.abs(wide[0]).T @ np.abs(wide[2]), type_)
+
+
+@every_target
+@given(**sizes, rows=st.integers(1, 12), vectors=st.integers(1, 3), blocks=st.integers(1, 3), data=st.data())
+@matmul_settings
+def test_rows_product_has_the_same_bits_however_it_is_cut(machine, n, depth, columns, rows, vectors, blocks, data):
+    rng = np.random.default_rng(n)
+    A, W = (rng.normal(size=x).astype(np.float32) for x in ((n, depth), (depth, columns)))
+    cut = data.draw(st.integers(0, n))
+    one = _rows(machine, A, W, F32, 1, RowsTiling(1, n), [(0, n)])
+    other = _rows(machine, A, W, F32, vectors, RowsTiling(rows, rows * blocks), [(cut, n), (0, cut)])
+    np.testing.assert_array_equal(one.view(np.uint32), other.view(np.uint32))
+
+
+@every_target
+@given(
+    **sizes,
+    rows=st.sampled_from([1, 2, 4, 5, 8, 16]),
+    vectors=st.integers(1, 3),
+    blocks=st.integers(1, 3),
+    room=st.sampled_from([0, 40, 41]),
+    cuts=st.lists(st.integers(0, 200), max_size=3),
+)
+@matmul_settings
+def test_weights_product_has_the_same_bits_however_it_is_cut(
+    machine, n, depth, columns, rows, vectors, blocks, room, cuts
+):
+    rng = np.random.default_rng(n)
+    X, E = (rng.normal(size=x).astype(np.float32) for x in ((n, depth), (n, columns)))
+    one = _weights(machine, X, E, F32, 1, WeightsTiling(1, 1), [])
+    other = _weights(machine, X, E, F32, vectors, WeightsTiling(rows, rows * blocks, room), cuts)
+    np.testing.assert_array_equal(one.view(np.uint32), other.view(np.uint32))
+
+
+@every_target
+@pytest.mark.parametrize("type_", [F32, F64])
+@pytest.mark.parametrize("height", [1, 2, 3, 4, 7, 8, 13, 16, 26])
+def test_a_transposed_tile_holds_for_each_column_its_rows(machine, type_, height):
+    lanes = machine.lanes(type_)
+    numbers = np.arange(height * 2 * lanes).astype(DTYPES[type_])
+
+    def write(b, values):
+        source, target_ = values
+        vector = type_.vector(lanes)
+        tile = [[b.load(vector, source, (2 * r + v) * lanes) for v in range(2)] for r in range(height)]
+        for j, column in enumerate(transpose_tile(b, tile)):
+            b.store(column, target_, j * height)
+
+    result = np.zeros_like(numbers)
+    Compiled(machine, 2, 0, write)(numbers, result)
+    np.testing.assert_array_equal(result.reshape(2 * lanes, height), numbers.reshape(height, 2 * lanes).T)
+
+
+@given(depth=st.integers(1, 50), columns=st.integers(1, 200), vectors=st.integers(1, 4))
+def test_panels_give_back_the_matrix_that_was_packed(depth, columns, vectors):
+    panels = Panels(F32, 8, vectors, depth, columns)
+    matrix = np.arange(depth * columns, dtype=np.float32).reshape(depth, columns)
+    packed = panels.pack(matrix)
+    assert packed.shape == (panels.size,)
+    np.testing.assert_array_equal(panels.unpack(packed), matrix)
+    k, j = depth - 1, columns - 1
+    assert packed[j // panels.width * panels.stride + k * panels.width + j % panels.width] == matrix[k, j]
+
+
+@pytest.mark.parametrize("name", ["sse2", "avx2", "avx512", "arm64"])
+@given(rows=st.integers(1, 600), columns=st.integers(1, 600), depth=st.integers(1, 600), threads=st.integers(1, 4))
+def test_tilings_keep_their_sums_in_registers_and_waste_few_rows(name, rows, columns, depth, threads):
+    machine = target.named(name)
+    panels = Panels(F32, machine.lanes(F32), panel_vectors(machine, F32, columns), depth, columns)
+    tiling = rows_tiling(machine, panels, rows, threads)
+    weights = weights_tiling(machine, panels, rows)
+    for height in (tiling.rows, weights.rows):
+        assert height * panels.vectors + panels.vectors + 1 <= machine.registers
+    own = -(-rows // threads)
+    assert -(-own // tiling.rows) * tiling.rows <= 1.2 * own
+    assert tiling.block % tiling.rows == 0
+    assert weights.block % weights.rows == 0
