@@ -1,6 +1,7 @@
 """Matrix products of the native executor: right, and the same bits however the work is cut."""
 
 import ctypes
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -132,7 +133,7 @@ def _weights(machine, X, E, type_, vectors, tiling, cuts):
     scratch[room:] = 77
     units = weights_units(panels, tiling)
     marks = [0, *sorted(cut % (units + 1) for cut in cuts), units]
-    for begin, end in zip(marks[:-1], marks[1:], strict=True):
+    for begin, end in pairwise(marks):
         product(x, e, result, scratch, n, begin, end)
     assert (scratch[room:] == 77).all()
     return panels.unpack(result)
@@ -171,7 +172,7 @@ def test_rows_product_has_the_same_bits_however_it_is_cut(machine, n, depth, col
     A, W = (rng.normal(size=x).astype(np.float32) for x in ((n, depth), (depth, columns)))
     cut = data.draw(st.integers(0, n))
     one = _rows(machine, A, W, F32, 1, RowsTiling(1, n), [(0, n)])
-    other = _rows(machine, A, W, F32, vectors, RowsTiling(rows, rows * blocks), [(cut, n), (0, cut)])
+    other = _rows(machine, A, W, F32, vectors, RowsTiling(rows, rows * blocks, blocks), [(cut, n), (0, cut)])
     np.testing.assert_array_equal(one.view(np.uint32), other.view(np.uint32))
 
 

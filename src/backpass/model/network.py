@@ -25,14 +25,26 @@ def typed(parameters: Structure, dtype: Any) -> Structure:
 class ForwardPass:
     """The network in use: outputs for rows, by one program for any number of them."""
 
-    def __init__(self, network: Layer, parameters: Structure, inputs: Inputs, *, precision: str) -> None:
+    def __init__(
+        self,
+        network: Layer,
+        parameters: Structure,
+        inputs: Inputs,
+        *,
+        precision: str,
+        executor: str = "native",
+        threads: int | None = None,
+    ) -> None:
         traced = trace(
             network,
             map_structure(like, parameters),
             specs(row_shape(inputs), precision),
             names=("", "x"),
         )
-        self._program: Callable[..., list[Array]] = Program(simplify(traced.graph))
+        self._graph = simplify(traced.graph)
+        self._executor = executor
+        self._threads = threads
+        self._program: Any = None
         widest = max((size(node.shape) for node in traced.graph.nodes if BATCH in node.shape), default=1)
         self._rows = min(ROWS_AT_ONCE, max(1, VALUES_AT_ONCE // max(1, widest)))
         self.outputs = size(traced.graph.outputs[0].shape)
@@ -41,9 +53,29 @@ class ForwardPass:
     def __call__(self, parameters: Structure, inputs: Inputs) -> Array:
         """The outputs, shape (rows, ...)."""
         fixed = flatten(parameters)
-        with one_thread():
-            parts = [
-                self._program(*fixed, *flatten(take_rows(inputs, slice(start, start + self._rows))))[0]
-                for start in range(0, count_rows(inputs), self._rows)
-            ]
+        count = count_rows(inputs)
+        parts = [
+            self._compiled(min(count, self._rows))(*fixed, *flatten(take_rows(inputs, slice(at, at + self._rows))))[0]
+            for at in range(0, count, self._rows)
+        ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _compiled(self, rows: int) -> Callable[..., list[Array]]:
+        """The program, made when it is first needed."""
+        if self._program is None:
+            if self._executor == "reference":
+                self._program = _on_one_thread(Program(self._graph))
+            else:
+                from backpass.native import NativeProgram
+
+                self._program = NativeProgram(self._graph, threads=self._threads or 0, rows=rows)
+        program: Callable[..., list[Array]] = self._program
+        return program
+
+
+def _on_one_thread(program: Program) -> Callable[..., list[Array]]:
+    def run(*inputs: Any) -> list[Array]:
+        with one_thread():
+            return program(*inputs)
+
+    return run

@@ -115,14 +115,14 @@ class Mirrored:
 
 def _distinct(graph: Graph, carried: Mapping[int, int]) -> tuple[Graph, dict[int, int]]:
     """`graph` with every carried output a node of its own; outputs that are carried unchanged are left out of `carried`."""
-    seen: set[Node] = set()
+    seen: set[Node] = set(graph.inputs)
     outputs = list(graph.outputs)
     kept: dict[int, int] = {}
     for place, target in carried.items():
         node = outputs[place]
         if node is graph.inputs[target]:
             continue
-        if node in seen or isinstance(node.op, Source) or node in graph.inputs:
+        if node in seen or isinstance(node.op, Source):
             node = _own(node)
             outputs[place] = node
         seen.add(node)
@@ -247,8 +247,8 @@ class Compiler:
     def _replace_early(self, node: Node, copy: Node) -> None:
         """An early number is copied to where it is carried on in the last phase, when nobody reads the old one."""
         for kernel in self.plan.kernels:
-            if node in kernel.nodes and node not in self.plan.home:
-                kernel.nodes.remove(node)
+            if kernel.space is Space.ONE and node not in self.plan.home:
+                kernel.nodes = [each for each in kernel.nodes if each is not node]
         self.plan.kernels = [kernel for kernel in self.plan.kernels if kernel.nodes]
         last = max((kernel.phase for kernel in self.plan.kernels), default=0) + 1
         kernel = Kernel(Space.ONE, [copy], 1 << 20, None, last)
@@ -257,14 +257,14 @@ class Compiler:
     def _is_free(self, old: Node, node: Node) -> bool:
         """May `node` be written where `old` stands?"""
         home = self.plan.home[node]
-        if any(old in x.inputs for x in self.plan.scalars) and home.phase == 0:
+        if home.phase == 0 and any(old is x for scalar in self.plan.scalars for x in scalar.inputs):
             return False
         for reader, kernel in self.plan.home.items():
             for use in self.plan.uses[reader]:
                 if use.node is not old:
                     continue
                 if kernel is home:
-                    late = kernel.nodes.index(reader) > kernel.nodes.index(node) and not kernel.product
+                    late = kernel.place(reader) > kernel.place(node) and not kernel.product
                     if not use.same or late:
                         return False
                 elif kernel.phase >= home.phase:

@@ -65,6 +65,8 @@ class Writer(Lowering):
         self.levels = [_Level({}, [])]
         self.zero = Index(self, builder.i64(0))
         self._start = builder.place()
+        self.from_start = False
+        """Whether what depends on no loop is written at the start of the function: where others write the loops."""
         self._origin: dict[str, int] = {}
 
     # Loops and the places in and before them
@@ -89,7 +91,7 @@ class Writer(Lowering):
             yield
             return
         held = self.levels
-        entry = held[level + 1].entry
+        entry = self._start if level == 0 and self.from_start else held[level + 1].entry
         self.levels = held[: level + 1]
         with self.b.into(entry):
             yield

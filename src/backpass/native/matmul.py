@@ -33,10 +33,10 @@ MANY_TILES = 64
 """Copying pays where there are so many tiles."""
 AHEAD = 8
 """X, whose rows are far apart, is asked for so many steps ahead."""
-FULLY_UNROLLED = 256
+FULLY_UNROLLED = 64
 """A tile of no more fma than this is emitted without a loop."""
-UNROLLED = 4
-"""Steps to a round of a loop."""
+ROUND = 48
+"""About so many fma are in a round of a loop: more only make the code longer."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class _Operand:
 
 @dataclass(frozen=True)
 class _Stream:
-    """Memory that is asked for while a sum runs: the lines at pointer + step * t + offset, for t = 0, 1, ..., count - 1.
+    """Memory that is asked for while a sum runs: lines at pointer + step * t + offset for t = 0, 1, ..., count - 1.
 
     There must be one at least.
     """
@@ -136,10 +136,17 @@ def padded_stride(columns: int, panels: Panels) -> int:
 
 @dataclass(frozen=True)
 class RowsTiling:
-    """How a `rows_product` is cut: `rows` to a tile, `block` rows of the left operand at a time against all panels."""
+    """How a `rows_product` is cut.
+
+    Attributes:
+        rows: of the left operand to a tile.
+        block: rows of the left operand that are multiplied with all panels before the next ones.
+        together: panels side by side to a tile: with few rows, to have enough sums under way at a time.
+    """
 
     rows: int
     block: int
+    together: int = 1
 
 
 @dataclass(frozen=True)
@@ -178,9 +185,10 @@ def rows_product(
     rows = tiling.rows
     last_begin = b.largest(b.sub(end, rows), begin)
 
-    def row_tiles(panel: Value, vectors: int) -> None:
+    def row_tiles(panel: Value, together: int, vectors: int) -> None:
         right = b.offset(weights, b.mul(panel, panels.stride), panels.type)
         column = b.mul(panel, panels.width)
+        right_offsets = [g * panels.stride + v * panels.lanes for g in range(together) for v in range(vectors)]
         with b.loop(block.index, block_end, rows, stem="row") as loop:
             row = b.smallest(loop.index, last_begin)
             left = b.offset(a.pointer, b.mul(row, a.stride), panels.type)
@@ -189,13 +197,24 @@ def rows_product(
                 panels,
                 panels.depth,
                 _Operand(left, 1, [r * a.stride for r in range(rows)]),
-                _Operand(right, panels.width, [v * panels.lanes for v in range(vectors)]),
+                _Operand(right, panels.width, right_offsets),
             )
-            finish(row, column, tile)
+            for g in range(together):
+                part = [line[g * vectors : (g + 1) * vectors] for line in tile]
+                finish(row, b.add(column, g * panels.width), part)
 
     with b.loop(begin, end, tiling.block, stem="block") as block:
         block_end = b.smallest(b.add(block.index, tiling.block), end)
-        _each_panel(b, panels, b.i64(0), b.i64(panels.count), row_tiles)
+        whole = panels.full - panels.full % tiling.together
+        if whole == tiling.together:
+            row_tiles(b.i64(0), whole, panels.vectors)
+        elif whole:
+            with b.loop(0, whole, tiling.together, stem="panel") as panel:
+                row_tiles(panel.index, tiling.together, panels.vectors)
+        if panels.full > whole:
+            row_tiles(b.i64(whole), panels.full - whole, panels.vectors)
+        if panels.count > panels.full:
+            row_tiles(b.i64(panels.full), 1, panels.last)
 
 
 def weights_units(panels: Panels, tiling: WeightsTiling) -> int:
@@ -349,19 +368,12 @@ class _WeightsProduct:
 
 def _each_panel(b: Builder, panels: Panels, begin: Value, end: Value, body: Callable[[Value, int], None]) -> None:
     """`body` for the panels [begin, end): given the panel, and its vectors that hold columns."""
-    full = b.smallest(end, panels.full) if end.constant is None else b.i64(min(int(end.constant), panels.full))
     if panels.full:
-        if panels.count == panels.full == 1 and begin.constant is not None:
-            body(begin, panels.vectors)
-        else:
-            with b.loop(begin, full, stem="panel") as loop:
-                body(loop.index, panels.vectors)
+        with b.loop(begin, b.smallest(end, panels.full), stem="panel") as loop:
+            body(loop.index, panels.vectors)
     if panels.full < panels.count:
-        if end.constant is not None:
+        with b.when(b.compare("gt", end, panels.full)):
             body(b.i64(panels.full), panels.last)
-        else:
-            with b.when(b.compare("gt", end, panels.full)):
-                body(b.i64(panels.full), panels.last)
 
 
 def _line(panels: Panels) -> int:
@@ -384,10 +396,11 @@ def _tile_of_products(
     if isinstance(count, int) and count * size <= FULLY_UNROLLED:
         flat = _steps(b, panels, left, right, flat, count)
     else:
-        whole: Any = count - count % UNROLLED if isinstance(count, int) else b.bit_and(count, -UNROLLED)
-        left, right, flat = _loop_of_steps(b, panels, left, right, flat, 0, whole, UNROLLED, streams)
+        unroll = min(8, 1 << max(0, (ROUND // size).bit_length() - 1))
+        whole: Any = count - count % unroll if isinstance(count, int) else b.bit_and(count, -unroll)
+        left, right, flat = _loop_of_steps(b, panels, left, right, flat, 0, whole, unroll, streams)
         if isinstance(count, int):
-            flat = _steps(b, panels, left, right, flat, count % UNROLLED)
+            flat = _steps(b, panels, left, right, flat, count % unroll)
         else:
             _, _, flat = _loop_of_steps(b, panels, left, right, flat, whole, count, 1, ())
     return [flat[r : r + columns] for r in range(0, size, columns)]
@@ -479,10 +492,11 @@ def _interleaved(
 
 
 def _joined(b: Builder, x: Value, y: Value) -> Value:
-    """The elements of `x`, then those of `y`, which has no more."""
+    """The elements of `x`, then those of `y`."""
     m, n = x.type.lanes, y.type.lanes
-    widened = y if n == m else b.shuffle(y, None, [i if i < n else -1 for i in range(m)])
-    return b.shuffle(x, widened, range(m + n))
+    wide = max(m, n)
+    x, y = (a if k == wide else b.shuffle(a, None, [*range(k), *[-1] * (wide - k)]) for a, k in ((x, m), (y, n)))
+    return b.shuffle(x, y, [*range(m), *range(wide, wide + n)])
 
 
 # Choice of tiles
@@ -506,17 +520,22 @@ def _most_rows(target: Target, vectors: int) -> int:
 def rows_tiling(target: Target, panels: Panels, rows: int, threads: int) -> RowsTiling:
     """For a batch of so many rows split over `threads`: what a simple model of the machine finds fastest."""
     own = -(-rows // threads)
-    vectors = panels.vectors
 
     def cycles(height: int) -> float:
         # Two fma and two loads a cycle; an fma's result is there after four. Stores come at the end of a tile.
-        step = max(height * vectors / 2, (height + vectors) / 2, 4)
-        return -(-own // height) * (panels.depth * step + height * vectors + 10)
+        size = height * panels.vectors
+        step = max(size / 2, (height + panels.vectors) / 2, 4)
+        return -(-own // height) * (panels.depth * step + size + 10)
 
-    height = min(range(1, min(own, _most_rows(target, vectors)) + 1), key=cycles)
+    height = min(range(1, min(own, _most_rows(target, panels.vectors)) + 1), key=cycles)
     memory = FEW_BYTES if panels.size * panels.type.bytes <= NEAR_BYTES else MANY_BYTES
     block = memory // (panels.depth * panels.type.bytes) // height * height
-    return RowsTiling(height, max(block, height))
+    together = 1
+    while own * panels.vectors * together < 8 and together < panels.full:
+        together += 1
+    while _most_rows(target, panels.vectors * together) < height:
+        together -= 1
+    return RowsTiling(height, max(block, height), together)
 
 
 def weights_tiling(target: Target, panels: Panels, rows: int) -> WeightsTiling:

@@ -99,6 +99,10 @@ class Kernel:
     def anchor(self) -> Node:
         return self.nodes[0]
 
+    def place(self, node: Node) -> int:
+        """Of a node among those of the kernel."""
+        return next(place for place, each in enumerate(self.nodes) if each is node)
+
 
 @dataclass(frozen=True)
 class Use:

@@ -22,6 +22,7 @@ class Finish:
     def __init__(
         self, writer: Writer, kernel: Kernel, sinks: Mapping[Node, Sequence[Slot]], checked: Set[Node], width: int
     ) -> None:
+        writer.from_start = True
         self.w = writer
         self.b = writer.b
         self.kernel = kernel

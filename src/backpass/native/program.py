@@ -124,17 +124,14 @@ class Machine:
         batch: int = 1,
         alone: bool = True,
         poll: Callable[[], object] | None = None,
-    ) -> Array:
-        """Run `epochs` epochs; the sums of losses, the weights of the rows and the times at which epochs ended.
+    ) -> None:
+        """Run `epochs` epochs.
 
         `alone` says that the work is short: the calling thread takes part in it, and Ctrl-C waits for its end.
-
-        Returns:
-            Array of shape (epochs done, 3), float64.
         """
-        records = np.zeros((epochs, 3))
         context = self.context
-        self._point(PLACES.records, records)
+        self._records = np.zeros((epochs, 3))
+        self._point(PLACES.records, self._records)
         values = (seed, step, epoch, epochs, batch)
         places = (PLACES.seed, PLACES.step, PLACES.epoch, PLACES.epochs, PLACES.batch)
         context[list(places)] = np.array([value & ((1 << 64) - 1) for value in values], np.uint64).view(np.int64)
@@ -145,7 +142,19 @@ class Machine:
         else:
             stop = context.ctypes.data + 8 * PLACES.stop
             run(self._function, context.ctypes.data, self.threads, poll=poll, stop_flag=stop)
-        return records[: int(context[PLACES.epochs_done])]
+
+    @property
+    def epochs_done(self) -> int:
+        """Whole epochs of the last run."""
+        return int(self.context[PLACES.epochs_done])
+
+    @property
+    def records(self) -> Array:
+        """Of each whole epoch of the last run the sum of losses times weights, the sum of weights, and when it ended.
+
+        Shape (epochs done, 3), float64; times in seconds by the system's steady clock, 0 where there is none.
+        """
+        return self._records[: self.epochs_done]
 
     @property
     def reason(self) -> int:

@@ -77,10 +77,10 @@ def element_words(b: Builder, source: Source, row: Value, column: Value, *, seco
         c0, c1 = (b.shuffle(x, None, range(odd, lanes, 2)) if x.type.lanes else x for x in (block, row))
         blocks.append(_rounds(b, (c0, c1, source.step, source.stream), source.keys))
     words = [_joined(b, halves) for halves in zip(*blocks, strict=True)]
-    chosen, number = words[0], b.splat(b.convert(b.div(place, BLOCKS), I32), lanes)
+    found, number = words[0], b.splat(b.convert(b.div(place, BLOCKS), I32), lanes)
     for other in range(1, len(words)):
-        chosen = b.select(b.compare("eq", number, other), words[other], chosen)
-    return chosen
+        found = b.select(b.compare("eq", number, other), words[other], found)
+    return found
 
 
 def bernoulli(b: Builder, words: Sequence[Value], probability: float, type_: Type) -> list[Value]:

@@ -42,6 +42,10 @@ class Chain(Optimizer):
             states.append(after)
         return gradients, states
 
+    @property
+    def observes(self) -> bool:
+        return any(part.observes for part in self.parts)
+
     def observe(self, state: State, validation_loss: float) -> State:
         return [part.observe(own, validation_loss) for part, own in zip(self.parts, state, strict=True)]
 

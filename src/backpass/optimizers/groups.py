@@ -57,6 +57,10 @@ class Groups(Optimizer):
             states.append(after)
         return unflatten(parameters, [changes[label] for label in labels(parameters)]), states
 
+    @property
+    def observes(self) -> bool:
+        return any(part.observes for part in self.groups.values())
+
     def observe(self, state: State, validation_loss: float) -> State:
         return [member.observe(own, validation_loss) for member, own in zip(self.groups.values(), state, strict=True)]
 

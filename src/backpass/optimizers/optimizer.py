@@ -41,6 +41,11 @@ class Optimizer:
         """Whether `update` returns changes of the parameters (a rule) or gradients (a transformation)."""
         return True
 
+    @property
+    def observes(self) -> bool:
+        """Whether `observe` may change the state: whether it must be told what each epoch came to."""
+        return type(self).observe is not Optimizer.observe
+
     def init(self, parameters: Structure) -> State:
         """The state before the first step: NumPy arrays, in the dtype of the parameters they belong to."""
         del parameters
@@ -95,6 +100,10 @@ class Rule(Optimizer):
         state = {name: map_structure(zeros, parameters) for name in self.kept}
         remembered = self.learning_rate.init() if isinstance(self.learning_rate, Schedule) else {}
         return {**state, "learning_rate": remembered} if remembered else state
+
+    @property
+    def observes(self) -> bool:
+        return isinstance(self.learning_rate, Schedule) and bool(self.learning_rate.init())
 
     def rate(self, step: Any, state: State) -> Any:
         """The learning rate of `step`."""

@@ -88,7 +88,7 @@ def _forward(flowers: Iris, n: _Numbers) -> Iterator[str]:
     yield "2  The outputs come out; every node's value is kept."
     z = float(n.x @ n.w1[:, 0] + n.b1[0])
     products = " ".join(f"{_signed(w)}·{x:g}" for w, x in zip(n.w1[:, 0], n.x, strict=True))
-    yield f"   hidden[0]  z = {products.removeprefix('+ ')} {_signed(n.b1[0])} = {z:.4f}"
+    yield f"   hidden[0]  z = {_first(products)} {_signed(n.b1[0])} = {z:.4f}"
     yield f"              a = sigmoid({z:.4f}) = {n.hidden[0]:.4f}        (and {textbook.HIDDEN - 1} more like it)"
     for k, name in enumerate(flowers.names):
         z = float(n.hidden @ n.w2[:, k] + n.b2[k])
@@ -106,7 +106,7 @@ def _backward(flowers: Iris, n: _Numbers) -> Iterator[str]:
     slope = n.hidden[0] * (1 - n.hidden[0])
     products = " ".join(f"{_signed(w)}·({delta:.5f})" for w, delta in zip(n.w2[0], n.delta2, strict=True))
     yield "   hidden[0]  δ = (Σ w·δ of the outputs) · a(1 - a), with Σ w·δ ="
-    yield f"              {products.removeprefix('+ ')} = {blame:.5f}"
+    yield f"              {_first(products)} = {blame:.5f}"
     yield f"              δ = {blame:.5f} · {slope:.5f} = {n.delta1[0]:.3e}"
     yield ""
 
@@ -128,6 +128,11 @@ def _adjust(n: _Numbers) -> Iterator[str]:
 
 def _signed(value: float) -> str:
     return f"{'-' if math.copysign(1, value) < 0 else '+'} {abs(value):.3f}"
+
+
+def _first(terms: str) -> str:
+    """Terms with their signs before them, as they stand where a sum begins."""
+    return terms.removeprefix("+ ") if terms.startswith("+") else terms.replace("- ", "-", 1)
 
 
 def _as_published(flowers: Iris, seed: int) -> Generator[str, None, int]:

@@ -9,7 +9,7 @@ import numpy as np
 from backpass.data import Table, TableEncoder, TargetEncoder, infer_schema, usable_rows
 from backpass.data.arrays import Array, as_inputs, row_shape
 from backpass.errors import UsageError
-from backpass.forward import Structure, one_thread
+from backpass.forward import Structure
 from backpass.losses import Loss
 from backpass.model import Model, Tabular
 from backpass.model.model import open_table
@@ -19,13 +19,14 @@ from backpass.ops import Key
 from backpass.optimizers import Adam, Optimizer
 from backpass.training.events import Listener
 from backpass.training.history import History
-from backpass.training.loop import Loop, Metric, State
+from backpass.training.executors import EXECUTORS, State
+from backpass.training.loop import Loop, Metric
 from backpass.training.progress import showing
 from backpass.training.rows import Rows, weights_by_label
 from backpass.training.stopping import EarlyStopping
 
-EXECUTORS = ("reference",)
 PRECISIONS = ("float32", "float64")
+MOST_THREADS = 256
 
 
 class Trainer:
@@ -38,7 +39,10 @@ class Trainer:
         batch_size: rows a step.
         seed: of the first weights, the order of the rows and the dropout.
         precision: "float32" or "float64".
-        executor: what runs the graph of a step; "reference" is NumPy.
+        executor: what runs the graph of a step: "native", machine code; or "reference", NumPy, which is slow and easy
+            to look into.
+        threads: how many threads share the work of a step, at most 256; None for as many as are worth it, at most
+            those that the machine or its quota allow. The weights do not depend on it, to the bit.
         metrics: functions of (predictions, targets) to calculate on the validation rows after each epoch, by name.
         listeners: functions that are told of every event; see `backpass.training.events`.
 
@@ -56,7 +60,8 @@ class Trainer:
         batch_size: int = 32,
         seed: int = 0,
         precision: str = "float32",
-        executor: str = "reference",
+        executor: str = "native",
+        threads: int | None = None,
         metrics: Mapping[str, Metric] | None = None,
         listeners: Sequence[Listener] = (),
     ) -> None:
@@ -66,6 +71,8 @@ class Trainer:
         _require(_is_whole(batch_size) and batch_size >= 1, "batch_size", batch_size, "a whole number of 1 or more")
         _require(precision in PRECISIONS, "precision", precision, " or ".join(PRECISIONS))
         _require(executor in EXECUTORS, "executor", executor, " or ".join(EXECUTORS))
+        if threads is not None:
+            _require(_is_whole(threads) and 1 <= threads <= MOST_THREADS, "threads", threads, "a whole number from 1 to 256")
         if optimizer is not None and not optimizer.makes_changes:
             raise UsageError(
                 f"{optimizer} only changes gradients: put it in a Chain that ends with a rule, such as Adam()"
@@ -76,6 +83,8 @@ class Trainer:
         self.batch_size = int(batch_size)
         self.seed = int(seed)
         self.precision = precision
+        self.executor = executor
+        self.threads = threads
         self.metrics = dict(metrics or {})
         self.listeners = list(listeners)
         self.history = History()
@@ -96,7 +105,9 @@ class Trainer:
             self._row_shape = row_shape(rows)
             start = typed(self.network.init(self._row_shape, Key.of(self.seed).fold("parameters")), self.precision)
             self._state = State(start, self.optimizer.init(start))
-            self._forward = ForwardPass(self.network, start, rows, precision=self.precision)
+            self._forward = ForwardPass(
+                self.network, start, rows, precision=self.precision, executor=self.executor, threads=self.threads
+            )
         return self
 
     def fit(
@@ -146,7 +157,7 @@ class Trainer:
         for rows in (data, held_out):
             if rows is not None:
                 self.loss.check_targets(rows.targets, forward.outputs)
-        with one_thread(), showing(progress=progress) as bar:
+        with showing(progress=progress) as bar:
             loop = Loop(
                 network=self.network,
                 loss=self.loss,
@@ -160,6 +171,8 @@ class Trainer:
                 shuffle=shuffle,
                 stopping=stopping,
                 listeners=[*self.listeners, *bar],
+                executor=self.executor,
+                threads=self.threads,
             )
             loop.run(state, self.history, epochs, stop_on_interrupt=stop_on_interrupt)
         return self.history

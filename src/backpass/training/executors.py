@@ -1,0 +1,447 @@
+"""The two ways to run epochs: as one native program, or step by step in NumPy. Both mean the same."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from backpass.data.arrays import Array
+from backpass.data.batches import batches
+from backpass.errors import NotFiniteError, ShapeError
+from backpass.forward import Program, Structure, Traced, flatten, one_thread, unflatten
+from backpass.simplify import simplify
+from backpass.training.rows import Rows
+
+EXECUTORS = ("native", "reference")
+PATIENCE = 0.05  # seconds: epochs are run together until a call takes about so long
+FETCHING = 20  # a fetch of all values may take one part in so many of the time
+
+
+@dataclass
+class State:
+    """All that a training has brought forth so far, and all that it needs to go on."""
+
+    parameters: Structure
+    optimizer: Structure
+    step: int = 0
+    epoch: int = 0
+
+
+@dataclass(frozen=True)
+class EpochSum:
+    """What an epoch came to: sums over its batches of loss times weight and of weights, and seconds."""
+
+    loss: float
+    weight: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be run: the traced step, the rows it takes, and how they are cut into batches."""
+
+    traced: Traced
+    data: Rows
+    batch_size: int
+    seed: int
+    shuffle: bool
+    tell: Callable[[int, int, float, int], None]
+    """Called with step, epoch, mean loss so far and rows seen: after every step, or now and then."""
+
+
+class Executor(Protocol):
+    """Runs epochs on a State that it holds."""
+
+    def run(self, epochs: int) -> list[EpochSum]:
+        """At most so many epochs; at least one.
+
+        Raises:
+            NotFiniteError: a loss or a value that is carried on is no longer finite. The state is that before the epoch.
+        """
+
+    def parameters(self) -> Structure:
+        """Those after the last epoch."""
+
+    def fetch(self) -> None:
+        """Bring the State to where the run is."""
+
+    @property
+    def finished(self) -> list[EpochSum]:
+        """Epochs that an interrupted `run` had done, and could not return."""
+
+
+    def set_optimizer(self, optimizer: Structure) -> None:
+        """The optimizer's state, changed between epochs."""
+
+
+class ReferenceExecutor:
+    """Step by step, in NumPy."""
+
+    def __init__(self, work: Work, state: State) -> None:
+        self._work = work
+        self._state = state
+        self._step = Program(simplify(work.traced.graph))
+
+    @property
+    def finished(self) -> list[EpochSum]:
+        return []
+
+    def parameters(self) -> Structure:
+        return self._state.parameters
+
+    def fetch(self) -> None: ...
+
+    def set_optimizer(self, optimizer: Structure) -> None:
+        self._state.optimizer = optimizer
+
+    def run(self, epochs: int) -> list[EpochSum]:
+        del epochs
+        with one_thread():
+            return [self._epoch()]
+
+    def _epoch(self) -> EpochSum:
+        work, state, started = self._work, self._state, time.perf_counter()
+        loss_sum, weight_sum, seen, steps = 0.0, 0.0, 0, state.step
+        values = [*flatten(state.parameters), *flatten(state.optimizer)]
+        order = batches(work.data.count, work.batch_size, seed=work.seed, epoch=state.epoch, shuffle=work.shuffle)
+        for rows in order:
+            moment = np.array([work.seed, steps], np.int64)
+            loss, *values = self._step(*values, moment, *work.data.take(rows))
+            steps += 1
+            weight = work.data.weight_of(rows)
+            loss_sum += float(loss) * weight
+            weight_sum += weight
+            seen += len(rows)
+            if not np.isfinite(loss):
+                raise NotFiniteError(not_finite("the loss", steps, state.epoch + 1))
+            if not all(np.isfinite(value).all() for value in values if value.dtype.kind == "f"):
+                raise NotFiniteError(not_finite("a weight or the optimizer's state", steps, state.epoch + 1))
+            work.tell(steps, state.epoch + 1, loss_sum / weight_sum if weight_sum else 0.0, seen)
+        learned = len(flatten(state.parameters))
+        state.parameters = unflatten(state.parameters, values[:learned])
+        state.optimizer = unflatten(state.optimizer, values[learned:])
+        state.step = steps
+        state.epoch += 1
+        return EpochSum(loss_sum, weight_sum, time.perf_counter() - started)
+
+
+@dataclass
+class _Pace:
+    """How long epochs and fetches take, to choose how many epochs go into a call and when to fetch."""
+
+    epoch: float = 0.0
+    fetch: float = 0.0
+    fetched: float = field(default_factory=time.perf_counter)
+
+    def epochs(self, most: int) -> int:
+        return max(1, min(most, int(PATIENCE / self.epoch))) if self.epoch else 1
+
+
+class NativeExecutor:
+    """As one native program; see `backpass.native`."""
+
+    def __init__(self, work: Work, state: State, threads: int | None) -> None:
+        from backpass.native import Machine, available_threads, training_job
+
+        self._work = work
+        self._state = state
+        self._epoch, self._step = state.epoch, state.step
+        job = training_job(
+            work.traced.graph,
+            parameters=len(flatten(state.parameters)),
+            state=len(flatten(state.optimizer)),
+            rows=min(work.batch_size, work.data.count),
+            threads=threads or 0,
+            available=available_threads(),
+        )
+        self._machine = Machine(job)
+        self._pace = _Pace()
+        self.finished: list[EpochSum] = []
+        self._put(state)
+        data = work.data
+        arrays = [*flatten(data.inputs), data.targets, *([] if data.weights is None else [data.weights])]
+        inputs = [self._machine.inputs[place] for place, _ in self._machine.compiler.batch_inputs()]
+        rows = [np.ascontiguousarray(array, node.dtype) for array, node in zip(arrays, inputs, strict=True)]
+        self._machine.data(rows, count=data.count)
+        self._machine.shuffled(shuffle=work.shuffle)
+        self._machine.weigh(None if data.weights is None else rows[-1])
+
+    def run(self, epochs: int) -> list[EpochSum]:
+        many = self._pace.epochs(epochs)
+        started = time.perf_counter()
+        alone = 0 < self._pace.epoch * many < PATIENCE / 10
+        self.finished = []
+        try:
+            self._call(many, alone=alone)
+        except KeyboardInterrupt:
+            self.finished = self._sums(time.perf_counter() - started)
+            self._epoch += len(self.finished)
+            self._step += self._machine.steps_done
+            raise
+        if reason := self._machine.reason:
+            self._stopped(reason, self._machine.epochs_done)
+        self._epoch += many
+        self._step += self._machine.steps_done
+        seconds = time.perf_counter() - started
+        self._pace.epoch = seconds / many
+        sums = self._sums(seconds)
+        if time.perf_counter() - self._pace.fetched > FETCHING * self._pace.fetch:
+            self.fetch()
+        return sums
+
+    def _sums(self, seconds: float) -> list[EpochSum]:
+        records = self._machine.records
+        return [
+            EpochSum(loss, weight, float(length))
+            for (loss, weight, _), length in zip(records.tolist(), _lengths(records, seconds), strict=True)
+        ]
+
+    def _call(self, epochs: int, *, alone: bool = False) -> None:
+        self._machine.run(
+            seed=self._work.seed,
+            step=self._step,
+            epoch=self._epoch,
+            epochs=epochs,
+            batch=self._work.batch_size,
+            alone=alone,
+            poll=self._tell,
+        )
+
+    def _tell(self) -> None:
+        """How far it is."""
+        machine, data = self._machine, self._work.data
+        done, loss, weight = machine.steps_done, *machine.running
+        if not done or not weight:
+            return
+        steps = data.steps(self._work.batch_size)
+        epoch, inside = divmod(done - 1, steps)
+        seen = min(data.count, (inside + 1) * self._work.batch_size)
+        self._work.tell(self._step + done, self._epoch + epoch + 1, loss / weight, seen)
+
+    def parameters(self) -> Structure:
+        learned = range(len(flatten(self._state.parameters)))
+        return unflatten(self._state.parameters, [_frozen(self._machine.take_input(place)) for place in learned])
+
+    def fetch(self) -> None:
+        started, state = time.perf_counter(), self._state
+        learned, kept = len(flatten(state.parameters)), len(flatten(state.optimizer))
+        state.parameters = self.parameters()
+        values = [_frozen(self._machine.take_input(place)) for place in range(learned, learned + kept)]
+        state.optimizer = unflatten(state.optimizer, values)
+        state.step, state.epoch = self._step, self._epoch
+        self._pace.fetched = time.perf_counter()
+        self._pace.fetch = self._pace.fetched - started
+
+    def set_optimizer(self, optimizer: Structure) -> None:
+        """The optimizer's state, changed between epochs."""
+
+
+class ReferenceExecutor:
+    """Step by step, in NumPy."""
+
+    def __init__(self, work: Work, state: State) -> None:
+        self._work = work
+        self._state = state
+        self._step = Program(simplify(work.traced.graph))
+
+    @property
+    def finished(self) -> list[EpochSum]:
+        return []
+
+    def parameters(self) -> Structure:
+        return self._state.parameters
+
+    def fetch(self) -> None: ...
+
+    def set_optimizer(self, optimizer: Structure) -> None:
+        self._state.optimizer = optimizer
+
+    def run(self, epochs: int) -> list[EpochSum]:
+        del epochs
+        with one_thread():
+            return [self._epoch()]
+
+    def _epoch(self) -> EpochSum:
+        work, state, started = self._work, self._state, time.perf_counter()
+        loss_sum, weight_sum, seen, steps = 0.0, 0.0, 0, state.step
+        values = [*flatten(state.parameters), *flatten(state.optimizer)]
+        order = batches(work.data.count, work.batch_size, seed=work.seed, epoch=state.epoch, shuffle=work.shuffle)
+        for rows in order:
+            moment = np.array([work.seed, steps], np.int64)
+            loss, *values = self._step(*values, moment, *work.data.take(rows))
+            steps += 1
+            weight = work.data.weight_of(rows)
+            loss_sum += float(loss) * weight
+            weight_sum += weight
+            seen += len(rows)
+            if not np.isfinite(loss):
+                raise NotFiniteError(not_finite("the loss", steps, state.epoch + 1))
+            if not all(np.isfinite(value).all() for value in values if value.dtype.kind == "f"):
+                raise NotFiniteError(not_finite("a weight or the optimizer's state", steps, state.epoch + 1))
+            work.tell(steps, state.epoch + 1, loss_sum / weight_sum if weight_sum else 0.0, seen)
+        learned = len(flatten(state.parameters))
+        state.parameters = unflatten(state.parameters, values[:learned])
+        state.optimizer = unflatten(state.optimizer, values[learned:])
+        state.step = steps
+        state.epoch += 1
+        return EpochSum(loss_sum, weight_sum, time.perf_counter() - started)
+
+
+@dataclass
+class _Pace:
+    """How long epochs and fetches take, to choose how many epochs go into a call and when to fetch."""
+
+    epoch: float = 0.0
+    fetch: float = 0.0
+    fetched: float = field(default_factory=time.perf_counter)
+
+    def epochs(self, most: int) -> int:
+        return max(1, min(most, int(PATIENCE / self.epoch))) if self.epoch else 1
+
+
+class NativeExecutor:
+    """As one native program; see `backpass.native`."""
+
+    def __init__(self, work: Work, state: State, threads: int | None) -> None:
+        from backpass.native import Machine, available_threads, training_job
+
+        self._work = work
+        self._state = state
+        self._epoch, self._step = state.epoch, state.step
+        job = training_job(
+            work.traced.graph,
+            parameters=len(flatten(state.parameters)),
+            state=len(flatten(state.optimizer)),
+            rows=min(work.batch_size, work.data.count),
+            threads=threads or 0,
+            available=available_threads(),
+        )
+        self._machine = Machine(job)
+        self._pace = _Pace()
+        self.finished: list[EpochSum] = []
+        self._put(state)
+        data = work.data
+        arrays = [*flatten(data.inputs), data.targets, *([] if data.weights is None else [data.weights])]
+        inputs = [self._machine.inputs[place] for place, _ in self._machine.compiler.batch_inputs()]
+        rows = [np.ascontiguousarray(array, node.dtype) for array, node in zip(arrays, inputs, strict=True)]
+        self._machine.data(rows, count=data.count)
+        self._machine.shuffled(shuffle=work.shuffle)
+        self._machine.weigh(None if data.weights is None else rows[-1])
+
+    def run(self, epochs: int) -> list[EpochSum]:
+        many = self._pace.epochs(epochs)
+        started = time.perf_counter()
+        alone = 0 < self._pace.epoch * many < PATIENCE / 10
+        self.finished = []
+        try:
+            self._call(many, alone=alone)
+        except KeyboardInterrupt:
+            self.finished = self._sums(time.perf_counter() - started)
+            self._epoch += len(self.finished)
+            self._step += self._machine.steps_done
+            raise
+        if reason := self._machine.reason:
+            self._stopped(reason, self._machine.epochs_done)
+        self._epoch += many
+        self._step += self._machine.steps_done
+        seconds = time.perf_counter() - started
+        self._pace.epoch = seconds / many
+        sums = self._sums(seconds)
+        if time.perf_counter() - self._pace.fetched > FETCHING * self._pace.fetch:
+            self.fetch()
+        return sums
+
+    def _sums(self, seconds: float) -> list[EpochSum]:
+        records = self._machine.records
+        return [
+            EpochSum(loss, weight, float(length))
+            for (loss, weight, _), length in zip(records.tolist(), _lengths(records, seconds), strict=True)
+        ]
+
+    def _call(self, epochs: int, *, alone: bool = False) -> None:
+        self._machine.run(
+            seed=self._work.seed,
+            step=self._step,
+            epoch=self._epoch,
+            epochs=epochs,
+            batch=self._work.batch_size,
+            alone=alone,
+            poll=self._tell,
+        )
+
+    def _tell(self) -> None:
+        """How far it is."""
+        machine, data = self._machine, self._work.data
+        done, loss, weight = machine.steps_done, *machine.running
+        if not done or not weight:
+            return
+        steps = data.steps(self._work.batch_size)
+        epoch, inside = divmod(done - 1, steps)
+        seen = min(data.count, (inside + 1) * self._work.batch_size)
+        self._work.tell(self._step + done, self._epoch + epoch + 1, loss / weight, seen)
+
+    def fetch(self, *, whole: bool = True) -> State:
+        started = time.perf_counter()
+        state, machine = self._state, self._machine
+        learned = len(flatten(state.parameters))
+        state.parameters = unflatten(state.parameters, [_frozen(machine.take_input(i)) for i in range(learned)])
+        if whole:
+            kept = range(learned, learned + len(flatten(state.optimizer)))
+            state.optimizer = unflatten(state.optimizer, [_frozen(machine.take_input(i)) for i in kept])
+            state.step, state.epoch = self._step, self._epoch
+            self._pace.fetched = time.perf_counter()
+            self._pace.fetch = self._pace.fetched - started
+        return state
+
+    def set_optimizer(self, optimizer: Structure) -> None:
+        """The optimizer's state, changed between epochs."""
+        self._state.optimizer = optimizer
+        self._put(self._state)
+
+    def _put(self, state: State) -> None:
+        for place, value in enumerate([*flatten(state.parameters), *flatten(state.optimizer)]):
+            self._machine.put(place, value)
+
+    def _stopped(self, reason: int, whole: int) -> None:
+        """Say why the program stopped, with the state as it was before the epoch in which it did."""
+        from backpass.native import Reason
+
+        step = self._step + self._machine.steps_done
+        epoch = self._epoch + whole + 1
+        self._put(self._state)
+        missing = epoch - 1 - self._state.epoch
+        self._step, self._epoch = self._state.step, self._state.epoch
+        if missing:  # these epochs were good: they are run again, to the same bits
+            self._call(missing)
+            self._step += self._machine.steps_done
+            self._epoch += missing
+        self.fetch()
+        if reason == Reason.NUMBER:
+            raise ShapeError(f"an index lies outside of its table, at step {step:,} in epoch {epoch:,}")
+        what = "the loss" if reason == Reason.LOSS else "a weight or the optimizer's state"
+        raise NotFiniteError(not_finite(what, step, epoch))
+
+
+def not_finite(what: str, step: int, epoch: int) -> str:
+    return (
+        f"{what} is no longer finite after step {step:,}, in epoch {epoch:,}: "
+        "try a smaller learning rate, scaled inputs, or clipped gradients"
+    )
+
+
+def _frozen(array: Any) -> Any:
+    """Marked as not to be changed, so that those who have it may take it as the same while it is the same object."""
+    array.flags.writeable = False
+    return array
+
+
+def _lengths(records: Array, seconds: float) -> Array:
+    """The seconds of each epoch: from the times at which they ended, where there is a clock."""
+    ended = records[:, 2]
+    if not len(ended) or not ended[-1]:
+        return np.full(len(records), seconds / max(1, len(records)))
+    lengths = np.diff(ended, prepend=ended[0])
+    lengths[0] = max(0.0, seconds - float(ended[-1] - ended[0]))
+    return lengths
