@@ -153,6 +153,7 @@ class Compiler:
         self.threads = job.threads or self._worthwhile(job.available)
         self._end = 0
         self._private_end = 2 * 8
+        self.outputs = list(self.graph.outputs)
         self._place_all()
         self.module = Module()
         self.calls: list[Call] = []
@@ -218,41 +219,21 @@ class Compiler:
 
     def _place_carried(self) -> None:
         """An output takes the place of the input that it becomes, unless that is still read by others then."""
-        extra: list[Node] = []
-        for place, target in self.carried.items():
-            node, old = self.graph.outputs[place], self.graph.inputs[target]
-            early = node not in self.plan.home
-            if not early and self._is_free(old, node):
+        last = 1 + max((kernel.phase for kernel in self.plan.kernels), default=0)
+        scalars = set(self.plan.scalars)
+        for place, node in enumerate(self.graph.outputs):
+            target = self.carried.get(place)
+            old = None if target is None else self.graph.inputs[target]
+            early = node not in self.plan.home and not isinstance(node.op, Source) and node not in self.buffers
+            early = early or node in scalars
+            if old is not None and not early and self._is_free(old, node):
                 self.sinks[node] = [self.buffers[old]]
                 self.buffers.setdefault(node, self.buffers[old])
-                continue
-            copy = _own(node)
-            if early:
-                self.sinks[copy] = [self.buffers[old]]
-                self._replace_early(node, copy)
-                continue
-            self.plan.stored.add(node)
-            self.sinks[copy] = [self.buffers[old]]
-            extra.append(copy)
-        last = 1 + max((kernel.phase for kernel in self.plan.kernels), default=0)
-        for copy in extra:
-            shape = tuple(axis for axis in copy.shape if isinstance(axis, int))
-            extent = shape if len(shape) == 1 else (shape[0], 0) if shape else ()
-            order = len(self.plan.kernels)
-            kernel = Kernel(space(copy), [copy], order, None, last, extent if space(copy) is Space.FIXED else ())
-            self.plan.kernels.append(kernel)
-            self.plan.home[copy] = kernel
-            self.plan.uses[copy] = []
-
-    def _replace_early(self, node: Node, copy: Node) -> None:
-        """An early number is copied to where it is carried on in the last phase, when nobody reads the old one."""
-        for kernel in self.plan.kernels:
-            if kernel.space is Space.ONE and node not in self.plan.home:
-                kernel.nodes = [each for each in kernel.nodes if each is not node]
-        self.plan.kernels = [kernel for kernel in self.plan.kernels if kernel.nodes]
-        last = max((kernel.phase for kernel in self.plan.kernels), default=0) + 1
-        kernel = Kernel(Space.ONE, [copy], 1 << 20, None, last)
-        self.plan.kernels.append(kernel)
+            elif old is not None or early:
+                copy = self.outputs[place] = _own(node)
+                self.sinks[copy] = [self._buffer(node) if old is None else self.buffers[old]]
+                self.plan.stored.update(set() if early else {node})
+                self.plan.copy(copy, space(copy), last)
 
     def _is_free(self, old: Node, node: Node) -> bool:
         """May `node` be written where `old` stands?"""
@@ -393,10 +374,9 @@ class Compiler:
     def _define(self, name: str, arguments: Sequence[tuple[str, Type]]) -> tuple[Builder, list[Value]]:
         return define(self.module, name, arguments, fused=self.target.fused)
 
-    def _writer(self, b: Builder, rows: Value, status: Value, private: Value) -> tuple[Writer, "_Slots", "_Sinks"]:
-        slots = _Slots(b, self.buffers)
-        writer = Writer(b, self.lanes, slots, rows, status)
-        del private
+    def _writer(self, b: Builder, rows: Value, status: Value, made_here: Sequence[Node]) -> tuple[Writer, "_Slots", "_Sinks"]:
+        slots = _Slots(self.buffers)
+        writer = Writer(b, self.lanes, slots, rows, status, made_here)
         return writer, slots, _Sinks(slots, self.sinks)
 
     _ARGUMENTS = (("status", PTR), ("private", PTR), ("n", I64), ("begin", I64), ("end", I64))
@@ -405,7 +385,7 @@ class Compiler:
         name = f"kernel.{kernel.phase}.{kernel.order}"
         b, (status, private, n, begin, end) = self._define(name, self._ARGUMENTS)
         b.function.comment = _described(kernel)
-        writer, slots, sinks = self._writer(b, n, status, private)
+        writer, slots, sinks = self._writer(b, n, status, kernel.nodes)
         checked = self._checked(kernel)
         if kernel.product is Product.ROWS:
             write_rows_product(writer, kernel, begin, end, self.rows_tiling(kernel), sinks, checked)
@@ -419,15 +399,16 @@ class Compiler:
 
     def _checked(self, kernel: Kernel) -> set[Node]:
         """Outputs that are carried on: they must stay finite."""
-        carried = {self.graph.outputs[place] for place in self.carried}
+        carried = {self.outputs[place] for place in self.carried}
         return {node for node in kernel.nodes if node in carried and node.dtype.kind == "f"}
 
     def _called(self, function: Function, slots: "_Slots") -> "Call":
         """How to call a function; one with the same text as another before is dropped for that."""
         function.arguments.extend(slots.arguments)
         body = function.body()
-        for other in self.module.functions[:-1]:
-            if other.arguments_text() == function.arguments_text() and other.body() == body:
+        for other in self.module.functions:
+            same = other is not function and other.arguments_text() == function.arguments_text()
+            if same and other.body() == body:
                 self.module.functions.remove(function)
                 other.comment += f"\n{function.comment}"
                 function = other
@@ -442,7 +423,7 @@ class Compiler:
             return None
         b, (status, private, n, _, _) = self._define("scalars", self._ARGUMENTS)
         b.function.comment = "numbers that every thread calculates for itself"
-        writer, slots, sinks = self._writer(b, n, status, private)
+        writer, slots, sinks = self._writer(b, n, status, self.plan.scalars)
         loops = Loops(writer, sinks, set())
         for node in self.plan.scalars:
             index = [writer.zero] * node.ndim
@@ -537,12 +518,16 @@ class Compiler:
     ) -> None:
         """What thread 0 notes after a step: the loss, how far it is, and whether it is to stop."""
         if self.job.loss is not None:
-            node = self.graph.outputs[self.job.loss]
+            node = self.outputs[self.job.loss]
             loss = b.convert(b.load(SCALARS[node.dtype], memory.of(self._output_buffer(node))), F64)
             weight = self._weight(b, word, start, n)
             running, running_weight = word.at(PLACES.running), word.at(PLACES.running_weight)
-            b.store(b.add(b.load(F64, running), b.mul(loss, weight)), running)
-            b.store(b.add(b.load(F64, running_weight), weight), running_weight)
+            total = b.add(b.load(F64, running), b.mul(loss, weight))
+            total_weight = b.add(b.load(F64, running_weight), weight)
+            b.store(total, running)
+            b.store(total_weight, running_weight)
+            with b.when(b.compare("ne", word.number(PLACES.steps), 0)):
+                b.store(b.div(total, total_weight), word.pointer(PLACES.steps), word.number(PLACES.done))
             difference = b.sub(loss, loss)
             with b.when(b.is_nan(difference)):
                 b.store(b.i64(Reason.LOSS), status)
@@ -647,8 +632,7 @@ class Call:
 class _Slots(Mapping[Node, Slot]):
     """Where values stand, as pointers that the function is given: an argument for each that is asked for."""
 
-    def __init__(self, b: Builder, buffers: Mapping[Node, Buffer]) -> None:
-        self._b = b
+    def __init__(self, buffers: Mapping[Node, Buffer]) -> None:
         self._known = buffers
         self._pointers: dict[Buffer, Value] = {}
 

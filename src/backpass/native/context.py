@@ -23,6 +23,7 @@ class Places:
     weights: int = 11  # of the rows, in the type of the loss; 0 where all count the same
     records: int = 12  # f64[epochs, 3]: sum of losses times weights, sum of weights, seconds since the call
     private: int = 13  # the memory of thread 0; that of the next thread follows
+    steps: int = 15  # f64: after each step the mean loss of the epoch so far; 0 where nobody asks
     clock: int = 14  # a function that returns the time in nanoseconds
     stop: int = 16  # written from outside: stop after this step
     done: int = 24  # steps done in this call

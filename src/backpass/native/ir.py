@@ -103,7 +103,7 @@ class Loop:
     results: list[Value]
 
 
-@dataclass
+@dataclass(eq=False)
 class Function:
     """A function as text. `comment` says what it is of."""
 

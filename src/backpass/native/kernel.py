@@ -14,10 +14,11 @@ import numpy as np
 from backpass.graph import Batch, Node
 from backpass.native import random
 from backpass.native.indices import Index, flat
-from backpass.native.ir import I1, I32, I64, Builder, Type, Value
+from backpass.native.ir import I1, I64, Builder, Type, Value
 from backpass.native.layout import COLUMNS_AT_ONCE, Layout, Panelled, Strided
 from backpass.native.pointwise import SCALARS, Lowering
 from backpass.ops.contraction import labels
+from backpass.ops.random import GROUP
 from backpass.ops.kinds import Contraction, Lookup, Movement, Pointwise, Random, Reduction, Source
 
 Values = list[Value]
@@ -53,7 +54,15 @@ class Writer(Lowering):
         shared: the shared word in which a bad index is reported, a pointer to i64.
     """
 
-    def __init__(self, builder: Builder, lanes: int, slots: Mapping[Node, Slot], rows: Value, status: Value) -> None:
+    def __init__(
+        self,
+        builder: Builder,
+        lanes: int,
+        slots: Mapping[Node, Slot],
+        rows: Value,
+        status: Value,
+        made_here: Sequence[Node] = (),
+    ) -> None:
         super().__init__(builder)
         self.width = lanes
         self.lanes = 0
@@ -68,6 +77,8 @@ class Writer(Lowering):
         self.from_start = False
         """Whether what depends on no loop is written at the start of the function: where others write the loops."""
         self._origin: dict[str, int] = {}
+        self._made = dict.fromkeys(made_here, 1)
+        self._levels_of: dict[Node, int] = {}
 
     # Loops and the places in and before them
 
@@ -83,6 +94,10 @@ class Writer(Lowering):
             yield self.depth
         finally:
             self.levels = self.levels[:-1]
+            for node, level in self._made.items():
+                if level > self.depth:  # from now on it is read from memory, and that was written before all that follows
+                    self._made[node] = 1
+            self._levels_of.clear()
 
     @contextmanager
     def at(self, level: int) -> Iterator[None]:
@@ -141,9 +156,24 @@ class Writer(Lowering):
         """The value of `node` at `index`."""
         index = [self.zero if axis == 1 else place for place, axis in zip(index, node.shape, strict=True)]
         level = max((place.level for place in index), default=0)
+        if level < self.depth:
+            level = max(level, self._made_at(node))
         varies = any(place.varies for place in index)
         key = (node, *(place.key for place in index), (self.lanes, self.count) if varies else 0)
         return list(self.once(key, level, lambda: self._written(node, index, varies=varies)))
+
+    def _made_at(self, node: Node) -> int:
+        """The loop in which all that this kernel makes, and `node` follows from, is known: it cannot stand before that."""
+        known = self._levels_of.get(node)
+        if known is None:
+            if node in self._made:
+                known = self._made[node]
+            elif node in self.slots:
+                known = 0
+            else:
+                known = max(map(self._made_at, node.inputs), default=0)
+            self._levels_of[node] = known
+        return known
 
     def know(self, node: Node, index: Sequence[Index], values: Values) -> None:
         """`values` is what `node` is at `index`, from here on."""
@@ -151,6 +181,8 @@ class Writer(Lowering):
         varies = any(place.varies for place in index)
         key = (node, *(place.key for place in index), (self.lanes, self.count) if varies else 0)
         self.levels[-1].known[key] = values
+        self._made[node] = self.depth
+        self._levels_of.clear()
 
     def _written(self, node: Node, index: Sequence[Index], *, varies: bool) -> Values:
         if node in self.slots:
@@ -587,14 +619,14 @@ class Writer(Lowering):
             and column.step == 1
             and column.vectors is None
             and not row.varies
-            and (column.multiple % random.GROUP == 0 or self.lanes * self.count == random.GROUP)
-            and self.lanes * self.count <= random.GROUP
+            and (column.multiple % GROUP == 0 or self.lanes * self.count == GROUP)
+            and self.lanes * self.count <= GROUP
             and column.multiple % (self.lanes * self.count) == 0
         )
-        if not whole:
-            return self._drawn_singly(node, seed, step, row, column)
         source = self._source(node, seed, step)
-        number = Index(self, column.base, level=column.level, multiple=column.multiple) // random.GROUP
+        if not whole:
+            return self._drawn_singly(node, source, row, column)
+        number = Index(self, column.base, level=column.level, multiple=column.multiple) // GROUP
         words = random.group(self.b, source, number.base, row.base)
         double = node.dtype == np.float64 and "probability" not in node.attributes
         seconds = random.group(self.b, source, number.base, row.base, second=True) if double else words
@@ -621,40 +653,19 @@ class Writer(Lowering):
             return random.bernoulli(self.b, words, attributes["probability"], type_)
         return random.uniform(self.b, words, seconds, type_)
 
-    def _drawn_singly(self, node: Node, seed: Value, step: Value, row: Index, column: Index) -> Values:
-        """Element by element, where vectors do not lie along whole groups."""
+    def _drawn_singly(self, node: Node, source: Any, row: Index, column: Index) -> Values:
+        """Where vectors do not lie along whole groups."""
         b = self.b
-        key = [b.convert(seed, I32), b.convert(b.shift_right(b.bit_xor(seed, step), 32), I32)]
-        fixed = [b.convert(step, I32), b.constant(node.attributes["stream"], I32)]
-        if not self.lanes:
-            return [self._drawn_one(node, key, fixed, row.base, column.base)]
-        rows, columns = self._as_lanes(row), self._as_lanes(column)
-        result = []
-        for u in range(self.count):
-            vector = b.undefined(self.scalar(node).vector(self.lanes))
-            for lane in range(self.lanes):
-                with self.vectors(0, 1):
-                    one = self._drawn_one(node, key, fixed, b.extract(rows[u], lane), b.extract(columns[u], lane))
-                vector = b.insert(vector, one, lane)
-            result.append(vector)
-        return result
-
-    def _drawn_one(self, node: Node, key: list[Value], fixed: list[Value], row: Value, column: Value) -> Value:
-        b = self.b
-        block = b.add(b.mul(b.div(column, random.GROUP), random.BLOCKS), b.rem(column, random.BLOCKS))
-        part = b.div(b.rem(column, random.GROUP), random.BLOCKS)
-
-        def word(row: Value) -> Value:
-            words = random.philox(b, [b.convert(block, I32), b.convert(row, I32), *fixed], key)
-            found = words[0]
-            for number in (1, 2, 3):
-                found = b.select(b.compare("eq", part, number), words[number], found)
-            return found
-
         double = node.dtype == np.float64 and "probability" not in node.attributes
-        first = word(row)
-        second = word(b.add(row, random.SECOND)) if double else first
-        return self._as_drawn(node, [first], [second])[0]
+
+        def drawn(row: Value, column: Value) -> Value:
+            words = [random.element_words(b, source, row, column)]
+            seconds = [random.element_words(b, source, row, column, second=True)] if double else words
+            return self._as_drawn(node, words, seconds)[0]
+
+        if not self.lanes:
+            return [drawn(row.base, column.base)]
+        return [drawn(*places) for places in zip(self._as_lanes(row), self._as_lanes(column), strict=True)]
 
 
 def chunks_of(length: int, lanes: int, most: int) -> list[tuple[int, int, int, int, int | None]]:

@@ -53,7 +53,7 @@ class Panelled:
 
     def take(self, flat: Any, shape: Sequence[int]) -> Any:
         del shape
-        return self.panels.unpack(flat[: self.panels.size])
+        return np.array(self.panels.unpack(flat[: self.panels.size]))  # never a view of the memory
 
 
 Layout = Strided | Panelled

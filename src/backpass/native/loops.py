@@ -10,8 +10,8 @@ from backpass.native.ir import Value
 from backpass.native.kernel import Slot, Values, Writer, chunks_of
 from backpass.native.layout import COLUMNS_AT_ONCE, Panelled
 from backpass.native.plan import Kernel, Space
-from backpass.native.random import GROUP
 from backpass.ops.kinds import Lookup, Random
+from backpass.ops.random import GROUP
 
 
 class Loops:

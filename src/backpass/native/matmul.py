@@ -21,16 +21,18 @@ Tile: TypeAlias = list[list[Value]]
 Finish: TypeAlias = Callable[[Value, Value, Tile], None]
 """Called with the first row and first column (both i64) of a finished tile, and the tile."""
 
+HERE_BYTES = 32 * 1024
+"""Weights of no more than this stay in a first-level cache, nearly."""
 NEAR_BYTES = 1024 * 1024
 """Weights of no more than this stay in a second-level cache: so all panels are run through for few rows at a time."""
 FEW_BYTES = 128 * 1024
 """Of these few rows."""
 MANY_BYTES = 4 * 1024 * 1024
 """What may be read again from the third-level cache: that costs less than to read the other operand again."""
-MANY_ROWS = 384
-"""Of a batch: so many rows of X and E are copied, so that they are read on and on, not with long strides."""
-MANY_TILES = 64
-"""Copying pays where there are so many tiles."""
+PACKED_BYTES = 2 * 1024 * 1024
+"""Of a copied block of X."""
+FAR_BYTES = 1280 * 1024
+"""X and E of more than this together are copied, so that they are read on and on, not with long strides."""
 AHEAD = 8
 """X, whose rows are far apart, is asked for so many steps ahead."""
 FULLY_UNROLLED = 64
@@ -115,12 +117,13 @@ class _Operand:
 
 @dataclass(frozen=True)
 class _Stream:
-    """Memory that is asked for while a sum runs: lines at pointer + step * t + offset for t = 0, 1, ..., count - 1.
+    """Memory that is asked for while a sum runs: lines at pointer + first + step * t + offset, t = 0, ..., count - 1.
 
-    There must be one at least.
+    There must be one at least. It may lie outside of all arrays: so no address there is ever formed but to ask.
     """
 
     pointer: Value
+    first: Value
     step: int
     count: Value
     offsets: Sequence[int] = (0,)
@@ -128,7 +131,10 @@ class _Stream:
 
 
 def padded_stride(columns: int, panels: Panels) -> int:
-    """Elements from a row to the next, for a matrix of `columns` columns with the lanes and type of `panels`."""
+    """Elements from a row to the next, for a matrix of `columns` columns with the lanes and type of `panels`.
+
+    Whole lines of the cache, and an odd number of them: so that elements one below the other lie in different sets.
+    """
     line = 64 // panels.type.bytes
     lines = -(-max(columns, panels.lanes) // line)
     return line * (lines if lines == 1 else lines | 1)
@@ -142,11 +148,13 @@ class RowsTiling:
         rows: of the left operand to a tile.
         block: rows of the left operand that are multiplied with all panels before the next ones.
         together: panels side by side to a tile: with few rows, to have enough sums under way at a time.
+        ahead: lines of the next panel that are asked for in each round of the loop over the depth.
     """
 
     rows: int
     block: int
     together: int = 1
+    ahead: int = 0
 
 
 @dataclass(frozen=True)
@@ -198,10 +206,23 @@ def rows_product(
                 panels.depth,
                 _Operand(left, 1, [r * a.stride for r in range(rows)]),
                 _Operand(right, panels.width, right_offsets),
+                part_of_next(right, together, b.div(b.sub(loop.index, block.index), rows), rows * len(right_offsets)),
             )
             for g in range(together):
                 part = [line[g * vectors : (g + 1) * vectors] for line in tile]
                 finish(row, b.add(column, g * panels.width), part)
+
+    def part_of_next(right: Value, together: int, index: Value, size: int) -> list[_Stream]:
+        """What tile `index` of a block, of `size` vectors, asks for: its part of the panel that comes after `right`."""
+        if not tiling.ahead:
+            return []
+        line = _line(panels)
+        rounds = max(1, panels.depth // _round(size))
+        step = tiling.ahead * line
+        at = b.mul(index, rounds * step)
+        count = b.select(b.compare("lt", at, panels.stride), b.i64(rounds), b.i64(1))
+        first = b.add(at, together * panels.stride)
+        return [_Stream(right, first, step, count, range(0, step, line), locality=2)]
 
     with b.loop(begin, end, tiling.block, stem="block") as block:
         block_end = b.smallest(b.add(block.index, tiling.block), end)
@@ -293,7 +314,7 @@ class _WeightsProduct:
         b, panels, rows = self.b, self.panels, self.tiling.rows
         column = b.mul(panel, panels.width)
         right = Rows(b.offset(self.errors.pointer, column, panels.type), self.errors.stride)
-        following = b.offset(right.pointer, panels.width, panels.type)
+        errors = right.pointer
         if self.tiling.packed:
             right = self.pack_errors(right, vectors)
         share = b.add(b.div(self.count, b.sub(last, first)), 1)
@@ -302,16 +323,11 @@ class _WeightsProduct:
             k = b.mul(index, rows)
             next_tile = b.add(b.mul(panel, panels.stride), b.mul(b.add(k, rows), panels.width))
             line = _line(panels)
-            streams = [
-                _Stream(b.offset(array, next_tile, panels.type), line, b.i64(rows * panels.width // line))
-                for array in self.beside
-            ]
+            streams = [_Stream(array, next_tile, line, b.i64(rows * panels.width // line)) for array in self.beside]
             if self.tiling.packed:
-                rest = b.mul(b.mul(b.sub(index, first), share), self.errors.stride)
+                rest = b.add(b.mul(b.mul(b.sub(index, first), share), self.errors.stride), panels.width)
                 lines = range(0, panels.width, line)
-                streams.append(
-                    _Stream(b.offset(following, rest, panels.type), self.errors.stride, share, lines, locality=2)
-                )
+                streams.append(_Stream(errors, rest, self.errors.stride, share, lines, locality=2))
             vector_offsets = [v * panels.lanes for v in range(vectors)]
             products = _tile_of_products(
                 b,
@@ -381,6 +397,11 @@ def _line(panels: Panels) -> int:
     return 64 // panels.type.bytes
 
 
+def _round(size: int) -> int:
+    """Steps of the sum to a round of the loop, of a tile of so many vectors."""
+    return min(8, 1 << max(0, (ROUND // size).bit_length() - 1))
+
+
 def _tile_of_products(
     b: Builder,
     panels: Panels,
@@ -396,7 +417,7 @@ def _tile_of_products(
     if isinstance(count, int) and count * size <= FULLY_UNROLLED:
         flat = _steps(b, panels, left, right, flat, count)
     else:
-        unroll = min(8, 1 << max(0, (ROUND // size).bit_length() - 1))
+        unroll = _round(size)
         whole: Any = count - count % unroll if isinstance(count, int) else b.bit_and(count, -unroll)
         left, right, flat = _loop_of_steps(b, panels, left, right, flat, 0, whole, unroll, streams)
         if isinstance(count, int):
@@ -423,7 +444,7 @@ def _loop_of_steps(
         for stream in streams:
             step = b.smallest(loop.index, b.mul(b.sub(stream.count, 1), unroll))
             for offset in stream.offsets:
-                at = b.add(b.mul(step, stream.step // unroll), offset)
+                at = b.add(b.mul(step, stream.step // unroll), b.add(stream.first, offset))
                 b.prefetch(stream.pointer, at, panels.type, locality=stream.locality)
         inside = _steps(b, panels, replace(left, pointer=left_at), replace(right, pointer=right_at), inside, unroll)
         left_next = b.offset(left_at, unroll * left.step, panels.type)
@@ -528,23 +549,29 @@ def rows_tiling(target: Target, panels: Panels, rows: int, threads: int) -> Rows
         return -(-own // height) * (panels.depth * step + size + 10)
 
     height = min(range(1, min(own, _most_rows(target, panels.vectors)) + 1), key=cycles)
-    memory = FEW_BYTES if panels.size * panels.type.bytes <= NEAR_BYTES else MANY_BYTES
+    size = panels.size * panels.type.bytes
+    memory = FEW_BYTES if size <= NEAR_BYTES else MANY_BYTES
     block = memory // (panels.depth * panels.type.bytes) // height * height
     together = 1
     while own * panels.vectors * together < 8 and together < panels.full:
         together += 1
     while _most_rows(target, panels.vectors * together) < height:
         together -= 1
-    return RowsTiling(height, max(block, height), together)
+    block = max(block, height)
+    rounds = -(-min(own, block) // height) * panels.depth // _round(height * panels.vectors)
+    ahead = min(4, -(-panels.stride // _line(panels) // max(1, rounds))) if size > HERE_BYTES else 0
+    return RowsTiling(height, block, together, ahead)
 
 
-def weights_tiling(target: Target, panels: Panels, rows: int) -> WeightsTiling:
-    """For a batch of at most so many rows."""
+def weights_tiling(target: Target, panels: Panels, rows: int, threads: int = 1) -> WeightsTiling:
+    """For a batch of at most so many rows: each thread is to have several units."""
     height = min(panels.depth, _most_rows(target, panels.vectors))
     if panels.depth > height:
         height = target.registers // 2 if panels.vectors == 1 else target.registers // 4
     tiles = -(-panels.depth // height)
-    if rows >= MANY_ROWS and tiles * panels.count >= MANY_TILES:
-        together = MANY_BYTES // (rows * height * panels.type.bytes)
-        return WeightsTiling(height, height * max(1, min(tiles, together)), rows)
-    return WeightsTiling(height, height * max(1, min(8, tiles * panels.count // 32)))
+    share = tiles * panels.count // (16 * threads)
+    far = rows * (panels.depth + panels.columns) * panels.type.bytes > FAR_BYTES
+    packed = far and tiles >= 16 and panels.count >= 4  # so many times each copy is used
+    most = min(PACKED_BYTES // (rows * height * panels.type.bytes), max(16, share)) if packed else min(8, share)
+    blocks = -(-tiles // max(1, most))
+    return WeightsTiling(height, height * -(-tiles // blocks), rows if packed else 0)  # blocks as equal as can be

@@ -121,7 +121,7 @@ class Plan:
     Attributes:
         graph: what they calculate.
         stored: nodes whose value stands in memory.
-        scalars: single numbers that follow from the inputs alone; every thread calculates them for itself.
+        scalars: dear single numbers that follow from the inputs alone; every thread calculates them for itself.
         kernels: in order; phases never fall.
         home: the kernel of each node that has one.
         uses: what each kernel reads of stored values and sources, node by node.
@@ -138,6 +138,13 @@ class Plan:
     def phases(self) -> list[list[Kernel]]:
         count = 1 + max((kernel.phase for kernel in self.kernels), default=0)
         return [[kernel for kernel in self.kernels if kernel.phase == phase] for phase in range(count)]
+
+    def copy(self, node: Node, kernel_space: Space, phase: int) -> None:
+        """Add a kernel for `node`, a copy of a value that is known by `phase`."""
+        kernel = Kernel(kernel_space, [node], len(self.kernels), None, phase, _extent(node))
+        self.kernels.append(kernel)
+        self.home[node] = kernel
+        self.uses[node] = []
 
 
 def plan(graph: Graph) -> Plan:
@@ -197,7 +204,7 @@ class _Kept:
         if self.is_source(node):
             return False
         if node in self.early:
-            return node in self.outputs or _cost(node) >= DEAR
+            return _cost(node) >= DEAR
         anchor = isinstance(node.op, (Contraction, Reduction, Random)) or _scatters(node) or _joins(node)
         return anchor or node in self.outputs
 
@@ -303,7 +310,7 @@ class _Probe:
         return [index[0], *(_Place() for _ in wanted[1:])]
 
     def stretched(self, index: Sequence[Any], wanted: Any) -> list[Any]:
-        return [_Place() if axis == 1 else place for place, axis in zip(index[-len(wanted) :], wanted, strict=True)]
+        return [_Place() if axis == 1 else place for place, axis in zip(index[len(index) - len(wanted) :], wanted, strict=True)]
 
 
 class _Place:
@@ -365,16 +372,7 @@ def _place(graph: Graph, stored: set[Node], kept: _Kept) -> Plan:
             _place_one(node, kept.uses(node, stored), result)
         elif node in stored:
             result.scalars.append(node)
-    _place_early_outputs(graph, result, kept)
     return result
-
-
-def _place_early_outputs(graph: Graph, result: Plan, kept: _Kept) -> None:
-    """A number that each thread has for itself is stored as an output by one of them."""
-    wanted = [node for node in dict.fromkeys(graph.outputs) if node in kept.early and node not in kept.inputs]
-    if wanted:
-        kernel = Kernel(Space.ONE, wanted, len(result.kernels))
-        result.kernels.append(kernel)
 
 
 def _place_one(node: Node, uses: list[Use], result: Plan) -> None:

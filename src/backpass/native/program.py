@@ -85,7 +85,7 @@ class Machine:
 
     def take_output(self, place: int, rows: int) -> Array:
         """The value of the output at `place`."""
-        node = self.compiler.graph.outputs[place]
+        node = self.compiler.outputs[place]
         if "value" in node.attributes:
             return np.array(node.attributes["value"])
         sinks = self.compiler.sinks.get(node)
@@ -123,15 +123,18 @@ class Machine:
         epochs: int = 1,
         batch: int = 1,
         alone: bool = True,
+        losses: Array | None = None,
         poll: Callable[[], object] | None = None,
     ) -> None:
         """Run `epochs` epochs.
 
         `alone` says that the work is short: the calling thread takes part in it, and Ctrl-C waits for its end.
+        `losses` takes, after each step, the mean loss of the epoch so far, float64.
         """
         context = self.context
         self._records = np.zeros((epochs, 3))
         self._point(PLACES.records, self._records)
+        self._point(PLACES.steps, losses)
         values = (seed, step, epoch, epochs, batch)
         places = (PLACES.seed, PLACES.step, PLACES.epoch, PLACES.epochs, PLACES.batch)
         context[list(places)] = np.array([value & ((1 << 64) - 1) for value in values], np.uint64).view(np.int64)
@@ -263,7 +266,7 @@ def _compiled(compiler: Compiler, target: Target) -> tuple[Library, int]:
     store = disk.open_cache()
     entry = store.get(key)
     if entry is None:
-        code = compile_text(compiler.compile(), target, verify=False)
+        code = compile_text(compiler.compile(), target, verify=True)
         store.put(key, code, {})
     else:
         code = entry.code

@@ -173,7 +173,9 @@ def _joined(b: Builder, halves: Sequence[Value]) -> Value:
 
 
 def _pieces(b: Builder, words: Sequence[Value], lanes: int) -> list[Value]:
-    """The same words in vectors of so many lanes."""
+    """The same words in vectors of so many lanes; 0 lanes leaves scalars."""
+    if not lanes:
+        return list(words)
     return [
         word if lanes == word.type.lanes else b.shuffle(word, None, range(start, start + lanes))
         for word in words

@@ -1,5 +1,6 @@
 """The two ways to run epochs: as one native program, or step by step in NumPy. Both mean the same."""
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -47,8 +48,9 @@ class Work:
     batch_size: int
     seed: int
     shuffle: bool
-    tell: Callable[[int, int, float, int], None]
-    """Called with step, epoch, mean loss so far and rows seen: after every step, or now and then."""
+    tell: Callable[[int, int, float, int], None] | None
+    """Called for each step with its number, its epoch, the mean loss of that so far and the rows seen, in order, but
+    maybe somewhat later; None where nobody listens."""
 
 
 class Executor(Protocol):
@@ -83,6 +85,7 @@ class ReferenceExecutor:
         self._work = work
         self._state = state
         self._step = Program(simplify(work.traced.graph))
+        self._names = [node.name for node in work.traced.graph.inputs][: len(work.traced.graph.outputs) - 1]
 
     @property
     def finished(self) -> list[EpochSum]:
@@ -116,9 +119,11 @@ class ReferenceExecutor:
             seen += len(rows)
             if not np.isfinite(loss):
                 raise NotFiniteError(not_finite("the loss", steps, state.epoch + 1))
-            if not all(np.isfinite(value).all() for value in values if value.dtype.kind == "f"):
-                raise NotFiniteError(not_finite("a weight or the optimizer's state", steps, state.epoch + 1))
-            work.tell(steps, state.epoch + 1, loss_sum / weight_sum if weight_sum else 0.0, seen)
+            for name, value in zip(self._names, values, strict=True):
+                if value.dtype.kind == "f" and not np.isfinite(value).all():
+                    raise NotFiniteError(not_finite(name, steps, state.epoch + 1))
+            if work.tell is not None:
+                work.tell(steps, state.epoch + 1, loss_sum / weight_sum if weight_sum else 0.0, seen)
         learned = len(flatten(state.parameters))
         state.parameters = unflatten(state.parameters, values[:learned])
         state.optimizer = unflatten(state.optimizer, values[learned:])
@@ -159,6 +164,8 @@ class NativeExecutor:
         self._machine = Machine(job)
         self._pace = _Pace()
         self.finished: list[EpochSum] = []
+        self._told = 0
+        self._losses: Array | None = None
         self._put(state)
         data = work.data
         arrays = [*flatten(data.inputs), data.targets, *([] if data.weights is None else [data.weights])]
@@ -172,16 +179,17 @@ class NativeExecutor:
         many = self._pace.epochs(epochs)
         started = time.perf_counter()
         alone = 0 < self._pace.epoch * many < PATIENCE / 10
-        self.finished = []
+        self.finished, self._told = [], 0
         try:
             self._call(many, alone=alone)
+            self._tell()
         except KeyboardInterrupt:
-            self.finished = self._sums(time.perf_counter() - started)
-            self._epoch += len(self.finished)
-            self._step += self._machine.steps_done
+            whole = self._told // self._steps if self._work.tell else self._machine.epochs_done
+            self.finished = self._sums(time.perf_counter() - started)[:whole]
+            self._back_to(self._epoch + whole)
             raise
         if reason := self._machine.reason:
-            self._stopped(reason, self._machine.epochs_done)
+            self._stopped(reason)
         self._epoch += many
         self._step += self._machine.steps_done
         seconds = time.perf_counter() - started
@@ -199,6 +207,7 @@ class NativeExecutor:
         ]
 
     def _call(self, epochs: int, *, alone: bool = False) -> None:
+        self._losses = np.zeros(epochs * self._steps) if self._work.tell else None
         self._machine.run(
             seed=self._work.seed,
             step=self._step,
@@ -206,19 +215,26 @@ class NativeExecutor:
             epochs=epochs,
             batch=self._work.batch_size,
             alone=alone,
+            losses=self._losses,
             poll=self._tell,
         )
 
+    @property
+    def _steps(self) -> int:
+        """Of an epoch."""
+        return self._work.data.steps(self._work.batch_size)
+
     def _tell(self) -> None:
-        """How far it is."""
-        machine, data = self._machine, self._work.data
-        done, loss, weight = machine.steps_done, *machine.running
-        if not done or not weight:
+        """Tell of the steps that were made since it was told the last time."""
+        work, losses = self._work, self._losses
+        if work.tell is None or losses is None:
             return
-        steps = data.steps(self._work.batch_size)
-        epoch, inside = divmod(done - 1, steps)
-        seen = min(data.count, (inside + 1) * self._work.batch_size)
-        self._work.tell(self._step + done, self._epoch + epoch + 1, loss / weight, seen)
+        while self._told < self._machine.steps_done:
+            epoch, inside = divmod(self._told, self._steps)
+            seen = min(work.data.count, (inside + 1) * work.batch_size)
+            loss = float(losses[self._told])
+            self._told += 1
+            work.tell(self._step + self._told, self._epoch + epoch + 1, loss, seen)
 
     def parameters(self) -> Structure:
         learned = range(len(flatten(self._state.parameters)))
@@ -236,167 +252,6 @@ class NativeExecutor:
 
     def set_optimizer(self, optimizer: Structure) -> None:
         """The optimizer's state, changed between epochs."""
-
-
-class ReferenceExecutor:
-    """Step by step, in NumPy."""
-
-    def __init__(self, work: Work, state: State) -> None:
-        self._work = work
-        self._state = state
-        self._step = Program(simplify(work.traced.graph))
-
-    @property
-    def finished(self) -> list[EpochSum]:
-        return []
-
-    def parameters(self) -> Structure:
-        return self._state.parameters
-
-    def fetch(self) -> None: ...
-
-    def set_optimizer(self, optimizer: Structure) -> None:
-        self._state.optimizer = optimizer
-
-    def run(self, epochs: int) -> list[EpochSum]:
-        del epochs
-        with one_thread():
-            return [self._epoch()]
-
-    def _epoch(self) -> EpochSum:
-        work, state, started = self._work, self._state, time.perf_counter()
-        loss_sum, weight_sum, seen, steps = 0.0, 0.0, 0, state.step
-        values = [*flatten(state.parameters), *flatten(state.optimizer)]
-        order = batches(work.data.count, work.batch_size, seed=work.seed, epoch=state.epoch, shuffle=work.shuffle)
-        for rows in order:
-            moment = np.array([work.seed, steps], np.int64)
-            loss, *values = self._step(*values, moment, *work.data.take(rows))
-            steps += 1
-            weight = work.data.weight_of(rows)
-            loss_sum += float(loss) * weight
-            weight_sum += weight
-            seen += len(rows)
-            if not np.isfinite(loss):
-                raise NotFiniteError(not_finite("the loss", steps, state.epoch + 1))
-            if not all(np.isfinite(value).all() for value in values if value.dtype.kind == "f"):
-                raise NotFiniteError(not_finite("a weight or the optimizer's state", steps, state.epoch + 1))
-            work.tell(steps, state.epoch + 1, loss_sum / weight_sum if weight_sum else 0.0, seen)
-        learned = len(flatten(state.parameters))
-        state.parameters = unflatten(state.parameters, values[:learned])
-        state.optimizer = unflatten(state.optimizer, values[learned:])
-        state.step = steps
-        state.epoch += 1
-        return EpochSum(loss_sum, weight_sum, time.perf_counter() - started)
-
-
-@dataclass
-class _Pace:
-    """How long epochs and fetches take, to choose how many epochs go into a call and when to fetch."""
-
-    epoch: float = 0.0
-    fetch: float = 0.0
-    fetched: float = field(default_factory=time.perf_counter)
-
-    def epochs(self, most: int) -> int:
-        return max(1, min(most, int(PATIENCE / self.epoch))) if self.epoch else 1
-
-
-class NativeExecutor:
-    """As one native program; see `backpass.native`."""
-
-    def __init__(self, work: Work, state: State, threads: int | None) -> None:
-        from backpass.native import Machine, available_threads, training_job
-
-        self._work = work
-        self._state = state
-        self._epoch, self._step = state.epoch, state.step
-        job = training_job(
-            work.traced.graph,
-            parameters=len(flatten(state.parameters)),
-            state=len(flatten(state.optimizer)),
-            rows=min(work.batch_size, work.data.count),
-            threads=threads or 0,
-            available=available_threads(),
-        )
-        self._machine = Machine(job)
-        self._pace = _Pace()
-        self.finished: list[EpochSum] = []
-        self._put(state)
-        data = work.data
-        arrays = [*flatten(data.inputs), data.targets, *([] if data.weights is None else [data.weights])]
-        inputs = [self._machine.inputs[place] for place, _ in self._machine.compiler.batch_inputs()]
-        rows = [np.ascontiguousarray(array, node.dtype) for array, node in zip(arrays, inputs, strict=True)]
-        self._machine.data(rows, count=data.count)
-        self._machine.shuffled(shuffle=work.shuffle)
-        self._machine.weigh(None if data.weights is None else rows[-1])
-
-    def run(self, epochs: int) -> list[EpochSum]:
-        many = self._pace.epochs(epochs)
-        started = time.perf_counter()
-        alone = 0 < self._pace.epoch * many < PATIENCE / 10
-        self.finished = []
-        try:
-            self._call(many, alone=alone)
-        except KeyboardInterrupt:
-            self.finished = self._sums(time.perf_counter() - started)
-            self._epoch += len(self.finished)
-            self._step += self._machine.steps_done
-            raise
-        if reason := self._machine.reason:
-            self._stopped(reason, self._machine.epochs_done)
-        self._epoch += many
-        self._step += self._machine.steps_done
-        seconds = time.perf_counter() - started
-        self._pace.epoch = seconds / many
-        sums = self._sums(seconds)
-        if time.perf_counter() - self._pace.fetched > FETCHING * self._pace.fetch:
-            self.fetch()
-        return sums
-
-    def _sums(self, seconds: float) -> list[EpochSum]:
-        records = self._machine.records
-        return [
-            EpochSum(loss, weight, float(length))
-            for (loss, weight, _), length in zip(records.tolist(), _lengths(records, seconds), strict=True)
-        ]
-
-    def _call(self, epochs: int, *, alone: bool = False) -> None:
-        self._machine.run(
-            seed=self._work.seed,
-            step=self._step,
-            epoch=self._epoch,
-            epochs=epochs,
-            batch=self._work.batch_size,
-            alone=alone,
-            poll=self._tell,
-        )
-
-    def _tell(self) -> None:
-        """How far it is."""
-        machine, data = self._machine, self._work.data
-        done, loss, weight = machine.steps_done, *machine.running
-        if not done or not weight:
-            return
-        steps = data.steps(self._work.batch_size)
-        epoch, inside = divmod(done - 1, steps)
-        seen = min(data.count, (inside + 1) * self._work.batch_size)
-        self._work.tell(self._step + done, self._epoch + epoch + 1, loss / weight, seen)
-
-    def fetch(self, *, whole: bool = True) -> State:
-        started = time.perf_counter()
-        state, machine = self._state, self._machine
-        learned = len(flatten(state.parameters))
-        state.parameters = unflatten(state.parameters, [_frozen(machine.take_input(i)) for i in range(learned)])
-        if whole:
-            kept = range(learned, learned + len(flatten(state.optimizer)))
-            state.optimizer = unflatten(state.optimizer, [_frozen(machine.take_input(i)) for i in kept])
-            state.step, state.epoch = self._step, self._epoch
-            self._pace.fetched = time.perf_counter()
-            self._pace.fetch = self._pace.fetched - started
-        return state
-
-    def set_optimizer(self, optimizer: Structure) -> None:
-        """The optimizer's state, changed between epochs."""
         self._state.optimizer = optimizer
         self._put(self._state)
 
@@ -404,24 +259,37 @@ class NativeExecutor:
         for place, value in enumerate([*flatten(state.parameters), *flatten(state.optimizer)]):
             self._machine.put(place, value)
 
-    def _stopped(self, reason: int, whole: int) -> None:
+    def _stopped(self, reason: int) -> None:
         """Say why the program stopped, with the state as it was before the epoch in which it did."""
         from backpass.native import Reason
 
         step = self._step + self._machine.steps_done
-        epoch = self._epoch + whole + 1
-        self._put(self._state)
-        missing = epoch - 1 - self._state.epoch
-        self._step, self._epoch = self._state.step, self._state.epoch
-        if missing:  # these epochs were good: they are run again, to the same bits
-            self._call(missing)
-            self._step += self._machine.steps_done
-            self._epoch += missing
-        self.fetch()
+        epoch = self._epoch + self._machine.epochs_done + 1
+        what = "the loss" if reason == Reason.LOSS else self._not_finite()
+        self._back_to(epoch - 1)
         if reason == Reason.NUMBER:
             raise ShapeError(f"an index lies outside of its table, at step {step:,} in epoch {epoch:,}")
-        what = "the loss" if reason == Reason.LOSS else "a weight or the optimizer's state"
         raise NotFiniteError(not_finite(what, step, epoch))
+
+    def _not_finite(self) -> str:
+        """What of all that is carried on is no longer finite."""
+        names = [node.name for node in self._machine.inputs]
+        for place in range(len(flatten(self._state.parameters)) + len(flatten(self._state.optimizer))):
+            if not np.isfinite(self._machine.take_input(place)).all():
+                return names[place]
+        return "a value"
+
+    def _back_to(self, epoch: int) -> None:
+        """To the end of an epoch that is over: from the last state that is known, to the same bits."""
+        self._put(self._state)
+        self._step, self._epoch = self._state.step, self._state.epoch
+        missing = epoch - self._state.epoch
+        if missing:
+            self._told = sys.maxsize  # it was told of these steps
+            self._call(missing)
+            self._step += self._machine.steps_done
+            self._epoch = epoch
+        self.fetch()
 
 
 def not_finite(what: str, step: int, epoch: int) -> str:

@@ -87,7 +87,8 @@ class Loop:
         return bool(self.held_out is not None or self.listeners or self.stopping or self.optimizer.observes)
 
     def _executor(self, state: State) -> Executor:
-        work = Work(self._traced(state), self.data, self.batch_size, self.seed, self.shuffle, self._step_finished)
+        tell = self._step_finished if self.listeners else None
+        work = Work(self._traced(state), self.data, self.batch_size, self.seed, self.shuffle, tell)
         if self.executor == "reference":
             return ReferenceExecutor(work, state)
         return NativeExecutor(work, state, self.threads)
