@@ -31,6 +31,7 @@ LINE = 64  # bytes
 # Of a common processor, to choose the number of threads by: simple operations on vectors, and a barrier of two threads
 # with what a step loses around it.
 VECTORS_PER_SECOND = 4e9
+NEAR = 1 << 17  # bytes that are read quickly without being asked for before
 WAIT = 1e-6
 
 
@@ -154,6 +155,7 @@ class Compiler:
         self._end = 0
         self._private_end = 2 * 8
         self.outputs = list(self.graph.outputs)
+        self._order = {node: place for place, node in enumerate(self.graph.nodes)}
         self._place_all()
         self.module = Module()
         self.calls: list[Call] = []
@@ -270,7 +272,7 @@ class Compiler:
         return panels_of(node.shape, node.dtype, self.target)
 
     def weights_tiling(self, kernel: Kernel) -> matmul.WeightsTiling:
-        return matmul.weights_tiling(self.target, self.panels(kernel), self.job.rows)
+        return matmul.weights_tiling(self.target, self.panels(kernel), self.job.rows, self.threads)
 
     def rows_tiling(self, kernel: Kernel) -> matmul.RowsTiling:
         layout = self.buffers[operands(kernel.anchor)[1]].layout
@@ -391,11 +393,21 @@ class Compiler:
             write_rows_product(writer, kernel, begin, end, self.rows_tiling(kernel), sinks, checked)
         elif kernel.product is Product.WEIGHTS:
             tiling, scratch = self.weights_tiling(kernel), b.offset(private, self.private_bytes - self.scratch, Type("i8"))
-            write_weights_product(writer, kernel, self.panels(kernel), begin, end, tiling, sinks, checked, scratch)
+            beside = self._beside(kernel)
+            write_weights_product(
+                writer, kernel, self.panels(kernel), begin, end, tiling, sinks, checked, scratch, beside
+            )
         else:
             Loops(writer, sinks, checked).write(kernel, begin, end)
         b.ret()
         return self._called(b.function, slots)
+
+    def _beside(self, kernel: Kernel) -> list[Node]:
+        """What is read element by element beside a product of weights, where it is too much for a near cache."""
+        read = {use.node for node in kernel.nodes for use in self.plan.uses[node] if use.same}
+        read = {node for node in read if node in self.buffers and node not in self.plan.home}
+        far = sum(size(node.shape) * node.dtype.itemsize for node in read) > NEAR
+        return sorted(read, key=self._order.__getitem__) if far else []
 
     def _checked(self, kernel: Kernel) -> set[Node]:
         """Outputs that are carried on: they must stay finite."""

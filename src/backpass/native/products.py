@@ -1,6 +1,7 @@
 """Kernels of matrix products: the tiles come from `matmul`, what is done with a finished tile from the graph."""
 
 from collections.abc import Callable, Mapping, Sequence, Set
+from functools import partial
 
 from backpass.graph import Node
 from backpass.native import matmul
@@ -47,10 +48,13 @@ class Finish:
             first = Index(w, row, level=level)
             masks = self._masks(column)
             stores: list[Callable[[], None]] = []
-            for r, vectors in enumerate(tile):
-                self._row(first + r, place, vectors, masks, stores)
+            rows = [self._row(first + r, place, vectors, masks, stores) for r, vectors in enumerate(tile)]
             for store in stores:
                 store()
+            for node in filter(is_mirror, self.kernel.nodes):
+                found = [known[node.inputs[0]] for known in rows]
+                for slot in self.stored.get(node, ()):
+                    self._turned(node, first, place, found, masks, slot)
 
     def _by_rows(self, row: Value, column: Value, tile: Tile) -> None:
         """The tile goes to the stack, and its rows are finished in a loop."""
@@ -68,9 +72,13 @@ class Finish:
                 start = b.mul(loop.index, count * vector.lanes)
                 vectors = [b.load(vector, stack, b.add(start, u * vector.lanes)) for u in range(count)]
                 stores: list[Callable[[], None]] = []
-                self._row(Index(w, b.add(row, loop.index), level=level), place, vectors, masks, stores)
+                here = Index(w, b.add(row, loop.index), level=level)
+                known = self._row(here, place, vectors, masks, stores)
                 for store in stores:
                     store()
+                for node in filter(is_mirror, self.kernel.nodes):
+                    for slot in self.stored.get(node, ()):
+                        self._scattered(node, [place, here], known[node.inputs[0]], masks, slot)
 
     def _row(
         self,
@@ -79,43 +87,74 @@ class Finish:
         vectors: list[Value],
         masks: list[Value | None],
         stores: list[Callable[[], None]],
-    ) -> None:
+    ) -> dict[Node, list[Value]]:
         """One row of a tile: every value, and in `stores` what is to be done once all of the tile's values are known."""
         w = self.w
         index = [row, place]
         if self.kernel.anchor.shape[1] == 1:  # one column: the other lanes are padding
             vectors = [self.b.extract(vectors[0], 0)]
         w.know(self.kernel.anchor, index, vectors)
+        known: dict[Node, list[Value]] = {self.kernel.anchor: vectors}
         for node in self.kernel.nodes:
-            if is_mirror(node):
-                values, at = w.value(node.inputs[0], index), [place, row]
-            else:
-                values = vectors if node is self.kernel.anchor else self.loops.calculate(node, index)
-                at = index
-            stores.append(self._stored(node, at, values, masks, mirror=is_mirror(node)))
+            if not is_mirror(node):
+                known.setdefault(node, [])
+                if node is not self.kernel.anchor:
+                    known[node] = self.loops.calculate(node, index)
+                stores.append(partial(self._keep, node, index, known[node], masks))
+            elif node.inputs[0] not in known:
+                known[node.inputs[0]] = w.value(node.inputs[0], index)
+        return known
 
-    def _stored(
-        self, node: Node, index: list[Index], values: list[Value], masks: list[Value | None], *, mirror: bool
-    ) -> Callable[[], None]:
-        def store() -> None:
-            w = self.w
-            for slot in self.stored.get(node, ()):
-                if mirror and values[0].type.lanes:
-                    self._scattered(node, index, values, masks, slot)
-                else:
-                    w.store(node, index, values, slot=slot, padded=True)
-            if node in self.checked and not mirror:
-                self.loops.check(values, masks)
+    def _keep(self, node: Node, index: list[Index], values: list[Value], masks: list[Value | None]) -> None:
+        for slot in self.stored.get(node, ()):
+            self.w.store(node, index, values, slot=slot, padded=True)
+        if node in self.checked:
+            self.loops.check(values, masks)
 
-        return store
+    def _turned(
+        self,
+        node: Node,
+        row: Index,
+        column: Index,
+        rows: list[list[Value]],
+        masks: list[Value | None],
+        slot: Slot,
+    ) -> None:
+        """Store a tile in its mirror image: for each column its elements of these rows, side by side."""
+        w, b = self.w, self.b
+        panels = slot.layout.panels  # type: ignore[union-attr]
+        height, depth, columns = len(rows), panels.depth, panels.columns
+        side_by_side = panels.width % height == 0 or (height == columns <= panels.width)
+        if not rows[0][0].type.lanes or not side_by_side:
+            for r, values in enumerate(rows):
+                self._scattered(node, [column, row + r], values, masks, slot)
+            return
+        vectors = matmul.transpose_tile(b, rows)
+        lanes, start = len(vectors), Index(w, row.base, level=row.level, multiple=height)
+        at = start // panels.width * panels.stride + start % panels.width
+        first = Index(w, column.base, level=column.level) * panels.width + at
+        if depth % w.lanes == 0:
+            for x, vector in enumerate(vectors):
+                b.store(vector, slot.pointer, b.add(first.base, x * panels.width))
+            return
+        stack = b.reserve(vectors[0].type, lanes)
+        for x, vector in enumerate(vectors):
+            b.store(vector, stack, x * _held(height))
+        there = b.smallest(b.sub(depth, column.base), lanes)
+        with b.loop(0, there) as loop:
+            vector = b.load(vectors[0].type, stack, b.mul(loop.index, _held(height)))
+            b.store(vector, slot.pointer, b.add(first.base, b.mul(loop.index, panels.width)))
 
     def _scattered(
         self, node: Node, index: list[Index], values: list[Value], masks: list[Value | None], slot: Slot
     ) -> None:
+        if not values[0].type.lanes:
+            self.w.store(node, index, values, slot=slot)
+            return
         places = self.w.places(slot, index)
         if isinstance(places, list):
             raise AssertionError("lanes of a mirrored matrix do not lie side by side")
-        for value, vector, mask in zip(self.w.spread(values), places.lanes(), masks, strict=True):
+        for value, vector, mask in zip(values, places.lanes(), masks, strict=True):
             self.b.scatter(value, slot.pointer, vector, mask)
 
     def _masks(self, column: Value) -> list[Value | None]:
@@ -156,6 +195,7 @@ def write_weights_product(
     sinks: Mapping[Node, Sequence[Slot]],
     checked: Set[Node],
     scratch: Value,
+    beside: Sequence[Node],
 ) -> None:
     """The units [begin, end) of a product that sums over rows."""
     left, right = operands(kernel.anchor)
@@ -171,6 +211,7 @@ def write_weights_product(
         tiling,
         finish,
         scratch,
+        [writer.slots[node].pointer for node in beside],
     )
 
 
@@ -179,6 +220,11 @@ def _rows(writer: Writer, node: Node) -> Rows:
     if not isinstance(slot.layout, Strided):
         raise AssertionError("rows stand one after the other")
     return Rows(slot.pointer, slot.layout.strides[0])
+
+
+def _held(count: int) -> int:
+    """Elements from a vector of so many to the next, on the stack: a vector's size is a power of 2."""
+    return 1 << (count - 1).bit_length()
 
 
 def _cost(node: Node) -> int:
