@@ -3,18 +3,21 @@
 from collections.abc import Collection
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from backpass.data import Table, read_table, usable_rows
-from backpass.data.arrays import Array, as_inputs
+from backpass.data.arrays import Array, as_inputs, row_shape
 from backpass.errors import NotFiniteError, UsageError
 from backpass.model.atomic import write_whole
 from backpass.model.file import Content, read, to_bytes
 from backpass.model.network import ForwardPass
 from backpass.model.tabular import Predictions, Tabular, answers, network_inputs
 from backpass.nn import count, summary
+
+if TYPE_CHECKING:
+    from backpass.native.explain import Explanation
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -25,23 +28,26 @@ class Model(Content):
     def parameter_count(self) -> int:
         return count(self.parameters)
 
-    def outputs(self, inputs: Any) -> Array:
-        """The network's raw outputs for arrays."""
+    def outputs(self, inputs: Any, *, threads: int | None = None) -> Array:
+        """The network's raw outputs for arrays; for `threads` see `predict`."""
         rows = as_inputs(inputs, self.precision)
-        forward = ForwardPass(self.network, self.parameters, rows, precision=self.precision)
-        return forward(self.parameters, rows)
+        return self._forward(row_shape(rows), threads)(self.parameters, rows)
 
-    def predict(self, inputs: Any) -> Array:
+    def predict(self, inputs: Any, *, threads: int | None = None) -> Array:
         """Answers for new rows.
+
+        `threads` share the work, at most 256; None for as many as are worth it. The answers do not depend on it.
 
         A model of a table takes a table (a path, a Table, a dictionary of columns or a data frame) and answers in its
         terms: labels, or numbers in their units. A model of arrays takes arrays; see `predict_arrays`.
         """
-        return self.predict_arrays(inputs) if self.tabular is None else self.predict_table(inputs).values
+        if self.tabular is None:
+            return self.predict_arrays(inputs, threads=threads)
+        return self.predict_table(inputs, threads=threads).values
 
-    def predict_arrays(self, inputs: Any) -> Array:
+    def predict_arrays(self, inputs: Any, *, threads: int | None = None) -> Array:
         """Probabilities, rates or numbers for inputs as the network itself takes them."""
-        outputs = self.outputs(inputs)
+        outputs = self.outputs(inputs, threads=threads)
         finite = np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
         if not finite.all():
             row = int(np.argmin(finite)) + 1
@@ -51,11 +57,18 @@ class Model(Content):
         with np.errstate(over="ignore", under="ignore"):
             return np.asarray(self.loss.predictions(outputs))
 
-    def predict_table(self, table: Any, *, coerce: Collection[str] = (), notes: list[str] | None = None) -> Predictions:
+    def predict_table(
+        self,
+        table: Any,
+        *,
+        coerce: Collection[str] = (),
+        notes: list[str] | None = None,
+        threads: int | None = None,
+    ) -> Predictions:
         """Answers for the rows of a table, with the probabilities of all classes.
 
         `table` is a path, a Table, a dictionary of columns or a data frame.
-        `coerce` names columns in which text is read as missing; `notes` is told what was.
+        `coerce` names columns in which text is read as missing; `notes` is told what was. For `threads` see `predict`.
 
         Raises:
             TableError: the table lacks a column, or has it under another type.
@@ -63,19 +76,41 @@ class Model(Content):
             NotFiniteError: numbers so large that the network overflows.
         """
         encoded = self._table_part().inputs.encode(open_table(table), coerce=coerce, notes=notes)
-        return answers(self._table_part(), self.predict_arrays(network_inputs(encoded)))
+        return answers(self._table_part(), self.predict_arrays(network_inputs(encoded), threads=threads))
 
-    def evaluate(self, table: Any, *, coerce: Collection[str] = (), notes: list[str] | None = None) -> dict[str, float]:
+    def evaluate(
+        self,
+        table: Any,
+        *,
+        coerce: Collection[str] = (),
+        notes: list[str] | None = None,
+        threads: int | None = None,
+    ) -> dict[str, float]:
         """Metrics on the rows of a table that have a target: accuracy, log_loss, auc; or rmse, mae, r2."""
         targets = self._table_part().targets
         given = open_table(table)
         rows = usable_rows(given, targets.schema)
         if notes is not None:
             notes.extend(rows.notes[len(given.notes) :])
-        predictions = self.predict_table(rows, coerce=coerce, notes=notes)
+        predictions = self.predict_table(rows, coerce=coerce, notes=notes, threads=threads)
         with np.errstate(over="ignore"):
             actual = targets.encode(rows, notes=notes)
         return predictions.scores(actual if targets.classes else targets.decode(actual))
+
+    def explain(self, *, batch_size: int | None = None, threads: int | None = None, **shown: Any) -> str:
+        """The native program that predicts, for people: its kernels, what they calculate, and the time that each takes.
+
+        `batch_size` is how many rows it takes at once. `shown` chooses what more is told: memory=True, llvm=True,
+        assembly=True, and kernel="0.1" or the name of a layer for one part alone.
+        """
+        return self.explanation(batch_size=batch_size, threads=threads).text(**shown)
+
+    def explanation(self, *, batch_size: int | None = None, threads: int | None = None) -> "Explanation":
+        """What `explain` tells, as data."""
+        return self._forward(self.row_shape, threads).explanation(self.parameters, batch_size)
+
+    def _forward(self, shape: Any, threads: int | None) -> ForwardPass:
+        return ForwardPass(self.network, self.parameters, shape, precision=self.precision, threads=threads)
 
     def save(self, path: str | Path) -> None:
         """Write the model as one safetensors file, whole or not at all.

@@ -1,16 +1,19 @@
 """A network with its parameters: what is common to training it and using it."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backpass.data.arrays import Array, Inputs, count_rows, row_shape, take_rows
+from backpass.data.arrays import Array, Inputs, count_rows, take_rows
 from backpass.forward import Program, Structure, flatten, map_structure, one_thread, trace
 from backpass.forward.trace import like
 from backpass.graph import BATCH, size
 from backpass.nn import Layer, specs
 from backpass.simplify import simplify
+
+if TYPE_CHECKING:
+    from backpass.native.explain import Explanation
 
 # A forward pass over more rows than these is cut: values of a layer are held for that many rows only, and for fewer
 # where a layer's values are many.
@@ -29,7 +32,7 @@ class ForwardPass:
         self,
         network: Layer,
         parameters: Structure,
-        inputs: Inputs,
+        row_shape: Any,
         *,
         precision: str,
         executor: str = "native",
@@ -38,7 +41,7 @@ class ForwardPass:
         traced = trace(
             network,
             map_structure(like, parameters),
-            specs(row_shape(inputs), precision),
+            specs(row_shape, precision),
             names=("", "x"),
         )
         self._graph = simplify(traced.graph)
@@ -59,6 +62,15 @@ class ForwardPass:
             for at in range(0, count, self._rows)
         ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def explanation(self, parameters: Structure, rows: int | None = None) -> "Explanation":
+        """What the native program is made of, for so many rows at once; or for as many as it ever takes."""
+        from backpass.native import Job, available_threads
+        from backpass.native.explain import Explanation
+
+        rows = self._rows if rows is None else rows
+        job = Job(self._graph, rows=rows, threads=self._threads or 0, available=available_threads())
+        return Explanation(job, f"predictions for {rows:,} rows at a time", dict(enumerate(flatten(parameters))))
 
     def _compiled(self, rows: int) -> Callable[..., list[Array]]:
         """The program, made when it is first needed."""

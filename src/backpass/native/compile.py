@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from backpass.native.pointwise import SCALARS
 from backpass.native.prepare import prepare
 from backpass.native.products import write_rows_product, write_weights_product
 from backpass.native.target import Target
+from backpass.native.timing import Laps, Parts
 from backpass.ops import apply, transpose
 from backpass.ops.contraction import CONTRACT
 from backpass.ops.gradient_flow import IDENTITY
@@ -31,7 +33,7 @@ LINE = 64  # bytes
 # Of a common processor, to choose the number of threads by: simple operations on vectors, and a barrier of two threads
 # with what a step loses around it.
 VECTORS_PER_SECOND = 4e9
-NEAR = 1 << 17  # bytes that are read quickly without being asked for before
+NEAR = 1 << 14  # bytes that are read quickly without being asked for before
 WAIT = 1e-6
 
 
@@ -47,6 +49,7 @@ class Job:
         rows: the most rows of a step.
         threads: how many threads share the work; 0 for as many as are worth it.
         available: the most threads that are worth it may be.
+        timed: whether threads add up how long each part of a step takes; see `timing`.
     """
 
     graph: Graph
@@ -56,6 +59,7 @@ class Job:
     rows: int = 1
     threads: int = 0
     available: int = 1
+    timed: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,13 @@ class Compiler:
         self.outputs = list(self.graph.outputs)
         self._order = {node: place for place, node in enumerate(self.graph.nodes)}
         self._place_all()
+        self.parts = Parts(self.plan)
+        self.sums_at = self._private_end  # of a timed job, in a thread's memory
+        self._private_end += 8 * self.parts.count if job.timed else 0
         self.module = Module()
+        self.functions: dict[Kernel, str] = {}
+        self.remarks = False
+        """Whether the text says which node of the graph its lines calculate."""
         self.calls: list[Call] = []
         self.text = ""
 
@@ -323,6 +333,8 @@ class Compiler:
         kernels = self.plan.phases
         takes = list(self._takes())
         functions = [[self._kernel_function(kernel) for kernel in phase] for phase in kernels]
+        for kernel, call in zip(chain(*kernels), chain(*functions), strict=True):
+            self.functions[kernel] = call.function
         prologue = self._scalars_function()
         step = self._step_function(takes, prologue, kernels, functions)
         self._program_function(step)
@@ -374,11 +386,14 @@ class Compiler:
         return call
 
     def _define(self, name: str, arguments: Sequence[tuple[str, Type]]) -> tuple[Builder, list[Value]]:
-        return define(self.module, name, arguments, fused=self.target.fused)
+        return define(
+            self.module, name, arguments, fused=self.target.fused, estimates=self.target.estimates
+        )
 
     def _writer(self, b: Builder, rows: Value, status: Value, made_here: Sequence[Node]) -> tuple[Writer, "_Slots", "_Sinks"]:
         slots = _Slots(self.buffers)
         writer = Writer(b, self.lanes, slots, rows, status, made_here)
+        writer.remarks = self.remarks
         return writer, slots, _Sinks(slots, self.sinks)
 
     _ARGUMENTS = (("status", PTR), ("private", PTR), ("n", I64), ("begin", I64), ("end", I64))
@@ -392,6 +407,7 @@ class Compiler:
         if kernel.product is Product.ROWS:
             write_rows_product(writer, kernel, begin, end, self.rows_tiling(kernel), sinks, checked)
         elif kernel.product is Product.WEIGHTS:
+            writer.quick = True
             tiling, scratch = self.weights_tiling(kernel), b.offset(private, self.private_bytes - self.scratch, Type("i8"))
             beside = self._beside(kernel)
             write_weights_product(
@@ -467,13 +483,17 @@ class Compiler:
         data = {node: place for place, (_, node) in enumerate(self.batch_inputs())}
         memory = _Pointers(b, arena, private)
         order = b.offset(word.pointer(PLACES.order), start, I32)
+        sums = b.offset(private, self.sums_at, Type("i8")) if self.job.timed else None
+        lap = Laps(b, sums, self.target)
         for call in takes:
             node = call.values[0]
             b.call(
                 call.function, VOID, memory.of(self.buffers[node]), word.pointer(PLACES.data + data[node]), order, begin, end
             )
+        lap(Parts.ROWS)
         if prologue is not None:
             self._call(b, prologue, memory, status, private, n, b.i64(0), b.i64(0))
+        lap(Parts.NUMBERS)
         barrier = word.at(PLACES.barrier)
         for number, (kernels, calls) in enumerate(zip(phases, functions, strict=True)):
             splits = self._splits(kernels)
@@ -488,10 +508,12 @@ class Compiler:
                 else:
                     with b.when(b.compare("eq", thread, 0)):
                         self._call(b, call, memory, status, private, n, b.i64(0), b.i64(1))
+                lap(self.parts.kernel(kernel))
             if number == len(phases) - 1:
                 with b.when(b.compare("eq", thread, 0)):
                     self._account(b, word, memory, status, halt, start, n)
             emit_barrier(b, barrier, threads, self.target)
+            lap(self.parts.wait(number))
         wrong = b.bit_or(b.load(I64, status), b.load(I64, halt))
         b.ret(wrong)
         return b.function.name

@@ -116,7 +116,7 @@ class Function:
     internal: bool = True
 
     def text(self) -> str:
-        header = "".join(f"; {line}\n" for line in self.comment.splitlines())
+        header = "".join(f"; {_plain(line)}\n" for line in self.comment.splitlines())
         linkage = "internal " if self.internal else ""
         return (
             f"{header}define {linkage}{self.result.text} @{self.name}({self.arguments_text()}) {self.attributes} {{\n"
@@ -128,6 +128,11 @@ class Function:
 
     def body(self) -> str:
         return "\n".join(_flat(self.lines))
+
+
+def _plain(text: str) -> str:
+    """One line of ASCII: names of layers, which stand in comments, may hold anything."""
+    return text.encode("unicode_escape").decode("ascii")
 
 
 def _flat(lines: list[Any]) -> Iterator[str]:
@@ -172,11 +177,13 @@ class Module:
 class Builder:
     """Writes one function. Arithmetic takes Values of one type; a plain number becomes a constant of the other's type."""
 
-    def __init__(self, module: Module, function: Function, *, fused: bool = True) -> None:
+    def __init__(self, module: Module, function: Function, *, fused: bool = True, estimates: bool = False) -> None:
         self.module = module
         self.function = function
         self.fused = fused
         """Whether the machine multiplies and adds in one instruction."""
+        self.estimates = estimates
+        """Whether it has quick estimates of reciprocals and of their roots, to 14 bits (AVX-512)."""
         self._lines = function.lines
         self._count = 0
         self._allocas: list[Any] = []
@@ -188,7 +195,7 @@ class Builder:
         self._lines.append("  " + text)
 
     def comment(self, text: str) -> None:
-        self._lines.append(f"  ; {text}")
+        self._lines.append(f"  ; {_plain(text)}")
 
     def fresh(self, stem: str = "v") -> str:
         self._count += 1
@@ -380,6 +387,27 @@ class Builder:
         """a < b of unsigned whole numbers."""
         a, b = self._pair(a, b)
         return self.emit(f"icmp ult {a.type.text} {a.text}, {b.text}", I1.vector(a.type.lanes))
+
+    def is_class(self, a: Value, *, zero: bool = False, infinite: bool = False, nan: bool = False) -> Value:
+        """Whether a float is one of these: 0 or too small to be normal; plus infinity; not a number."""
+        mask = zero * 0x0F0 | infinite * 0x200 | nan * 0x003
+        return self.intrinsic("is.fpclass", I1.vector(a.type.lanes), a, self.constant(mask, I32), suffix=a.type.mangled)
+
+    def avx512(self, stem: str, *operands: Value, whole: int | None = None) -> Value:
+        """An instruction of AVX-512 on vectors of floats: "rcp14", "rsqrt14", "mask.getmant", "mask.scalef" and so on.
+
+        `whole` is its number, where it takes one. Those of 512 bits that begin with "mask." take a way to round, too.
+        """
+        type_ = operands[0].type
+        lanes, wide = type_.lanes, type_.lanes == 16
+        mask = I16 if wide else I8
+        listed = [*operands, *([] if whole is None else [self.constant(whole, I32)])]
+        listed += [Value("zeroinitializer", type_), self.constant(-1, mask)]
+        if wide and stem.startswith("mask."):
+            listed.append(self.constant(4, I32))  # as the register says
+        name = f"llvm.x86.avx512.{stem}.ps.{32 * lanes}"
+        self.module.declare(name, type_, [x.type for x in listed])
+        return self.call(name, type_, *listed)
 
     def is_nan(self, a: Value) -> Value:
         return self.emit(f"fcmp uno {a.type.text} {a.text}, {a.text}", I1.vector(a.type.lanes))
@@ -674,10 +702,16 @@ class Builder:
 
 
 def define(
-    module: Module, name: str, arguments: Sequence[tuple[str, Type]], result: Type = VOID, *, fused: bool = True
+    module: Module,
+    name: str,
+    arguments: Sequence[tuple[str, Type]],
+    result: Type = VOID,
+    *,
+    fused: bool = True,
+    estimates: bool = False,
 ) -> tuple[Builder, list[Value]]:
     """A new function of `module`: its builder, and its arguments as values."""
     values = [Value(f"%{argument}", type_) for argument, type_ in arguments]
     function = Function(name, values, result)
     module.functions.append(function)
-    return Builder(module, function, fused=fused), values
+    return Builder(module, function, fused=fused, estimates=estimates), values

@@ -15,7 +15,7 @@ from backpass.graph import Batch, Node
 from backpass.native import random
 from backpass.native.indices import Index, flat
 from backpass.native.ir import I1, I64, Builder, Type, Value
-from backpass.native.layout import COLUMNS_AT_ONCE, Layout, Panelled, Strided
+from backpass.native.layout import COLUMNS_AT_ONCE, Layout, Panelled, Strided, lanes_for
 from backpass.native.pointwise import SCALARS, Lowering
 from backpass.ops.contraction import labels
 from backpass.ops.random import GROUP
@@ -76,6 +76,8 @@ class Writer(Lowering):
         self._start = builder.place()
         self.from_start = False
         """Whether what depends on no loop is written at the start of the function: where others write the loops."""
+        self.remarks = False
+        """Whether the text says which node its lines calculate."""
         self._origin: dict[str, int] = {}
         self._made = dict.fromkeys(made_here, 1)
         self._levels_of: dict[Node, int] = {}
@@ -209,18 +211,27 @@ class Writer(Lowering):
                     return [self.b.convert(self.rows, self.scalar(node))]
                 case Pointwise():
                     inputs = [self.value(x, self.stretched(index, x.shape)) for x in node.inputs]
+                    self._remark(node)
                     return self.each(inputs, lambda *values: op.lower(self, *values, **attributes))  # type: ignore[misc]
                 case Reduction():
+                    self._remark(node)
                     return self._reduced(node, op, index)
                 case Contraction():
+                    self._remark(node)
                     return self._contracted(node, index)
                 case Random():
+                    self._remark(node)
                     return self._drawn(node, index)
                 case Movement() if op.in_order and node.inputs[0] in self.slots:
                     return self._reshaped_load(node, index)
                 case Movement() | Lookup() if op.lower is not None:
+                    self._remark(node)
                     return list(op.lower(self, index, *node.inputs, **attributes))
         raise AssertionError(f"{node!r} was to be stored")
+
+    def _remark(self, node: Node) -> None:
+        if self.remarks:
+            self.b.comment(f"{node.name or 'without a name'}: {node.op.name}")
 
     def each(self, inputs: Sequence[Values], write: Callable[..., Value]) -> Values:
         """`write` for every vector; scalars are spread only where they meet vectors."""
@@ -490,9 +501,10 @@ class Writer(Lowering):
         outer = places[:-1]
         if isinstance(length, Index):
             return self._reduced_rows(op, x, places)
-        chunks = chunks_of(length, self.width, COLUMNS_AT_ONCE)
-        most = max(count for _, _, _, count, _ in chunks)
-        with self.vectors(self.width, most):
+        lanes = lanes_for(length, self.width)
+        chunks = chunks_of(length, lanes, COLUMNS_AT_ONCE)
+        most = max((count for _, _, _, count, _ in chunks), default=1)
+        with self.vectors(lanes, most):
             start = [self._first(op, x)] * most
 
         def row(index: list[Index], total: Values) -> Values:
@@ -500,8 +512,8 @@ class Writer(Lowering):
                 total = self._chunk(x, index, (begin, end, step, count, tail), total, combine, op)
             return total
 
-        lanes = self._nest(x, outer, start, row)
-        return self.b.across(self.b.tree(lanes, combine), combine)
+        total = self._nest(x, outer, start, row)
+        return self.b.across(self.b.tree(total, combine), combine)
 
     def _chunk(
         self,
@@ -519,7 +531,7 @@ class Writer(Lowering):
             found = [self._tailed(v, u, op, x) for u, v in enumerate(found)]
             return [combine(a, v) for a, v in zip(total, found, strict=False)] + total[len(found) :]
 
-        with self.vectors(self.width, count, tail):
+        with self.vectors(step // COLUMNS_AT_ONCE, count, tail):
             if end - begin <= step:
                 return one(self.lane_index(self.b.i64(begin), 0, begin), total)
             with self.deeper() as level, self.b.loop(begin, end, step, carried=total) as loop:

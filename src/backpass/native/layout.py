@@ -13,6 +13,7 @@ from backpass.native.pointwise import SCALARS
 from backpass.native.target import Target
 
 SPARE = 256  # bytes after each value, since whole vectors are read where a value ends in the middle of one
+LEAST_LANES = 4
 COLUMNS_AT_ONCE = 4  # vectors of one row that are worked on together
 
 
@@ -82,7 +83,21 @@ def panels_of(shape: Shape, dtype: Any, target: Target) -> Panels:
     """The panels of a matrix of numbers."""
     scalar = SCALARS[np.dtype(dtype)]
     depth, columns = (int(axis) for axis in shape)  # type: ignore[arg-type]
-    return Panels(scalar, target.lanes(scalar), panel_vectors(target, scalar, columns), depth, columns)
+    lanes = lanes_for(columns, target.lanes(scalar))
+    vectors = panel_vectors(target, scalar, columns) if columns > lanes else 1
+    return Panels(scalar, lanes, vectors, depth, columns)
+
+
+def lanes_for(length: int, most: int) -> int:
+    """Lanes of the vectors along an axis: fewer than the machine has where the axis is short.
+
+    Half a vector costs no more than a whole one, and often less: there are more units for it, and slow instructions
+    are slow in proportion.
+    """
+    lanes = most
+    while lanes > LEAST_LANES and lanes // 2 >= length:
+        lanes //= 2
+    return lanes
 
 
 def _row_stride(inner: int, scalar: Any, target: Target) -> int:

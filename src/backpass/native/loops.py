@@ -8,7 +8,7 @@ from backpass.graph import Batch, Node, size
 from backpass.native.indices import Index
 from backpass.native.ir import Value
 from backpass.native.kernel import Slot, Values, Writer, chunks_of
-from backpass.native.layout import COLUMNS_AT_ONCE, Panelled
+from backpass.native.layout import COLUMNS_AT_ONCE, Panelled, lanes_for
 from backpass.native.plan import Kernel, Space
 from backpass.ops.kinds import Lookup, Random
 from backpass.ops.random import GROUP
@@ -54,25 +54,30 @@ class Loops:
         return values
 
     def keep(self, node: Node, index: Sequence[Index], values: Values, *, padded: bool = False) -> None:
-        """Store it, where it must stand in memory, and look whether it is finite, where it must be."""
+        """Store it, where it must stand in memory."""
         for slot in self.sinks.get(node, ()):
             self.w.store(node, index, values, slot=slot, padded=padded)
-        if node in self.checked:
-            self.check(values)
 
-    def check(self, values: Values, masks: Sequence[Value | None] = ()) -> None:
-        """Report where an element is infinite or not a number: then x - x is not 0."""
-        b = self.b
-        differences = []
+    def suspect(self, suspects: Values, values: Values) -> None:
+        """Note `values` in `suspects`, a total for each vector: 0 as long as all are finite, and then a NaN."""
+        zero = self.b.constant(0.0, values[0].type)
         for u, value in enumerate(values):
-            difference = b.sub(value, value)
-            mask = None
-            if value.type.lanes:
-                mask = masks[u] if masks else self.w.mask(u)
-            if mask is not None:
-                difference = b.select(mask, difference, b.constant(0.0, value.type))
-            differences.append(difference)
-        wrong = b.is_nan(b.tree(differences, b.add))
+            if u == len(suspects):
+                suspects.append(self.b.mul(value, zero))
+            else:
+                suspects[u] = self.b.fma(value, zero, suspects[u])
+
+    def report(self, suspects: Values, masks: Sequence[Value | None]) -> None:
+        """Say that a value is not finite, where a total of `suspect` shows it."""
+        b = self.b
+        if not suspects:
+            return
+        zero = b.constant(0.0, suspects[0].type)
+        seen = [
+            total if mask is None or not total.type.lanes else b.select(mask, total, zero)
+            for total, mask in zip(suspects, masks, strict=False)
+        ]
+        wrong = b.is_nan(b.tree(seen, b.add))
         with b.when(b.any(wrong) if wrong.type.lanes else wrong):
             b.store(b.i64(2), self.w.status)
 
@@ -127,7 +132,7 @@ class Loops:
         w, place = self.w, index
         if length == 0:
             return
-        lanes, most = self._cut(nodes)
+        lanes, most = self._cut(nodes, length)
         for begin, end, step, count, tail in chunks_of(length, lanes, most):
             with w.vectors(lanes, count, tail):
                 if end - begin <= step:
@@ -138,7 +143,7 @@ class Loops:
                     column = w.lane_index(loop.index, level, step)
                     self._together([(node, place(column)) for node in nodes], padded=whole_rows)  # type: ignore[operator]
 
-    def _cut(self, nodes: Sequence[Node]) -> tuple[int, int]:
+    def _cut(self, nodes: Sequence[Node], length: int) -> tuple[int, int]:
         """Lanes of a vector, and vectors at once."""
         w = self.w
         for node in nodes:
@@ -147,13 +152,18 @@ class Loops:
                 return layout.panels.lanes, layout.panels.vectors
         if any(map(_is_random, nodes)):
             return w.width, GROUP // w.width
-        return w.width, COLUMNS_AT_ONCE
+        return lanes_for(length, w.width), COLUMNS_AT_ONCE
 
     def _together(self, places: Sequence[tuple[Node, list[Index]]], *, padded: bool = False) -> None:
         """All values first, then all stores: a store may write over what another value is made of."""
         values = [self.calculate(node, index) for node, index in places]
+        suspects: dict[int, Values] = {}
         for (node, index), found in zip(places, values, strict=True):
             self.keep(node, index, found, padded=padded)
+            if node in self.checked:
+                self.suspect(suspects.setdefault(found[0].type.lanes, []), found)
+        for totals in suspects.values():
+            self.report(totals, [self.w.mask(u) if self.w.lanes else None for u in range(len(totals))])
 
     # Columns
 

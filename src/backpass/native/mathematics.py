@@ -4,9 +4,10 @@ Each is a range reduction, a polynomial and a reconstruction. The largest errors
 of doubles, are below 2 ulp.
 The schemes are those of W. J. Cody and W. Waite, Software Manual for the Elementary Functions (1980), and of
 J.-M. Muller, Elementary Functions (3rd ed., 2016). The coefficients are minimax: found for this file with Remez'
-exchange algorithm in 60 digits, weighted for relative error of the function, then rounded.
+exchange algorithm in 50 and 60 digits, weighted for relative error of the function, then rounded.
 
-Results below the smallest normal number may be 0: the program runs with denormal numbers flushed.
+Results below the smallest normal number, of `expm1` below twice that, may be 0: the program runs with denormal numbers
+flushed.
 """
 
 import math
@@ -253,7 +254,6 @@ def _exponential(
     offset: int = 0,
     near: bool = False,
     tail: Value | None = None,
-    coefficients: Sequence[float] = (),
 ) -> _Exponential:
     """Range reduction and polynomial of e^(k x), for k = 1, -1 or 2 and x in range.
 
@@ -270,7 +270,7 @@ def _exponential(
     if not (near and b.fused):
         r = _fma(b, n, -low / k, r)
     r = r if tail is None else b.add(r, tail)
-    scaled = [c * float(k) ** (i + 1) for i, c in enumerate(coefficients or form.exp)]
+    scaled = [c * float(k) ** (i + 1) for i, c in enumerate(form.exp)]
     return _Exponential(shifted, r, b.mul(r, r), _polynomial(b, r, scaled))
 
 
@@ -343,17 +343,17 @@ def tanh(b: Builder, x: Value) -> Value:
 # log and its relations
 
 
-def _log_near_one(b: Builder, f: Value, coefficients: Sequence[float] = ()) -> Value:
+def _log_near_one(b: Builder, f: Value) -> Value:
     """log(1 + f) - f, for 1 + f from sqrt(1/2) to sqrt(2)."""
     form = _format(f)
     square = b.mul(f, f)
     if form is _FLOAT:
-        rest = b.mul(b.mul(f, square), _polynomial(b, f, coefficients or form.log))
+        rest = b.mul(b.mul(f, square), _polynomial(b, f, form.log))
         return _fma(b, square, -0.5, rest)
     # log(1 + f) = 2 artanh s = f - s (f - R), with s = f / (2 + f) and R = s^2 A(s^2)
     s = b.div(f, b.add(f, 2.0))
     z = b.mul(s, s)
-    rest = b.mul(z, _polynomial(b, z, coefficients or form.log))
+    rest = b.mul(z, _polynomial(b, z, form.log))
     return b.mul(s, b.sub(rest, f))
 
 
@@ -417,7 +417,7 @@ def softplus(b: Builder, x: Value) -> Value:
     limit = (form.bias + 0.3) * float(_LN2)  # 2^n is 0 there
     parts = _exponential(b, b.neg(_at_most(b, limit, b.abs(x))), offset=form.bias)
     power = parts.power_of_two(b)
-    y = b.fma(power, parts.q(b), power)
+    y = b.mul(power, b.add(parts.q(b), 1.0))  # no part of it is flushed to 0
     # 1 + y lies between 1 and 2; from sqrt(2) on it is 2 (1 + (y - 1) / 2)
     upper = b.compare("gt", y, math.sqrt(2) - 1)
     f = b.select(upper, _fma(b, y, 0.5, -0.5), y)

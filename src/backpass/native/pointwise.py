@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from backpass.native import ir, mathematics
+from backpass.native import arithmetic, ir, mathematics
 from backpass.native.ir import Builder, Value
 
 SCALARS = {
@@ -26,6 +26,12 @@ class Lowering:
 
     def __init__(self, builder: Builder) -> None:
         self.b = builder
+        self.quick = False
+        """Whether quotients and roots may leave out extremes: where an infinite one ends the training anyway."""
+
+    def multiply_add(self, a: Value, b: Value, c: Value) -> Value:
+        """a b + c, rounded once where the machine can."""
+        return self.b.fma(a, b, c)
 
     # Arithmetic. Booleans add as "or" and multiply as "and", as in NumPy.
 
@@ -39,7 +45,7 @@ class Lowering:
         return self.b.bit_and(a, b) if _is_bool(a) else self.b.mul(a, b)
 
     def divide(self, a: Value, b: Value) -> Value:
-        return self.b.div(a, b)
+        return arithmetic.divide(self.b, a, b, quick=self.quick)
 
     def negative(self, x: Value) -> Value:
         return self.b.neg(x)
@@ -120,7 +126,7 @@ class Lowering:
     # Functions
 
     def sqrt(self, x: Value) -> Value:
-        return self.b.sqrt(x)
+        return arithmetic.sqrt(self.b, x, quick=self.quick)
 
     def exp(self, x: Value) -> Value:
         return mathematics.exp(self.b, x)

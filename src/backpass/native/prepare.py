@@ -1,12 +1,14 @@
 """From a graph as it was traced to one that can be cut into kernels: every pass keeps its meaning."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from math import prod
 
 from backpass.graph import Batch, Graph, Node, rewrite, scope
 from backpass.graph import Axis
 from backpass.ops import apply, reshape
-from backpass.ops.kinds import Record, Reduction, reduced
+from backpass.ops.arithmetic import ADD, MULTIPLY
+from backpass.ops.kinds import Pointwise, Record, Reduction, reduced
 from backpass.simplify import simplify
 
 
@@ -23,7 +25,32 @@ def reduce_inside_first(graph: Graph) -> Graph:
     return rewrite(graph, _inside_first)
 
 
-PASSES: tuple[Callable[[Graph], Graph], ...] = (expand, reduce_inside_first, simplify)
+def multiply_and_add(graph: Graph) -> Graph:
+    """A product that only goes into a sum becomes one instruction with it, where it is one of real numbers."""
+    users = Counter(x for node in graph.nodes for x in node.inputs)
+    users.update(graph.outputs)
+
+    def fused(node: Node) -> Node:
+        if node.op is not ADD or node.dtype.kind != "f":
+            return node
+        for product, other in (node.inputs, node.inputs[::-1]):
+            if product.op is MULTIPLY and product.shape == node.shape and users[product] == 1:
+                inputs = (*product.inputs, other)
+                return type(node)(MULTIPLY_ADD, inputs, node.shape, node.dtype, {}, node.name)
+        return node
+
+    return rewrite(graph, fused)
+
+
+MULTIPLY_ADD = Pointwise(
+    name="multiply_add",
+    forward=lambda a, b, c: a * b + c,
+    derivative=lambda dy, y, a, b, c: (dy * b, dy * a, dy),
+    lower=lambda e, a, b, c: e.multiply_add(a, b, c),
+    cost=1,
+)
+
+PASSES: tuple[Callable[[Graph], Graph], ...] = (expand, reduce_inside_first, simplify, multiply_and_add)
 
 
 def prepare(graph: Graph) -> Graph:

@@ -1,7 +1,6 @@
 """Kernels of matrix products: the tiles come from `matmul`, what is done with a finished tile from the graph."""
 
-from collections.abc import Callable, Mapping, Sequence, Set
-from functools import partial
+from collections.abc import Mapping, Sequence, Set
 
 from backpass.graph import Node
 from backpass.native import matmul
@@ -47,10 +46,9 @@ class Finish:
             place = w.lane_index(column, level, self.width)
             first = Index(w, row, level=level)
             masks = self._masks(column)
-            stores: list[Callable[[], None]] = []
-            rows = [self._row(first + r, place, vectors, masks, stores) for r, vectors in enumerate(tile)]
-            for store in stores:
-                store()
+            suspects: list[Value] = []
+            rows = [self._row(first + r, place, vectors, suspects) for r, vectors in enumerate(tile)]
+            self.loops.report(suspects, masks)
             for node in filter(is_mirror, self.kernel.nodes):
                 found = [known[node.inputs[0]] for known in rows]
                 for slot in self.stored.get(node, ()):
@@ -71,45 +69,34 @@ class Finish:
             with w.deeper() as level, b.loop(0, len(tile), stem="tile_row") as loop:
                 start = b.mul(loop.index, count * vector.lanes)
                 vectors = [b.load(vector, stack, b.add(start, u * vector.lanes)) for u in range(count)]
-                stores: list[Callable[[], None]] = []
+                suspects: list[Value] = []
                 here = Index(w, b.add(row, loop.index), level=level)
-                known = self._row(here, place, vectors, masks, stores)
-                for store in stores:
-                    store()
+                known = self._row(here, place, vectors, suspects)
+                self.loops.report(suspects, masks)
                 for node in filter(is_mirror, self.kernel.nodes):
                     for slot in self.stored.get(node, ()):
                         self._scattered(node, [place, here], known[node.inputs[0]], masks, slot)
 
-    def _row(
-        self,
-        row: Index,
-        place: Index,
-        vectors: list[Value],
-        masks: list[Value | None],
-        stores: list[Callable[[], None]],
-    ) -> dict[Node, list[Value]]:
-        """One row of a tile: every value, and in `stores` what is to be done once all of the tile's values are known."""
+    def _row(self, row: Index, place: Index, vectors: list[Value], suspects: list[Value]) -> dict[Node, list[Value]]:
+        """One row of a tile: all its values first, then the stores, which may write over what a value is made of."""
         w = self.w
         index = [row, place]
         if self.kernel.anchor.shape[1] == 1:  # one column: the other lanes are padding
             vectors = [self.b.extract(vectors[0], 0)]
         w.know(self.kernel.anchor, index, vectors)
         known: dict[Node, list[Value]] = {self.kernel.anchor: vectors}
+        for node in self.kernel.nodes[1:]:
+            source = node.inputs[0] if is_mirror(node) else node
+            if source not in known:
+                known[source] = w.value(source, index) if is_mirror(node) else self.loops.calculate(node, index)
         for node in self.kernel.nodes:
-            if not is_mirror(node):
-                known.setdefault(node, [])
-                if node is not self.kernel.anchor:
-                    known[node] = self.loops.calculate(node, index)
-                stores.append(partial(self._keep, node, index, known[node], masks))
-            elif node.inputs[0] not in known:
-                known[node.inputs[0]] = w.value(node.inputs[0], index)
+            if is_mirror(node):
+                continue
+            for slot in self.stored.get(node, ()):
+                w.store(node, index, known[node], slot=slot, padded=True)
+            if node in self.checked:
+                self.loops.suspect(suspects, known[node])
         return known
-
-    def _keep(self, node: Node, index: list[Index], values: list[Value], masks: list[Value | None]) -> None:
-        for slot in self.stored.get(node, ()):
-            self.w.store(node, index, values, slot=slot, padded=True)
-        if node in self.checked:
-            self.loops.check(values, masks)
 
     def _turned(
         self,

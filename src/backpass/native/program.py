@@ -169,6 +169,16 @@ class Machine:
         return int(self.context[PLACES.done])
 
     @property
+    def times(self) -> Array:
+        """Of a timed job the ticks that each thread has spent in each part of a step so far; see `timing.Parts`.
+
+        Shape (threads, parts), int64; it may be set to 0.
+        """
+        first, count = self.compiler.sums_at, self.compiler.parts.count if self.job.timed else 0
+        own = self._private.reshape(self.threads, self.compiler.private_bytes)
+        return own[:, first : first + 8 * count].view(np.int64)
+
+    @property
     def running(self) -> tuple[float, float]:
         """Of the epoch that runs, the sum of losses times weights, and of weights."""
         sums = self.context[PLACES.running : PLACES.running + 2].view(np.float64)
@@ -256,8 +266,8 @@ def signature(job: Job, threads: int) -> str:
             continue  # it is put into memory when the program starts
         if isinstance(value, np.ndarray):
             lines.append(f"{value.dtype} {value.tobytes().hex()}")
-    lines.append(repr((sorted(job.carried.items()), job.moment, job.loss, job.rows, threads)))
-    return sha256("\n".join(lines).encode()).hexdigest()
+    lines.append(repr((sorted(job.carried.items()), job.moment, job.loss, job.rows, threads, job.timed)))
+    return sha256("\n".join(lines).encode(errors="surrogatepass")).hexdigest()
 
 
 def _compiled(compiler: Compiler, target: Target) -> tuple[Library, int]:

@@ -49,6 +49,11 @@ class Target:
         return self.vector_bits // type_.bits
 
     @property
+    def estimates(self) -> bool:
+        """Whether it has quick estimates of reciprocals and of their roots, to 14 bits."""
+        return self.vector_bits == 512 and not self.is_arm
+
+    @property
     def is_arm(self) -> bool:
         return is_arm(self.triple)
 

@@ -10,11 +10,11 @@ import numpy as np
 from backpass.errors import ShapeError
 from backpass.graph import Batch, Node, Shape, show_shape
 from backpass.ops.apply import apply, cast
-from backpass.ops.arithmetic import NEGATIVE, where
+from backpass.ops.arithmetic import NEGATIVE, SUBTRACT, where
 from backpass.ops.comparison import equal, is_finite
 from backpass.ops.elementary import exp, log
 from backpass.ops.gradient_flow import stop_gradient
-from backpass.ops.kinds import INT64, DType, Reduction, Value, reduced
+from backpass.ops.kinds import INT64, DType, Pointwise, Reduction, Value, reduced
 from backpass.ops.movement import broadcast_to, reshape
 from backpass.ops.samples import Case
 from backpass.ops.source import rows
@@ -68,11 +68,25 @@ def _log_sum_exp(x: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:
 
 
 def _expanded_log_sum_exp(x: Value, axes: tuple[int, ...], *, keepdims: bool) -> Any:
-    """Shifted by the largest element where that is finite, so that nothing overflows."""
-    largest = apply(MAX, x, axes=axes, keepdims=True)
-    shift = where(is_finite(largest), largest, 0.0)
-    total = log(sum(exp(x - shift), axes, keepdims=True)) + shift
+    """Shifted by the largest element where that is finite, so that nothing overflows; not again where it is already."""
+    if _is_below_own_largest(x, axes):
+        total = log(sum(exp(x), axes, keepdims=True))
+    else:
+        largest = apply(MAX, x, axes=axes, keepdims=True)
+        shift = where(is_finite(largest), largest, 0.0)
+        total = log(sum(exp(x - shift), axes, keepdims=True)) + shift
     return total if keepdims else reshape(total, reduced(x.shape, axes, keepdims=False))
+
+
+def _is_below_own_largest(x: Value, axes: tuple[int, ...]) -> bool:
+    """Is it z - max(z)? Its largest element is 0 then, or there is a NaN."""
+    if not isinstance(x, Node) or x.op is not SUBTRACT:
+        return False
+    whole, largest = x.inputs
+    while isinstance(largest.op, Pointwise) and largest.op.transparent and largest.dtype == largest.inputs[0].dtype:
+        (largest,) = largest.inputs
+    wanted = {"axes": axes, "keepdims": True}
+    return largest.op is MAX and largest.inputs[0] is whole and dict(largest.attributes) == wanted
 
 
 def _lowest(dtype: DType) -> Any:

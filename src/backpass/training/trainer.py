@@ -106,7 +106,12 @@ class Trainer:
             start = typed(self.network.init(self._row_shape, Key.of(self.seed).fold("parameters")), self.precision)
             self._state = State(start, self.optimizer.init(start))
             self._forward = ForwardPass(
-                self.network, start, rows, precision=self.precision, executor=self.executor, threads=self.threads
+                self.network,
+                start,
+                self._row_shape,
+                precision=self.precision,
+                executor=self.executor,
+                threads=self.threads,
             )
         return self
 
