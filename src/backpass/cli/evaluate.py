@@ -4,7 +4,15 @@ import time
 
 import click
 
-from backpass.cli.options import coerce_option, delimiter_option, json_option, model_argument, names, table_argument
+from backpass.cli.options import (
+    coerce_option,
+    delimiter_option,
+    json_option,
+    model_argument,
+    names,
+    table_argument,
+    threads_option,
+)
 from backpass.cli.output import Voice, working
 
 EPILOG = """\b
@@ -19,8 +27,11 @@ Examples:
 @table_argument
 @coerce_option
 @delimiter_option
+@threads_option
 @json_option
-def evaluate(model: str, table: str, coerce: tuple[str, ...], delimiter: str | None, as_json: bool) -> None:
+def evaluate(
+    model: str, table: str, coerce: tuple[str, ...], delimiter: str | None, threads: int | None, as_json: bool
+) -> None:
     """Measure MODEL on the rows of TABLE, which holds the target too.
 
     Rows without a target are left out. For two classes: accuracy, log_loss and auc; for more, accuracy and log_loss;
@@ -36,7 +47,7 @@ def evaluate(model: str, table: str, coerce: tuple[str, ...], delimiter: str | N
     started = time.perf_counter()
     with working(f"evaluating {table}"):
         opened = read_table(table, delimiter=delimiter)
-        metrics = loaded.evaluate(opened, coerce=names(coerce), notes=notes)
+        metrics = loaded.evaluate(opened, coerce=names(coerce), notes=notes, threads=threads)
     seconds = time.perf_counter() - started
     voice.say([f"note: {note}" for note in (*opened.notes, *notes)])
     voice.say([f"{opened.name}    {opened.rows:,} rows    {seconds:.2f} s"])

@@ -9,6 +9,7 @@ from backpass import __version__
 from backpass.cli.check import check
 from backpass.cli.demo import demo
 from backpass.cli.evaluate import evaluate
+from backpass.cli.explain import explain
 from backpass.cli.output import abandon_output
 from backpass.cli.predict import predict
 from backpass.cli.train import train
@@ -31,7 +32,7 @@ def backpass() -> None:
     """
 
 
-for command in (train, predict, evaluate, check, demo):
+for command in (train, predict, evaluate, check, explain, demo):
     backpass.add_command(command)
 
 

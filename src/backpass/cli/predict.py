@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from backpass.cli.options import coerce_option, delimiter_option, model_argument, names, table_argument
+from backpass.cli.options import coerce_option, delimiter_option, model_argument, names, table_argument, threads_option
 from backpass.cli.output import working, writing
 from backpass.errors import OutputError, UsageError
 
@@ -32,8 +32,15 @@ Examples:
 @click.option("--proba", is_flag=True, help="Add a column p_CLASS with the probability of each class.")
 @coerce_option
 @delimiter_option
+@threads_option
 def predict(
-    model: str, table: str, out: Path | None, proba: bool, coerce: tuple[str, ...], delimiter: str | None
+    model: str,
+    table: str,
+    out: Path | None,
+    proba: bool,
+    coerce: tuple[str, ...],
+    delimiter: str | None,
+    threads: int | None,
 ) -> None:
     """Predict for every row of TABLE, in its order, as CSV with a column `prediction`.
 
@@ -50,7 +57,7 @@ def predict(
     notes: list[str] = []
     with working(f"predicting {table}"):
         opened = read_table(table, delimiter=delimiter)
-        found = loaded.predict_table(opened, coerce=names(coerce), notes=notes)
+        found = loaded.predict_table(opened, coerce=names(coerce), notes=notes, threads=threads)
         if proba and found.probabilities is None:
             raise UsageError("--proba goes with classes, and this model predicts numbers: leave it out")
         content = csv_bytes(columns(found, proba=proba))

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from backpass.cli.options import delimiter_option, json_option, kinds, names, quiet_option, sizes, table_argument
+from backpass.cli.options import (
+    delimiter_option,
+    json_option,
+    kinds,
+    names,
+    quiet_option,
+    sizes,
+    table_argument,
+    threads_option,
+)
 from backpass.cli.output import Voice, working
 from backpass.errors import UsageError
 
@@ -55,6 +64,7 @@ NEARLY_PERFECT = 0.995  # of accuracy or R², where a column that tells the answ
 @click.option("--class-weights", type=click.Choice(["balanced"]), help="Let every class count the same.")
 @click.option("--no-scale", is_flag=True, help="Leave numbers as they are.")
 @click.option("--precision", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
+@threads_option
 @delimiter_option
 @json_option
 @quiet_option
@@ -94,6 +104,7 @@ def _plan(table: str, options: dict[str, Any]) -> "Plan":
         seed=options["seed"],
         precision=options["precision"],
         class_weights=options["class_weights"],
+        threads=options["threads"],
         recipe={"hidden": sizes(options["hidden"])} | {name: options[name] for name in recipe_names},
         test_table=options["test_table"],
         test=options["test_part"],

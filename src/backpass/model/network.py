@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backpass.data.arrays import Array, Inputs, count_rows, take_rows
+from backpass.errors import UsageError
 from backpass.forward import Program, Structure, flatten, map_structure, one_thread, trace
 from backpass.forward.trace import like
 from backpass.graph import BATCH, size
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 # A forward pass over more rows than these is cut: values of a layer are held for that many rows only, and for fewer
 # where a layer's values are many.
 ROWS_AT_ONCE, VALUES_AT_ONCE = 4096, 1 << 25
+MOST_THREADS = 256
+MOST_ROWS = 1 << 20  # of a batch whose program is explained
 
 
 def typed(parameters: Structure, dtype: Any) -> Structure:
@@ -38,6 +41,7 @@ class ForwardPass:
         executor: str = "native",
         threads: int | None = None,
     ) -> None:
+        require_count("threads", threads, MOST_THREADS)
         traced = trace(
             network,
             map_structure(like, parameters),
@@ -68,6 +72,7 @@ class ForwardPass:
         from backpass.native import Job, available_threads
         from backpass.native.explain import Explanation
 
+        require_count("batch_size", rows, MOST_ROWS)
         rows = self._rows if rows is None else rows
         job = Job(self._graph, rows=rows, threads=self._threads or 0, available=available_threads())
         return Explanation(job, f"predictions for {rows:,} rows at a time", dict(enumerate(flatten(parameters))))
@@ -83,6 +88,17 @@ class ForwardPass:
                 self._program = NativeProgram(self._graph, threads=self._threads or 0, rows=rows)
         program: Callable[..., list[Array]] = self._program
         return program
+
+
+def require_count(name: str, value: Any, most: int) -> None:
+    """See that an option is None or a whole number from 1 to `most`.
+
+    Raises:
+        UsageError: it is not.
+    """
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if value is not None and not (whole and 1 <= value <= most):
+        raise UsageError(f"{name} is {value!r}, expected a whole number from 1 to {most:,}")
 
 
 def _on_one_thread(program: Program) -> Callable[..., list[Array]]:

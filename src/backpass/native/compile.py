@@ -197,14 +197,14 @@ class Compiler:
         return F32 if any(node.dtype == np.float32 for node in large) or not large else F64
 
     def _buffer(self, node: Node) -> Buffer:
-        layout = layout_of(node, self.target, self.most_rows)
+        layout = layout_of(node, self.target, self.most_rows, self.lanes)
         scalar = SCALARS[node.dtype]
         offset = self._end
         self._end += -(-(layout.elements * scalar.bytes + SPARE) // LINE) * LINE
         return Buffer(offset, layout, node.dtype)
 
     def _private(self, node: Node) -> Buffer:
-        layout = layout_of(node, self.target, self.most_rows)
+        layout = layout_of(node, self.target, self.most_rows, self.lanes)
         offset = self._private_end
         self._private_end += 8 * max(1, size(node.shape))
         return Buffer(offset, layout, node.dtype, private=True)
@@ -213,7 +213,7 @@ class Compiler:
         job = self.job
         for place, node in enumerate(self.graph.inputs):
             if place == job.moment:
-                self.buffers[node] = Buffer(0, layout_of(node, self.target, 1), node.dtype, private=True)
+                self.buffers[node] = Buffer(0, layout_of(node, self.target, 1, self.lanes), node.dtype, private=True)
             else:
                 self.buffers[node] = self._buffer(node)
         for node in self.graph.nodes:

@@ -134,7 +134,12 @@ class Explanation:
             tile,
             units,
             [
-                {"name": node.name, "op": node.op.name, "shape": show_shape(node.shape), "stored": node in compiler.sinks}
+                {
+                    "name": node.name,
+                    "op": node.op.name,
+                    "shape": show_shape(node.shape),
+                    "stored": node in compiler.sinks,
+                }
                 for node in calculated(compiler.plan, kernel)
             ],
             compiler.functions[kernel],

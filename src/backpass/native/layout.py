@@ -60,18 +60,20 @@ class Panelled:
 Layout = Strided | Panelled
 
 
-def layout_of(node: Node, target: Target, rows: int) -> Layout:
+def layout_of(node: Node, target: Target, rows: int, lanes: int) -> Layout:
     """The layout of a value, a function of its shape and dtype alone: equal shapes stand equally.
 
-    `rows` is the largest number of rows of a batch, with the room that tiles of rows need.
+    `rows` is the largest number of rows of a batch, with the room that tiles of rows need; `lanes` is how many
+    elements of a row, of any type, are written at a time: a row has room for whole vectors.
     """
     shape, scalar = node.shape, SCALARS[node.dtype]
-    lanes = target.lanes(scalar if scalar.is_float else SCALARS[np.dtype(np.float32)])
     if _is_batch_first(shape):
         inner = size(shape[1:])
         if inner == 1:
             return Strided(shape, (1, *_dense(shape[1:], rows)), _up(rows, lanes))
-        stride = _row_stride(inner, scalar, target) if scalar.is_float else _up(inner, lanes)
+        stride = _up(inner, lanes)
+        if scalar.is_float:
+            stride = max(stride, _row_stride(inner, scalar, target))
         return Strided(shape, (stride, *_dense(shape[1:], rows)), rows * stride)
     if len(shape) == 2 and scalar.is_float and all(isinstance(axis, int) and axis > 0 for axis in shape):
         return Panelled(shape, panels_of(shape, node.dtype, target))

@@ -1,7 +1,7 @@
 """Kernels of loops: everything that is not a product of matrices, row by row or chunk by chunk."""
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from itertools import groupby
+from itertools import groupby, product
 from math import prod
 
 from backpass.graph import Batch, Node, size
@@ -12,6 +12,8 @@ from backpass.native.layout import COLUMNS_AT_ONCE, Panelled, lanes_for
 from backpass.native.plan import Kernel, Space
 from backpass.ops.kinds import Lookup, Random
 from backpass.ops.random import GROUP
+
+NARROW = 4  # numbers a row, up to which lanes are rows
 
 
 class Loops:
@@ -84,19 +86,22 @@ class Loops:
     # Rows
 
     def _rows(self, nodes: Sequence[Node], begin: Value, end: Value) -> None:
-        for single, run in groupby(nodes, key=lambda node: size(node.shape[1:]) == 1):
-            together = list(run)
-            if single and isinstance(together[0].shape[0], Batch) and not any(map(_is_random, together)):
-                self._rows_as_lanes(together, begin, end)
+        for narrow, run in groupby(nodes, key=_is_narrow):
+            if narrow:
+                self._rows_as_lanes(list(run), begin, end)
             else:
-                self._row_by_row(together, begin, end)
+                self._row_by_row(list(run), begin, end)
 
     def _rows_as_lanes(self, nodes: Sequence[Node], begin: Value, end: Value) -> None:
-        """Values of one number a row: lanes are rows. The last vector reaches into the padding."""
+        """Values of a few numbers a row: lanes are rows. The last vector reaches into the padding."""
         w = self.w
         with w.deeper() as level, self.b.loop(begin, end, w.width, stem="row") as loop, w.vectors(w.width, 1):
             row = w.lane_index(loop.index, level, 1)
-            self._together([(node, [row, *[w.zero] * (node.ndim - 1)]) for node in nodes], padded=True)
+            places: list[tuple[Node, list[Index]]] = []
+            for node in nodes:
+                numbers = product(*(range(int(axis)) for axis in node.shape[1:]))  # type: ignore[arg-type]
+                places += [(node, [row, *map(w.index, number)]) for number in numbers]
+            self._together(places, padded=True)
 
     def _row_by_row(self, nodes: Sequence[Node], begin: Value, end: Value) -> None:
         with self.w.deeper() as level, self.b.loop(begin, end, stem="row") as loop:
@@ -276,6 +281,11 @@ class Loops:
 
 def _scatters(node: Node) -> bool:
     return isinstance(node.op, Lookup) and node.op.scatters
+
+
+def _is_narrow(node: Node) -> bool:
+    """Is it so little a row of the batch that vectors along the row would be mostly empty?"""
+    return isinstance(node.shape[0], Batch) and size(node.shape[1:]) <= NARROW and not _is_random(node)
 
 
 def _is_random(node: Node) -> bool:

@@ -16,7 +16,8 @@ from backpass.ops.contraction import labels
 from backpass.ops.kinds import Contraction, Lookup, Movement, Pointwise, Random, Reduction, Source
 from backpass.ops.movement import TRANSPOSE
 
-DEAR = 5  # instructions: what costs more is stored where two kernels need it, and not calculated twice
+DEAR = 5  # instructions: an operation that costs more is stored where two loops need it, and not calculated twice
+LONG = 20  # instructions: and so is a chain of cheap ones
 
 
 class Space(Enum):
@@ -227,10 +228,11 @@ class _Kept:
                 continue
             fixed = node in self.always
             wanted = not fixed and len(users[node]) > 1 and node not in self.early
-            if wanted and (node in reach or self._cone_cost(node) >= DEAR):
+            if wanted and (node in reach or _cost(node) >= DEAR or self._cone_cost(node) >= LONG):
                 marked.add(node)
                 fixed = True
-            token: set[Any] = {placed.home.get(node, node)} if fixed else users[node]
+            # Within one kernel, values of one number a row are calculated in loops of their own.
+            token: set[Any] = {(placed.home.get(node, node), size(node.shape[1:]) == 1)} if fixed else users[node]
             for x in node.inputs:
                 users[x] |= token
         return marked
@@ -246,10 +248,12 @@ class _Kept:
         return reach
 
     def _cone_cost(self, node: Node) -> int:
+        """Of the cheap operations between `node` and what is stored."""
         total, seen, stack = 0, {node}, [node]
         while stack:
             current = stack.pop()
-            total += _cost(current)
+            if _cost(current) < DEAR:
+                total += _cost(current)
             for x in current.inputs:
                 if x not in seen and x not in self.always and not self.is_source(x):
                     seen.add(x)
@@ -378,15 +382,22 @@ def _place(graph: Graph, stored: set[Node], kept: _Kept) -> Plan:
 def _place_one(node: Node, uses: list[Use], result: Plan) -> None:
     homes = {use: result.home[use.node] for use in uses if use.node in result.home}
     kind = product(node)
-    kernel = None if kind else _mirrored(node, result) or _joined(node, homes, result)
+    earliest = int(any(_is_taken_elsewhere(use, space(node)) for use in uses))
+    kernel = None if kind else _mirrored(node, result) or _joined(node, homes, result, earliest)
     if kernel is None:
-        kernel = Kernel(space(node), [], len(result.kernels), kind, 0, _extent(node))
+        kernel = Kernel(space(node), [], len(result.kernels), kind, earliest, _extent(node))
         result.kernels.append(kernel)
     kernel.nodes.append(node)
     result.home[node] = kernel
     for use, home in homes.items():
         if home is not kernel:
             kernel.phase = max(kernel.phase, home.phase + _waits(use, home, kernel))
+
+
+def _is_taken_elsewhere(use: Use, here: Space) -> bool:
+    """Is it an input of which other threads may have taken the rows that are read? They do so just before phase 0."""
+    taken = isinstance(use.node.op, Source) and space(use.node) is Space.ROWS
+    return taken and not (here is Space.ROWS and use.aligned)
 
 
 def is_mirror(node: Node) -> bool:
@@ -400,14 +411,14 @@ def _mirrored(node: Node, result: Plan) -> Kernel | None:
     return home if home is not None and home.space is Space.FIXED else None
 
 
-def _joined(node: Node, homes: dict[Use, Kernel], result: Plan) -> Kernel | None:
+def _joined(node: Node, homes: dict[Use, Kernel], result: Plan, earliest: int) -> Kernel | None:
     """The kernel that `node` can be calculated in, beside what is there."""
     latest = max((home.order for home in homes.values()), default=-1)
     if latest >= 0:
         last = result.kernels[latest]
         inside = [use for use, home in homes.items() if home is last]
         fits = last.product and isinstance(node.op, Pointwise) and node.shape == last.anchor.shape
-        if fits and all(use.same for use in inside) and _no_later(homes, last):
+        if fits and all(use.same for use in inside) and last.phase >= earliest and _no_later(homes, last):
             return last
     here = space(node)
     if _scatters(node):
@@ -415,7 +426,7 @@ def _joined(node: Node, homes: dict[Use, Kernel], result: Plan) -> Kernel | None
     for kernel in reversed(result.kernels):
         if kernel.order < latest:
             break
-        if kernel.product or kernel.space is not here or kernel.extent != _extent(node):
+        if kernel.product or kernel.space is not here or kernel.extent != _extent(node) or kernel.phase < earliest:
             continue
         inside = [use for use, home in homes.items() if home is kernel]
         if here is Space.OTHER or (here is not Space.ONE and not all(use.aligned for use in inside)):

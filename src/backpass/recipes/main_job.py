@@ -15,6 +15,7 @@ from backpass.data.arrays import Array, row_shape, take_rows
 from backpass.errors import NotFiniteError, UsageError
 from backpass.model import Model, Predictions
 from backpass.model.model import open_table
+from backpass.model.network import MOST_THREADS, require_count
 from backpass.model.tabular import answers
 from backpass.optimizers import Adam, Cosine
 from backpass.recipes import defaults, run, scores
@@ -67,6 +68,7 @@ class Plan:
     seed: int
     precision: str
     class_weights: str | None = None
+    threads: int | None = None
 
     def fit(
         self, *, progress: bool = False, listeners: Sequence[Listener] = (), stop_on_interrupt: bool = False
@@ -101,6 +103,7 @@ class Plan:
             batch_size=self.recipe.batch_size,
             seed=self.seed,
             precision=self.precision,
+            threads=self.threads,
             listeners=listeners,
         )
 
@@ -160,6 +163,7 @@ class Plan:
             batch_size=min(256, max(32, train.rows // 8)),
             seed=self.seed,
             precision=self.precision,
+            threads=self.threads,
         )
         chosen = np.random.Generator(np.random.Philox(self.seed)).permutation(train.rows)[:LINEAR_ROWS]
         trainer.fit(
@@ -181,6 +185,7 @@ def plan(
     seed: int = 0,
     precision: str = "float32",
     class_weights: str | None = None,
+    threads: int | None = None,
     recipe: Mapping[str, Any] | None = None,
     **reading: Any,
 ) -> Plan:
@@ -189,6 +194,7 @@ def plan(
         raise UsageError(f"--seed is {seed}, expected a whole number from 0 to 2^63 - 1")
     if reading.get("test_table") is not None and reading.get("test") is not None:
         raise UsageError("--test and --test-part both say which rows are scored: give one of them")
+    require_count("threads", threads, MOST_THREADS)
     opened = open_table(table, reading.get("delimiter"))
     targets = (target,) if target in opened.columns else split_names(target) if isinstance(target, str) else target
     prepared = prepare(opened, tuple(targets), seed=seed, precision=precision, **reading)
@@ -196,7 +202,7 @@ def plan(
         raise UsageError("--class-weights goes with classes, and the target is a number: leave it out")
     chosen = defaults.recipe(prepared.train.rows, **(recipe or {}))
     network = defaults.network(chosen, prepared.tabular.inputs, prepared.tabular.targets)
-    return Plan(prepared, chosen, network, seed, precision, class_weights)
+    return Plan(prepared, chosen, network, seed, precision, class_weights, threads)
 
 
 def train(
@@ -216,6 +222,7 @@ def train(
     seed: int = 0,
     precision: str = "float32",
     class_weights: str | None = None,
+    threads: int | None = None,
     recipe: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     progress: bool | None = None,
@@ -237,6 +244,7 @@ def train(
         seed: of the split, the first weights, the order of the rows and the dropout.
         precision: "float32" or "float64".
         class_weights: "balanced" makes all classes count the same.
+        threads: how many share the work, at most 256; None for as many as are worth it. The weights do not depend on it.
         recipe: choices in place of defaults: hidden, activation, dropout, learning_rate, weight_decay, batch_size,
             epochs, patience.
         out: a new or empty folder to save the run in; None saves nothing.
@@ -253,6 +261,7 @@ def train(
         seed=seed,
         precision=precision,
         class_weights=class_weights,
+        threads=threads,
         recipe=recipe,
         test_table=test_table,
         test=test,

@@ -101,8 +101,8 @@ class Loop:
             parameters=state.parameters,
             state=state.optimizer,
             inputs=specs(row_shape(self.data.inputs), _float_type(state.parameters)),
-            targets=_batch_spec(self.data.targets),
-            weights=None if self.data.weights is None else _batch_spec(self.data.weights),
+            targets=batch_spec(self.data.targets),
+            weights=None if self.data.weights is None else batch_spec(self.data.weights),
         )
 
     def _step_finished(self, step: int, epoch: int, loss: float, rows: int) -> None:
@@ -129,7 +129,9 @@ class Loop:
         outputs = self.forward(parameters, self.held_out.inputs)
         loss = float(self.loss(outputs, self.held_out.targets, self.held_out.weights))
         if not np.isfinite(loss):
-            raise NotFiniteError(f"the validation loss became {loss} in epoch {epoch}: try a smaller learning rate, or scaled inputs")
+            raise NotFiniteError(
+                f"the validation loss became {loss} in epoch {epoch}: try a smaller learning rate, or scaled inputs"
+            )
         predictions = np.asarray(self.loss.predictions(outputs))
         found = {name: float(metric(predictions, self.held_out.targets)) for name, metric in self.metrics.items()}
         return {"validation_loss": loss} | found
@@ -143,7 +145,7 @@ def _ratio(loss_sum: float, weight_sum: float) -> float:
     return loss_sum / weight_sum if weight_sum else 0.0
 
 
-def _batch_spec(values: Array) -> Spec:
+def batch_spec(values: Array) -> Spec:
     return Spec((BATCH, *values.shape[1:]), values.dtype)
 
 

@@ -2,31 +2,34 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from backpass.data import Table, TableEncoder, TargetEncoder, infer_schema, usable_rows
 from backpass.data.arrays import Array, as_inputs, row_shape
 from backpass.errors import UsageError
-from backpass.forward import Structure
+from backpass.forward import Spec, Structure
 from backpass.losses import Loss
 from backpass.model import Model, Tabular
 from backpass.model.model import open_table
-from backpass.model.network import ForwardPass, typed
+from backpass.model.network import MOST_THREADS, ForwardPass, require_count, typed
 from backpass.nn import Layer, summary
 from backpass.ops import Key
 from backpass.optimizers import Adam, Optimizer
 from backpass.training.events import Listener
-from backpass.training.history import History
 from backpass.training.executors import EXECUTORS, State
-from backpass.training.loop import Loop, Metric
+from backpass.training.explain import explain_step, likely_targets
+from backpass.training.history import History
+from backpass.training.loop import Loop, Metric, batch_spec
 from backpass.training.progress import showing
 from backpass.training.rows import Rows, weights_by_label
 from backpass.training.stopping import EarlyStopping
 
+if TYPE_CHECKING:
+    from backpass.native.explain import Explanation
+
 PRECISIONS = ("float32", "float64")
-MOST_THREADS = 256
 
 
 class Trainer:
@@ -71,8 +74,7 @@ class Trainer:
         _require(_is_whole(batch_size) and batch_size >= 1, "batch_size", batch_size, "a whole number of 1 or more")
         _require(precision in PRECISIONS, "precision", precision, " or ".join(PRECISIONS))
         _require(executor in EXECUTORS, "executor", executor, " or ".join(EXECUTORS))
-        if threads is not None:
-            _require(_is_whole(threads) and 1 <= threads <= MOST_THREADS, "threads", threads, "a whole number from 1 to 256")
+        require_count("threads", threads, MOST_THREADS)
         if optimizer is not None and not optimizer.makes_changes:
             raise UsageError(
                 f"{optimizer} only changes gradients: put it in a Chain that ends with a rule, such as Adam()"
@@ -92,6 +94,7 @@ class Trainer:
         self._row_shape: Any = None
         self._tabular: Tabular | None = None
         self._forward: ForwardPass | None = None
+        self._targets: tuple[Spec, Spec | None] | None = None
 
     @property
     def parameters(self) -> Structure:
@@ -162,6 +165,7 @@ class Trainer:
         for rows in (data, held_out):
             if rows is not None:
                 self.loss.check_targets(rows.targets, forward.outputs)
+        self._targets = batch_spec(data.targets), None if data.weights is None else batch_spec(data.weights)
         with showing(progress=progress) as bar:
             loop = Loop(
                 network=self.network,
@@ -203,6 +207,35 @@ class Trainer:
     def save(self, path: str | Path) -> None:
         """Write the network as one model file, that `backpass.load` reads."""
         self.model().save(path)
+
+    def explain(self, *, batch_size: int | None = None, **shown: Any) -> str:
+        """The native program of a training step, for people: its kernels, what they calculate, and how long each takes.
+
+        `batch_size` is the Trainer's unless it is given. `shown` chooses what more is told: memory=True, llvm=True,
+        assembly=True, and kernel="0.1" or the name of a layer for one part alone.
+
+        Raises:
+            UsageError: there is no program before `build` or `fit` was called.
+        """
+        return self.explanation(batch_size=batch_size).text(**shown)
+
+    def explanation(self, *, batch_size: int | None = None) -> "Explanation":
+        """What `explain` tells, as data."""
+        if self._state is None or self._forward is None:
+            raise UsageError("there is nothing to explain before the inputs are known: call build or fit first")
+        targets, weights = self._targets or (likely_targets(self.loss, self._forward.outputs, self.precision), None)
+        return explain_step(
+            self.network,
+            self.loss,
+            self.optimizer.over(max(1, self._state.step)),
+            self._state,
+            row_shape=self._row_shape,
+            precision=self.precision,
+            batch_size=self.batch_size if batch_size is None else batch_size,
+            targets=targets,
+            weights=weights,
+            threads=self.threads,
+        )
 
     def __str__(self) -> str:
         return summary(self.network, self._row_shape or self.network.input_shape())
