@@ -49,8 +49,12 @@ def explain(
             found = explain_training(loaded, batch_size=batch_size, threads=threads)
         else:
             found = loaded.explanation(batch_size=batch_size, threads=threads)
-        chosen = {"llvm": llvm, "assembly": assembly, "kernel": kernel}
-        text, plain = ("", found.to_json(**chosen)) if as_json else (found.text(memory=memory, **chosen), {})
+        if as_json:
+            plain = found.to_json(llvm=llvm, assembly=assembly, kernel=kernel)
+        else:
+            text = found.text(memory=memory, llvm=llvm, assembly=assembly, kernel=kernel)
     voice = Voice(as_json=as_json)
-    voice.say([text] if text else [])
-    voice.result(plain)
+    if as_json:
+        voice.result(plain)
+    else:
+        voice.say(text)

@@ -7,7 +7,6 @@ elementary functions on the IBM RISC System/6000 processor" (1990).
 
 from backpass.native.ir import Builder, Value
 
-
 _SMALLEST = 2.0**-126  # the smallest normal float
 
 

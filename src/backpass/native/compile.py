@@ -62,6 +62,15 @@ class Job:
     timed: bool = False
 
 
+def training_job(graph: Graph, *, parameters: int, state: int, rows: int, threads: int, available: int) -> Job:
+    """The Job of a training step: `parameters` and `state` say how many inputs, from the first on, are carried on.
+
+    The next input is (seed, step), the rest are rows; the outputs are the loss and what is carried on, in order.
+    """
+    carried = {1 + place: place for place in range(parameters + state)}
+    return Job(graph, carried, parameters + state, 0, rows, threads, available)
+
+
 @dataclass(frozen=True)
 class Buffer:
     """Memory of a value: bytes from the beginning of the arena (or of a thread's own memory), and the layout in it."""
@@ -119,7 +128,7 @@ class Mirrored:
 
 
 def _distinct(graph: Graph, carried: Mapping[int, int]) -> tuple[Graph, dict[int, int]]:
-    """`graph` with every carried output a node of its own; outputs that are carried unchanged are left out of `carried`."""
+    """`graph` with every carried output a node of its own; what is carried unchanged is left out of `carried`."""
     seen: set[Node] = set(graph.inputs)
     outputs = list(graph.outputs)
     kept: dict[int, int] = {}
@@ -390,7 +399,9 @@ class Compiler:
             self.module, name, arguments, fused=self.target.fused, estimates=self.target.estimates
         )
 
-    def _writer(self, b: Builder, rows: Value, status: Value, made_here: Sequence[Node]) -> tuple[Writer, "_Slots", "_Sinks"]:
+    def _writer(
+        self, b: Builder, rows: Value, status: Value, made_here: Sequence[Node]
+    ) -> tuple[Writer, "_Slots", "_Sinks"]:
         slots = _Slots(self.buffers)
         writer = Writer(b, self.lanes, slots, rows, status, made_here)
         writer.remarks = self.remarks
@@ -408,7 +419,8 @@ class Compiler:
             write_rows_product(writer, kernel, begin, end, self.rows_tiling(kernel), sinks, checked)
         elif kernel.product is Product.WEIGHTS:
             writer.quick = True
-            tiling, scratch = self.weights_tiling(kernel), b.offset(private, self.private_bytes - self.scratch, Type("i8"))
+            tiling = self.weights_tiling(kernel)
+            scratch = b.offset(private, self.private_bytes - self.scratch, Type("i8"))
             beside = self._beside(kernel)
             write_weights_product(
                 writer, kernel, self.panels(kernel), begin, end, tiling, sinks, checked, scratch, beside
@@ -449,7 +461,7 @@ class Compiler:
         """The single numbers that every thread has for itself."""
         if not self.plan.scalars:
             return None
-        b, (status, private, n, _, _) = self._define("scalars", self._ARGUMENTS)
+        b, (status, _, n, _, _) = self._define("scalars", self._ARGUMENTS)
         b.function.comment = "numbers that every thread calculates for itself"
         writer, slots, sinks = self._writer(b, n, status, self.plan.scalars)
         loops = Loops(writer, sinks, set())
@@ -487,9 +499,8 @@ class Compiler:
         lap = Laps(b, sums, self.target)
         for call in takes:
             node = call.values[0]
-            b.call(
-                call.function, VOID, memory.of(self.buffers[node]), word.pointer(PLACES.data + data[node]), order, begin, end
-            )
+            to, source = memory.of(self.buffers[node]), word.pointer(PLACES.data + data[node])
+            b.call(call.function, VOID, to, source, order, begin, end)
         lap(Parts.ROWS)
         if prologue is not None:
             self._call(b, prologue, memory, status, private, n, b.i64(0), b.i64(0))

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from backpass.errors import UsageError
-from backpass.graph import Batch, Node, Shape, show_shape, size
+from backpass.graph import Batch, Node, bind_rows, show_shape, size
 from backpass.native.compile import VECTORS_PER_SECOND, Buffer, Compiler, Job
 from backpass.native.engine import assembly
 from backpass.native.layout import Panelled
@@ -337,14 +337,14 @@ def _is_rows(node: Node) -> bool:
 
 
 def _rows_of(node: Node, rows: int) -> Any:
-    return _numbers(node, (rows, *node.shape[1:]))
+    return _numbers(node, bind_rows(node.shape, rows))
 
 
-def _numbers(node: Node, shape: Shape) -> Any:
+def _numbers(node: Node, shape: Any) -> Any:
     """Numbers that fit: small ones; of whole numbers, which may name rows of a table, 0."""
     if node.dtype.kind != "f":
-        return np.zeros(shape, node.dtype)  # type: ignore[arg-type]
-    return np.random.default_rng(0).uniform(-1, 1, shape).astype(node.dtype)  # type: ignore[arg-type]
+        return np.zeros(shape, node.dtype)
+    return np.random.default_rng(0).uniform(-1, 1, shape).astype(node.dtype)
 
 
 # What a kernel is
@@ -440,7 +440,7 @@ _TYPES = {"float": "float32", "double": "float64"}
 
 
 def _grouped(nodes: Sequence[Mapping[str, Any]]) -> str:
-    """ "hidden_1: contract, 2 add; loss: sum": operations by the name that they carry."""
+    """Operations by the name that they carry: "hidden_1: contract, 2 add; loss: sum"."""
     by_name: dict[str, Counter[str]] = {}
     for node in nodes:
         by_name.setdefault(node["name"] or "without a name", Counter())[node["op"]] += 1

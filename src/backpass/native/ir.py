@@ -175,7 +175,7 @@ class Module:
 
 
 class Builder:
-    """Writes one function. Arithmetic takes Values of one type; a plain number becomes a constant of the other's type."""
+    """Writes one function. Arithmetic takes Values of one type; a plain number becomes a constant of the other's."""
 
     def __init__(self, module: Module, function: Function, *, fused: bool = True, estimates: bool = False) -> None:
         self.module = module
@@ -583,7 +583,12 @@ class Builder:
         )
         mask = self.constant(True, I1.vector(type_.lanes)) if mask is None else mask
         return self.intrinsic(
-            "masked.gather", type_, at, mask, Value("zeroinitializer", type_), suffix=f"{type_.mangled}.{at.type.mangled}"
+            "masked.gather",
+            type_,
+            at,
+            mask,
+            Value("zeroinitializer", type_),
+            suffix=f"{type_.mangled}.{at.type.mangled}",
         )
 
     def prefetch(self, pointer: Value, index: Any, scalar: Type, *, locality: int = 3) -> None:

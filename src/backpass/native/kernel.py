@@ -18,8 +18,8 @@ from backpass.native.ir import I1, I64, Builder, Type, Value
 from backpass.native.layout import COLUMNS_AT_ONCE, Layout, Panelled, Strided, lanes_for
 from backpass.native.pointwise import SCALARS, Lowering
 from backpass.ops.contraction import labels
-from backpass.ops.random import GROUP
 from backpass.ops.kinds import Contraction, Lookup, Movement, Pointwise, Random, Reduction, Source
+from backpass.ops.random import GROUP
 
 Values = list[Value]
 """One scalar, the same in every lane; or a vector for each of the vectors that are worked on together."""
@@ -97,7 +97,7 @@ class Writer(Lowering):
         finally:
             self.levels = self.levels[:-1]
             for node, level in self._made.items():
-                if level > self.depth:  # from now on it is read from memory, and that was written before all that follows
+                if level > self.depth:  # from now on it is read from memory, written before all that follows
                     self._made[node] = 1
             self._levels_of.clear()
 
@@ -165,7 +165,7 @@ class Writer(Lowering):
         return list(self.once(key, level, lambda: self._written(node, index, varies=varies)))
 
     def _made_at(self, node: Node) -> int:
-        """The loop in which all that this kernel makes, and `node` follows from, is known: it cannot stand before that."""
+        """The loop in which all of this kernel that `node` follows from is known: it cannot stand before that."""
         known = self._levels_of.get(node)
         if known is None:
             if node in self._made:
@@ -222,7 +222,7 @@ class Writer(Lowering):
                 case Random():
                     self._remark(node)
                     return self._drawn(node, index)
-                case Movement() if op.in_order and node.inputs[0] in self.slots:
+                case Movement() if op.in_order and node.inputs[0] in self.slots and node.inputs[0] not in self._made:
                     return self._reshaped_load(node, index)
                 case Movement() | Lookup() if op.lower is not None:
                     self._remark(node)
@@ -407,7 +407,8 @@ class Writer(Lowering):
     def stretched(self, index: Sequence[Index], shape: Sequence[Any]) -> list[Index]:
         """`index` of a result, for an input of `shape` that stretches to it."""
         return [
-            self.zero if axis == 1 else place for place, axis in zip(index[len(index) - len(shape) :], shape, strict=True)
+            self.zero if axis == 1 else place
+            for place, axis in zip(index[len(index) - len(shape) :], shape, strict=True)
         ]
 
     def reshaped(self, index: Sequence[Index], shape: Sequence[Any], wanted: Sequence[Any]) -> list[Index]:
@@ -430,7 +431,7 @@ class Writer(Lowering):
             if axis == 1:
                 result.append(self.zero)
                 continue
-            first = axes and axis is axes[0] and not any(not (r is self.zero) for r in result)
+            first = axes and axis is axes[0] and all(r is self.zero for r in result)
             whole = place // stride
             result.append(whole if first else whole % axis)
         return result

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from backpass.graph import Axis, Batch, Node, Shape, size
+from backpass.graph import Batch, Node, Shape, size
 from backpass.native.matmul import Panels, padded_stride, panel_vectors
 from backpass.native.pointwise import SCALARS
 from backpass.native.target import Target

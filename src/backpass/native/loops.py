@@ -1,6 +1,7 @@
 """Kernels of loops: everything that is not a product of matrices, row by row or chunk by chunk."""
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import groupby, product
 from math import prod
 
@@ -25,14 +26,16 @@ class Loops:
         checked: the nodes of which every element must be finite; one that is not is reported at `writer.status`.
     """
 
-    def __init__(self, writer: Writer, sinks: Mapping[Node, Sequence[Slot]], checked: Set[Node]) -> None:
+    def __init__(self, writer: Writer, sinks: Mapping[Node, Sequence[Slot]], checked: AbstractSet[Node]) -> None:
         self.w = writer
         self.b = writer.b
         self.sinks = sinks
         self.checked = checked
+        self.apart: Mapping[Node, AbstractSet[Node]] = {}
 
     def write(self, kernel: Kernel, begin: Value, end: Value) -> None:
         """The loops of `kernel` over [begin, end) of what its space is split by."""
+        self.apart = kernel.apart
         match kernel.space:
             case Space.ROWS:
                 self._rows(kernel.nodes, begin, end)
@@ -86,11 +89,23 @@ class Loops:
     # Rows
 
     def _rows(self, nodes: Sequence[Node], begin: Value, end: Value) -> None:
-        for narrow, run in groupby(nodes, key=_is_narrow):
-            if narrow:
-                self._rows_as_lanes(list(run), begin, end)
+        for narrow, group in groupby(nodes, key=_is_narrow):
+            if not narrow:
+                self._row_by_row(list(group), begin, end)
+                continue
+            for run in self._runs(group, lambda _: None):
+                self._rows_as_lanes(run, begin, end)
+
+    def _runs(self, nodes: Iterable[Node], key: Callable[[Node], object]) -> list[list[Node]]:
+        """Cut where the key changes, or where a node reads from memory what one before it in the run makes."""
+        runs: list[list[Node]] = []
+        for node in nodes:
+            last = runs[-1] if runs else []
+            if last and key(last[0]) == key(node) and self.apart.get(node, set()).isdisjoint(last):
+                last.append(node)
             else:
-                self._row_by_row(list(run), begin, end)
+                runs.append([node])
+        return runs
 
     def _rows_as_lanes(self, nodes: Sequence[Node], begin: Value, end: Value) -> None:
         """Values of a few numbers a row: lanes are rows. The last vector reaches into the padding."""
@@ -106,8 +121,8 @@ class Loops:
     def _row_by_row(self, nodes: Sequence[Node], begin: Value, end: Value) -> None:
         with self.w.deeper() as level, self.b.loop(begin, end, stem="row") as loop:
             row = Index(self.w, loop.index, level=level)
-            for shape, group in groupby(nodes, key=lambda node: tuple(node.shape[1:])):
-                self._inside(row, shape, list(group))
+            for run in self._runs(nodes, lambda node: node.shape[1:]):
+                self._inside(row, [int(axis) for axis in run[0].shape[1:]], run)  # type: ignore[arg-type]
 
     def _inside(self, row: Index, shape: Sequence[int], nodes: Sequence[Node]) -> None:
         """One row of values of equal shape."""
@@ -115,9 +130,15 @@ class Loops:
         if prod(shape) == 1:
             self._together([(node, [row, *[w.zero] * len(shape)]) for node in nodes])
         elif len(shape) == 1:
-            self._chunks(shape[0], nodes, lambda column: [row, column])
+            self._chunks(shape[0], nodes, lambda column: [row, column], whole_rows=all(map(self._has_room, nodes)))
         else:
             self._deep(row, shape, nodes)
+
+    def _has_room(self, node: Node) -> bool:
+        """Does each row end in room of its own, up to a whole vector? Only then may that be written over."""
+        layouts = [slot.layout for slot in self.sinks.get(node, ())]
+        step = -(-size(node.shape[1:]) // self.w.width) * self.w.width
+        return all(isinstance(layout, Panelled) or layout.strides[0] >= step for layout in layouts)
 
     def _deep(self, row: Index, shape: Sequence[int], nodes: Sequence[Node]) -> None:
         """Rows of several axes: loops over all but the last."""

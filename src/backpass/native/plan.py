@@ -87,6 +87,8 @@ class Kernel:
         product: the kind of product, or None for loops.
         phase: it runs after all phases before.
         order: its place among the kernels.
+        apart: for each node those of the kernel that it reads from memory, at places of its own: they must have been
+            stored before.
     """
 
     space: Space
@@ -95,6 +97,7 @@ class Kernel:
     product: Product | None = None
     phase: int = 0
     extent: tuple[int, ...] = ()
+    apart: dict[Node, set[Node]] = field(default_factory=dict)
 
     @property
     def anchor(self) -> Node:
@@ -107,12 +110,16 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Use:
-    """A stored value that a node reads, and how: `aligned` at the same place of the first axis, `same` at the same
-    element of the same shape."""
+    """A stored value that a node reads, and how.
+
+    `aligned` says that it is read at the same place of the first axis, `same` at the same element of the same shape,
+    `direct` at the same place along all axes that it has, but for those that are reduced.
+    """
 
     node: Node
     aligned: bool
     same: bool
+    direct: bool
 
 
 @dataclass(eq=False)
@@ -160,6 +167,9 @@ def plan(graph: Graph) -> Plan:
     stored = kept.always | kept.shared(first)
     final = _place(graph, stored, kept)
     final.uses = {node: kept.uses(node, stored) for node in stored}
+    for node, kernel in final.home.items():
+        uses = (use for use in final.uses[node] if not use.direct)
+        kernel.apart[node] = {use.node for use in uses if final.home.get(use.node) is kernel}
     final.stored = _read_outside(final)
     return final
 
@@ -211,9 +221,8 @@ class _Kept:
 
     def _needed_whole(self, node: Node) -> Iterator[Node]:
         """Inputs that must stand in memory, because they are read more often than once or out of order."""
-        if isinstance(node.op, (Contraction, Lookup)):
-            yield from node.inputs
-        elif isinstance(node.op, Reduction) and 0 in node.attributes["axes"] and space(node.inputs[0]) is Space.ROWS:
+        across_rows = isinstance(node.op, Reduction) and 0 in node.attributes["axes"]
+        if isinstance(node.op, (Contraction, Lookup)) or (across_rows and space(node.inputs[0]) is Space.ROWS):
             yield from node.inputs
         elif isinstance(node.op, Movement) and not node.op.stretches:
             yield from (x for x in node.inputs if not _follows(node, x))
@@ -263,18 +272,19 @@ class _Kept:
     def uses(self, node: Node, stored: set[Node]) -> list[Use]:
         """The stored values and sources that the calculation of `node` reads."""
         found: dict[Node, Use] = {}
-        seen: set[tuple[Node, bool, bool]] = set()
-        stack = [(node, True, True)]
+        seen: set[Use] = set()
+        stack = [Use(node, aligned=True, same=True, direct=True)]
         while stack:
-            current, aligned, same = stack.pop()
-            for x, keeps, equal in self.reads[current]:
-                use = Use(x, aligned and keeps, same and equal and x.shape == node.shape)
+            here = stack.pop()
+            direct = here.direct and _reads_directly(here.node)
+            for x, keeps, equal in self.reads[here.node]:
+                use = Use(x, here.aligned and keeps, here.same and equal and x.shape == node.shape, direct)
                 if x in stored or self.is_source(x):
                     old = found.get(x, use)
-                    found[x] = Use(x, old.aligned and use.aligned, old.same and use.same)
-                elif (x, use.aligned, use.same) not in seen:
-                    seen.add((x, use.aligned, use.same))
-                    stack.append((x, use.aligned, use.same))
+                    found[x] = Use(x, old.aligned and use.aligned, old.same and use.same, old.direct and use.direct)
+                elif use not in seen:
+                    seen.add(use)
+                    stack.append(use)
         return list(found.values())
 
 
@@ -314,7 +324,8 @@ class _Probe:
         return [index[0], *(_Place() for _ in wanted[1:])]
 
     def stretched(self, index: Sequence[Any], wanted: Any) -> list[Any]:
-        return [_Place() if axis == 1 else place for place, axis in zip(index[len(index) - len(wanted) :], wanted, strict=True)]
+        last = index[len(index) - len(wanted) :]
+        return [_Place() if axis == 1 else place for place, axis in zip(last, wanted, strict=True)]
 
 
 class _Place:
@@ -354,6 +365,13 @@ def _reads(node: Node) -> Iterator[tuple[Node, bool, bool]]:
             aligned = bool(index) and all(place and place[0] is index[0] for place in places)
             same = all(len(place) == len(index) and all(map(_is, place, index)) for place in places)
             yield x, aligned, same and x.shape == node.shape
+
+
+def _reads_directly(node: Node) -> bool:
+    op = node.op
+    if isinstance(op, Reduction):
+        return not op.places
+    return isinstance(op, Pointwise) or (isinstance(op, Movement) and op.stretches)
 
 
 def _is(a: Any, b: Any) -> bool:
@@ -406,9 +424,9 @@ def is_mirror(node: Node) -> bool:
 
 
 def _mirrored(node: Node, result: Plan) -> Kernel | None:
-    """The kernel that makes the matrix of which `node` is the mirror image: it stores each element twice."""
+    """The product that makes the matrix of which `node` is the mirror image: it stores each element twice."""
     home = result.home.get(node.inputs[0]) if is_mirror(node) else None
-    return home if home is not None and home.space is Space.FIXED else None
+    return home if home is not None and home.product is Product.WEIGHTS else None
 
 
 def _joined(node: Node, homes: dict[Use, Kernel], result: Plan, earliest: int) -> Kernel | None:

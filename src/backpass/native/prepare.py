@@ -4,8 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from math import prod
 
-from backpass.graph import Batch, Graph, Node, rewrite, scope
-from backpass.graph import Axis
+from backpass.graph import Axis, Batch, Graph, Node, rewrite, scope
 from backpass.ops import apply, reshape
 from backpass.ops.arithmetic import ADD, MULTIPLY
 from backpass.ops.kinds import Pointwise, Record, Reduction, reduced

@@ -1,6 +1,7 @@
 """Kernels of matrix products: the tiles come from `matmul`, what is done with a finished tile from the graph."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from backpass.graph import Node
 from backpass.native import matmul
@@ -20,7 +21,12 @@ class Finish:
     """What becomes of finished tiles: the other nodes of the kernel, and stores."""
 
     def __init__(
-        self, writer: Writer, kernel: Kernel, sinks: Mapping[Node, Sequence[Slot]], checked: Set[Node], width: int
+        self,
+        writer: Writer,
+        kernel: Kernel,
+        sinks: Mapping[Node, Sequence[Slot]],
+        checked: AbstractSet[Node],
+        width: int,
     ) -> None:
         writer.from_start = True
         self.w = writer
@@ -140,7 +146,7 @@ class Finish:
             return
         places = self.w.places(slot, index)
         if isinstance(places, list):
-            raise AssertionError("lanes of a mirrored matrix do not lie side by side")
+            raise TypeError("lanes of a mirrored matrix do not lie side by side")
         for value, vector, mask in zip(values, places.lanes(), masks, strict=True):
             self.b.scatter(value, slot.pointer, vector, mask)
 
@@ -159,13 +165,13 @@ def write_rows_product(
     end: Value,
     tiling: RowsTiling,
     sinks: Mapping[Node, Sequence[Slot]],
-    checked: Set[Node],
+    checked: AbstractSet[Node],
 ) -> None:
     """Rows [begin, end) of a product with weights."""
     left, right = operands(kernel.anchor)
     slot = writer.slots[right]
     if not isinstance(slot.layout, Panelled):
-        raise AssertionError("weights stand in panels")
+        raise TypeError("weights stand in panels")
     finish = Finish(writer, kernel, sinks, checked, slot.layout.panels.width)
     matmul.rows_product(
         writer.b, _rows(writer, left), slot.pointer, slot.layout.panels, begin, end, tiling, finish
@@ -180,7 +186,7 @@ def write_weights_product(
     end: Value,
     tiling: WeightsTiling,
     sinks: Mapping[Node, Sequence[Slot]],
-    checked: Set[Node],
+    checked: AbstractSet[Node],
     scratch: Value,
     beside: Sequence[Node],
 ) -> None:
@@ -205,7 +211,7 @@ def write_weights_product(
 def _rows(writer: Writer, node: Node) -> Rows:
     slot = writer.slots[node]
     if not isinstance(slot.layout, Strided):
-        raise AssertionError("rows stand one after the other")
+        raise TypeError("rows stand one after the other")
     return Rows(slot.pointer, slot.layout.strides[0])
 
 

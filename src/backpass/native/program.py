@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from backpass.errors import ShapeError
-from backpass.graph import BATCH, Graph, Node, size
+from backpass.graph import Graph, Node, bind_rows, size
 from backpass.native import cache as disk
 from backpass.native import random
 from backpass.native.compile import Buffer, Compiler, Job
@@ -36,7 +36,8 @@ class Machine:
     def __init__(self, job: Job, target: Target | None = None) -> None:
         target = host() if target is None else target
         if job.graph.strangers:
-            raise ShapeError(f"the graph needs {job.graph.strangers[0]!r}, a Tensor of another function that was traced")
+            stranger = job.graph.strangers[0]
+            raise ShapeError(f"the graph needs {stranger!r}, a Tensor of another function that was traced")
         self.job = job
         self.compiler = Compiler(job, target)
         self.threads = self.compiler.threads
@@ -80,7 +81,7 @@ class Machine:
         """The value that stands where the input at `place` stood."""
         node = self.inputs[place]
         buffer = self.compiler.buffers[node]
-        taken: Array = buffer.layout.take(self._flat(buffer), node.shape)
+        taken: Array = buffer.layout.take(self._flat(buffer), bind_rows(node.shape, self.job.rows))
         return taken
 
     def take_output(self, place: int, rows: int) -> Array:
@@ -90,7 +91,7 @@ class Machine:
             return np.array(node.attributes["value"])
         sinks = self.compiler.sinks.get(node)
         buffer = sinks[0] if sinks else self.compiler.buffers[node]
-        shape = [rows if axis is BATCH else axis for axis in node.shape]
+        shape = bind_rows(node.shape, rows)
         taken: Array = buffer.layout.take(self._flat(buffer), shape)
         return taken
 

@@ -9,7 +9,7 @@ from backpass.native.target import Target
 
 
 class Parts:
-    """The parts of a step, by their places among the sums: rows, numbers, each kernel, and the wait after each phase."""
+    """The parts of a step, by their places among the sums: rows, numbers, each kernel, the wait after each phase."""
 
     ROWS = 0  # copied out of the data
     NUMBERS = 1  # single ones, that every thread calculates for itself

@@ -244,7 +244,7 @@ def train(
         seed: of the split, the first weights, the order of the rows and the dropout.
         precision: "float32" or "float64".
         class_weights: "balanced" makes all classes count the same.
-        threads: how many share the work, at most 256; None for as many as are worth it. The weights do not depend on it.
+        threads: how many share the work, at most 256; None for as many as pay. The weights do not depend on it.
         recipe: choices in place of defaults: hidden, activation, dropout, learning_rate, weight_decay, batch_size,
             epochs, patience.
         out: a new or empty folder to save the run in; None saves nothing.

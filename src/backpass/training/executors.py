@@ -60,7 +60,7 @@ class Executor(Protocol):
         """At most so many epochs; at least one.
 
         Raises:
-            NotFiniteError: a loss or a value that is carried on is no longer finite. The state is that before the epoch.
+            NotFiniteError: a loss or a value that is carried on is not finite; the state is that before the epoch.
         """
 
     def parameters(self) -> Structure:

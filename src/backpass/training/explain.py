@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backpass.errors import BackpassError, UsageError
-from backpass.forward import Spec, Structure, flatten
+from backpass.forward import Spec, flatten
 from backpass.graph import BATCH
 from backpass.losses import Loss
 from backpass.model import Model
