@@ -600,7 +600,6 @@ class Compiler:
 
     def _program_function(self, step: str) -> None:
         """`program(context, thread)`: epochs of steps, on each thread."""
-        random.emit_shuffle(self.module, "shuffle", self.target.lanes(I32))
         b, (context, thread) = self._define("epochs", [("context", PTR), ("thread", I64)])
         b.function.comment = "epochs of steps on one thread"
         word = _Context(b, context)
@@ -614,16 +613,7 @@ class Compiler:
             with b.when(is_first):
                 for place in (PLACES.running, PLACES.running_weight):
                     b.store(b.constant(0.0, F64), word.at(place))
-                with b.when(b.compare("ne", word.number(PLACES.shuffle), 0)):
-                    b.call(
-                        "shuffle",
-                        VOID,
-                        word.pointer(PLACES.order),
-                        count,
-                        word.number(PLACES.seed),
-                        b.add(first_epoch, number),
-                        word.pointer(PLACES.shuffle_scratch),
-                    )
+                self._shuffle(b, word, b.add(first_epoch, number))
             emit_barrier(b, word.at(PLACES.barrier), threads, self.target)
             with b.repeat([b.i64(0), step_number]) as steps:
                 start, current = steps.carried
@@ -650,6 +640,16 @@ class Compiler:
         b.call("epochs", VOID, context, thread)
         restore()
         b.ret()
+
+    def _shuffle(self, b: Builder, word: "_Context", epoch: Value) -> None:
+        """The rows of an epoch in another order, where that is wanted."""
+        if self.job.loss is None:  # no training
+            return
+        random.emit_shuffle(self.module, "shuffle", self.target.lanes(I32))
+        count, seed = word.number(PLACES.count), word.number(PLACES.seed)
+        with b.when(b.compare("ne", word.number(PLACES.shuffle), 0)):
+            order, scratch = word.pointer(PLACES.order), word.pointer(PLACES.shuffle_scratch)
+            b.call("shuffle", VOID, order, count, seed, epoch, scratch)
 
     def _record(self, b: Builder, word: "_Context", number: Value) -> None:
         """Thread 0 notes what an epoch came to."""

@@ -30,6 +30,7 @@ from backpass.ops.kinds import Source
 WIDTH = 80
 RUN = 0.02  # seconds: a measurement takes as many steps as fit
 ROUNDS = 5  # of which the shortest counts
+FEWEST_STEPS = 3
 MOST_STEPS = 4096
 
 Values = Mapping[int, Any]
@@ -301,7 +302,7 @@ class Explanation:
 
 
 def measure(job: Job, values: Values) -> Times | None:
-    """Run steps of the program on numbers that will do; None where it stops before it has done one."""
+    """Run steps of the program on numbers that will do; None where these make it stop at once."""
     plain, timed = Machine(job), Machine(replace(job, timed=True))
     rows = [_rows_of(node, job.rows) for _, node in plain.compiler.batch_inputs()]
     whole, _ = _best(plain, rows, values)
@@ -313,9 +314,12 @@ def measure(job: Job, values: Values) -> Times | None:
 
 def _best(machine: Machine, rows: Sequence[Any], values: Values) -> tuple[float, Any]:
     """Seconds a step in the best of several runs, and what each part took of it, in ticks."""
-    once, ticks = _run(machine, rows, values, 3)
-    steps = max(1, min(MOST_STEPS, int(RUN / once))) if once else 1
-    return min(((once, ticks), *(_run(machine, rows, values, steps) for _ in range(ROUNDS))), key=lambda each: each[0])
+    once, ticks = _run(machine, rows, values, FEWEST_STEPS)
+    if not once:
+        return once, ticks
+    steps = max(FEWEST_STEPS, min(MOST_STEPS, int(RUN / once)))
+    runs = [(once, ticks), *(_run(machine, rows, values, steps) for _ in range(ROUNDS))]
+    return min((each for each in runs if each[0]), key=lambda each: each[0])
 
 
 def _run(machine: Machine, rows: Sequence[Any], values: Values, steps: int) -> tuple[float, Any]:
@@ -329,7 +333,8 @@ def _run(machine: Machine, rows: Sequence[Any], values: Values, steps: int) -> t
     started = perf_counter()
     machine.run(batch=batch)
     seconds = perf_counter() - started
-    return seconds / machine.steps_done if machine.steps_done else 0.0, sums.mean(0)
+    done = machine.steps_done
+    return seconds / done if done >= FEWEST_STEPS else 0.0, sums.mean(0)
 
 
 def _is_rows(node: Node) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from backpass.graph import Batch, Node
+from backpass.graph import Axis, Batch, Node
 from backpass.native import random
 from backpass.native.indices import Index, flat
 from backpass.native.ir import I1, I64, Builder, Type, Value
@@ -149,6 +149,11 @@ class Writer(Lowering):
         length = node.shape[axis]
         return Index(self, self.rows) if isinstance(length, Batch) else length
 
+    def along(self, node: Node, axis: int) -> Value:
+        """The length of an axis, i64."""
+        length = self.length(node, axis)
+        return length.base if isinstance(length, Index) else self.b.i64(length)
+
     def scalar(self, node: Node) -> Type:
         return SCALARS[node.dtype]
 
@@ -203,6 +208,7 @@ class Writer(Lowering):
     def calculated(self, node: Node, index: Sequence[Index]) -> Values:
         """The value of `node` at `index`, made from its inputs even where it is stored."""
         op, attributes = node.op, node.attributes
+        index = [self.zero if axis == 1 else place for place, axis in zip(index, node.shape, strict=True)]
         with self._scalar_unless(any(place.varies for place in index)):
             match op:
                 case Source() if "value" in attributes:
@@ -372,36 +378,34 @@ class Writer(Lowering):
     def _as_lanes(self, place: Index) -> Values:
         return place.lanes() if place.varies else [self.b.splat(place.base, self.lanes)] * self.count
 
-    def number(self, node: Node, index: Sequence[Index], limit: int) -> Index:
+    def number(self, node: Node, index: Sequence[Index], limit: Axis) -> Index:
         """The whole number that `node` holds at `index`, as a place below `limit`; one that is not is reported."""
         values = self.value(node, index)
         b = self.b
         level = max((place.level for place in index), default=0)
         with self.at(level):
             wide = [b.convert(value, I64) for value in values]
-            fits = [b.below(value, limit) for value in wide]
-            self._report(fits, index)
+            fits = [b.below(value, self.rows if isinstance(limit, Batch) else limit) for value in wide]
+            self.report_misfits(node, fits, index)
             safe = [b.select(good, value, 0) for good, value in zip(fits, wide, strict=True)]
         if not safe[0].type.lanes:
             return Index(self, safe[0], level=level)
         return Index(self, b.i64(1), vectors=safe, level=level)
 
-    def _report(self, fits: Values, index: Sequence[Index]) -> None:
-        """Set the status where a number does not fit; rows past the end of the batch do not count."""
+    def report_misfits(self, node: Node, fits: Values, index: Sequence[Index]) -> None:
+        """Set the status where a number of `node` does not fit; places past the end of the batch do not count."""
         b = self.b
-        row = index[0] if index else self.zero
+        rows = [place for place, axis in zip(index, node.shape, strict=True) if isinstance(axis, Batch)]
         for u, good in enumerate(fits):
-            if good.type.lanes:
-                bad = b.bit_xor(good, True)
-                if row.varies:
-                    bad = b.bit_and(bad, b.compare("lt", row.lanes()[u], b.splat(self.rows, self.lanes)))
-                mask = self.mask(u)
-                if mask is not None:
-                    bad = b.bit_and(bad, mask)
-                wrong = b.any(bad)
-            else:
-                wrong = b.bit_and(b.bit_xor(good, True), b.compare("lt", row.base, self.rows))
-            with b.when(wrong):
+            lanes = good.type.lanes
+            bad = [b.bit_xor(good, True)]
+            for row in rows:
+                place = row.lanes()[u] if row.varies else b.splat(row.base, lanes)
+                bad.append(b.compare("lt", place, b.splat(self.rows, lanes)))
+            if lanes and (mask := self.mask(u)) is not None:
+                bad.append(mask)
+            wrong = b.tree(bad, b.bit_and)
+            with b.when(b.any(wrong) if lanes else wrong):
                 b.store(b.i64(1), self.status)
 
     def stretched(self, index: Sequence[Index], shape: Sequence[Any]) -> list[Index]:
@@ -412,13 +416,11 @@ class Writer(Lowering):
         ]
 
     def reshaped(self, index: Sequence[Index], shape: Sequence[Any], wanted: Sequence[Any]) -> list[Index]:
-        """`index` into a value of `shape`, for the same elements in the shape `wanted`. A batch axis stays."""
-        cut, cut_wanted = (_batch_place(axes) for axes in (shape, wanted))
+        """`index` into a value of `shape`, for the same elements in the shape `wanted`. Batch axes stay."""
         result: list[Index] = []
-        for (low, high), (first, last) in zip(_parts(cut, len(shape)), _parts(cut_wanted, len(wanted)), strict=True):
+        for (low, high), (first, last) in zip(_parts(shape), _parts(wanted), strict=True):
             result += self._reshaped_part(index[low:high], shape[low:high], wanted[first:last])
-            if cut is not None and high == cut:
-                result.append(index[cut])
+            result += index[high : high + 1]  # the batch axis
         return result
 
     def _reshaped_part(self, index: Sequence[Index], shape: Sequence[int], wanted: Sequence[int]) -> list[Index]:
@@ -441,7 +443,8 @@ class Writer(Lowering):
         (x,) = node.inputs
         slot = self.slots[x]
         cut = _batch_place(node.shape)
-        if isinstance(slot.layout, Strided) and cut == _batch_place(x.shape) and cut in (0, None):
+        dense = sum(isinstance(axis, Batch) for axis in node.shape) == (cut is not None)
+        if dense and isinstance(slot.layout, Strided) and cut == _batch_place(x.shape) and cut in (0, None):
             strides = _dense([1 if isinstance(axis, Batch) else axis for axis in node.shape])
             if cut == 0:
                 strides = (slot.layout.strides[0], *strides[1:])
@@ -701,9 +704,10 @@ def _batch_place(shape: Sequence[Any]) -> int | None:
     return next((place for place, axis in enumerate(shape) if isinstance(axis, Batch)), None)
 
 
-def _parts(cut: int | None, length: int) -> list[tuple[int, int]]:
-    """The axes before and after the batch."""
-    return [(0, length)] if cut is None else [(0, cut), (cut + 1, length)]
+def _parts(shape: Sequence[Any]) -> list[tuple[int, int]]:
+    """The axes before, between and after those of the batch."""
+    cuts = [place for place, axis in enumerate(shape) if isinstance(axis, Batch)]
+    return list(zip([0, *(cut + 1 for cut in cuts)], [*cuts, len(shape)], strict=True))
 
 
 def _dense(shape: Sequence[Any]) -> tuple[int, ...]:

@@ -5,9 +5,9 @@ from collections.abc import Set as AbstractSet
 from itertools import groupby, product
 from math import prod
 
-from backpass.graph import Batch, Node, size
+from backpass.graph import Axis, Batch, Node, size
 from backpass.native.indices import Index
-from backpass.native.ir import Value
+from backpass.native.ir import I64, Value
 from backpass.native.kernel import Slot, Values, Writer, chunks_of
 from backpass.native.layout import COLUMNS_AT_ONCE, Panelled, lanes_for
 from backpass.native.plan import Kernel, Space
@@ -38,17 +38,19 @@ class Loops:
         self.apart = kernel.apart
         match kernel.space:
             case Space.ROWS:
-                self._rows(kernel.nodes, begin, end)
+                self._scattered(kernel.nodes, begin, end)
+                self._rows([node for node in kernel.nodes if not _scatters(node)], begin, end)
             case Space.FIXED if len(kernel.extent) == 1:
                 self._columns(kernel.nodes, begin, end)
             case Space.FIXED:
-                scattered = [node for node in kernel.nodes if _scatters(node)]
-                for node in scattered:
-                    self._scatter(node, begin, end)
+                self._scattered(kernel.nodes, begin, end)
                 self._rows([node for node in kernel.nodes if not _scatters(node)], begin, end)
             case _:
                 for node in kernel.nodes:
-                    self._anywhere(node)
+                    if _scatters(node):
+                        self._scattered([node], self.b.i64(0), self.w.along(node, 0))
+                    else:
+                        self._anywhere(node)
 
     # Values
 
@@ -248,6 +250,10 @@ class Loops:
 
         nest([], 0)
 
+    def _scattered(self, nodes: Sequence[Node], begin: Value, end: Value) -> None:
+        for node in filter(_scatters, nodes):
+            self._scatter(node, begin, end)
+
     def _scatter(self, node: Node, begin: Value, end: Value) -> None:
         """Values added up at the rows [begin, end) that numbers name, in the order in which they stand."""
         w, b = self.w, self.b
@@ -258,6 +264,8 @@ class Loops:
         def nest(known: list[Index]) -> None:
             if len(known) == numbers.ndim:
                 (number,) = w.value(numbers, known)
+                number = b.convert(number, I64)
+                w.report_misfits(numbers, [b.below(number, w.along(node, 0))], known)
                 here = b.bit_and(b.compare("ge", number, begin), b.compare("lt", number, end))
                 with b.when(here), w.deeper():
                     target = Index(w, number, level=w.depth)
@@ -274,23 +282,24 @@ class Loops:
     def _old(self, node: Node, index: list[Index]) -> Values:
         return self.w.load(node, index)
 
-    def _zero(self, node: Node, begin: Value, end: Value, inner: Sequence[object]) -> None:
+    def _zero(self, node: Node, begin: Value, end: Value, inner: Sequence[Axis]) -> None:
         w, b = self.w, self.b
         with w.deeper() as level, b.loop(begin, end) as loop:
             row = Index(w, loop.index, level=level)
             for index in self._across(inner):
                 w.store(node, [row, *index], [b.constant(0, w.scalar(node))])
 
-    def _across(self, inner: Sequence[object]) -> Iterator[list[Index]]:
+    def _across(self, inner: Sequence[Axis]) -> Iterator[list[Index]]:
         """Every place of a row, while the loops for it are being written; vectors along the last axis."""
         w, b = self.w, self.b
-        axes = [int(axis) for axis in inner]  # type: ignore[call-overload]
-        if prod(axes) == 0:
+        if 0 in inner:
             return
-        if prod(axes) == 1:
+        axes = list(inner)
+        if all(axis == 1 for axis in axes):
             yield [w.zero] * len(axes)
-        elif len(axes) > 1:
-            with w.deeper() as level, b.loop(0, axes[0]) as loop:
+        elif len(axes) > 1 or isinstance(axes[0], Batch):
+            length = w.rows if isinstance(axes[0], Batch) else axes[0]
+            with w.deeper() as level, b.loop(0, length) as loop:
                 here = Index(w, loop.index, level=level)
                 for index in self._across(axes[1:]):
                     yield [here, *index]

@@ -14,7 +14,7 @@ from backpass.native.matmul import Panels, Rows, RowsTiling, Tile, WeightsTiling
 from backpass.native.plan import Kernel, is_mirror, operands
 from backpass.ops.kinds import Pointwise
 
-LONGEST = 500  # instructions: what is done with a tile is written out for all of it, or row by row beyond that
+LONGEST = 160  # instructions: what is done with a tile is written out for all of it, or as a loop over rows beyond that
 
 
 class Finish:
@@ -39,7 +39,7 @@ class Finish:
 
     def __call__(self, row: Value, column: Value, tile: Tile) -> None:
         """Called with the first row and column of a finished tile."""
-        cost = sum(_cost(node) for node in self.kernel.nodes)
+        cost = self._cost()
         if cost * len(tile) * len(tile[0]) <= LONGEST:
             self._tile(row, column, tile)
         else:
@@ -69,6 +69,8 @@ class Finish:
         for r, vectors in enumerate(tile):
             for u, value in enumerate(vectors):
                 b.store(value, stack, (r * count + u) * vector.lanes, align=vector.bytes * vector.lanes)
+        mirrored = dict.fromkeys(node.inputs[0] for node in self.kernel.nodes if is_mirror(node))
+        held = {source: b.reserve(vector, len(tile) * count) for source in mirrored}
         with w.deeper() as outer, w.vectors(vector.lanes, count):
             place = w.lane_index(column, outer, self.width)
             masks = self._masks(column)
@@ -76,12 +78,32 @@ class Finish:
                 start = b.mul(loop.index, count * vector.lanes)
                 vectors = [b.load(vector, stack, b.add(start, u * vector.lanes)) for u in range(count)]
                 suspects: list[Value] = []
-                here = Index(w, b.add(row, loop.index), level=level)
-                known = self._row(here, place, vectors, suspects)
+                known = self._row(Index(w, b.add(row, loop.index), level=level), place, vectors, suspects)
                 self.loops.report(suspects, masks)
-                for node in filter(is_mirror, self.kernel.nodes):
-                    for slot in self.stored.get(node, ()):
-                        self._scattered(node, [place, here], known[node.inputs[0]], masks, slot)
+                for source, memory in held.items():
+                    for u, value in enumerate(w.spread(known[source])):
+                        b.store(value, memory, b.add(start, u * vector.lanes))
+            first = Index(w, row, level=outer)
+            for node in filter(is_mirror, self.kernel.nodes):
+                memory = held[node.inputs[0]]
+                rows = [
+                    [b.load(vector, memory, (r * count + u) * vector.lanes) for u in range(count)]
+                    for r in range(len(tile))
+                ]
+                for slot in self.stored.get(node, ()):
+                    self._turned(node, first, place, rows, masks, slot)
+
+    def _cost(self) -> int:
+        """Instructions that are done with each vector of a tile, about."""
+        total, seen, stack = 0, set(self.kernel.nodes), list(self.kernel.nodes)
+        while stack:
+            node = stack.pop()
+            total += getattr(node.op, "cost", 1) + (2 if node in self.stored else 0)
+            for x in node.inputs:
+                if x not in seen and x not in self.w.slots and isinstance(x.op, Pointwise):
+                    seen.add(x)
+                    stack.append(x)
+        return total
 
     def _row(self, row: Index, place: Index, vectors: list[Value], suspects: list[Value]) -> dict[Node, list[Value]]:
         """One row of a tile: all its values first, then the stores, which may write over what a value is made of."""
@@ -218,7 +240,3 @@ def _rows(writer: Writer, node: Node) -> Rows:
 def _held(count: int) -> int:
     """Elements from a vector of so many to the next, on the stack: a vector's size is a power of 2."""
     return 1 << (count - 1).bit_length()
-
-
-def _cost(node: Node) -> int:
-    return node.op.cost + 2 if isinstance(node.op, Pointwise) else 1
