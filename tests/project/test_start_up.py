@@ -37,6 +37,12 @@ def test_the_command_brings_only_its_parser():
     assert modules_after("import backpass.cli.main") & set(HEAVY) == {"click"}
 
 
+@pytest.mark.parametrize("code", ["import backpass.cli.main", "import backpass\nbackpass.Trainer\nbackpass.load"])
+def test_the_compiler_is_imported_when_something_is_compiled(code):
+    """Neither the command's start nor the Trainer's brings any of it."""
+    assert [name for name in modules_after(code) if name.startswith("backpass.native")] == []
+
+
 @pytest.mark.parametrize("name", ["nn", "ops", "losses", "optimizers", "training", "Trainer", "grad", "train", "load"])
 def test_a_room_is_imported_when_it_is_used(name):
     """Networks and training on arrays need NumPy; tables and files are what brings polars and safetensors."""

@@ -17,10 +17,11 @@ from backpass.native.ir import F32, F64, I32, I64, PTR, VOID, Builder, Function,
 from backpass.native.kernel import Slot, Writer, chunks_of
 from backpass.native.layout import COLUMNS_AT_ONCE, SPARE, Layout, layout_of, panels_of
 from backpass.native.loops import Loops
+from backpass.native.narrow import turn_narrow
 from backpass.native.plan import Kernel, Plan, Product, Space, operands, plan, product, space, turned
 from backpass.native.pointwise import SCALARS
 from backpass.native.prepare import prepare
-from backpass.native.products import write_rows_product, write_weights_product
+from backpass.native.products import write_dots_product, write_rows_product, write_weights_product
 from backpass.native.target import Target
 from backpass.native.timing import Laps, Parts
 from backpass.ops import apply, transpose
@@ -155,7 +156,8 @@ class Compiler:
     def __init__(self, job: Job, target: Target) -> None:
         self.job = job
         self.target = target
-        mirrored = Mirrored(prepare(job.graph), job.carried)
+        turned_graph, self.turned = turn_narrow(prepare(job.graph), job.carried)
+        mirrored = Mirrored(turned_graph, job.carried)
         self.copies = mirrored.copies
         self.graph, self.carried = _distinct(mirrored.graph, mirrored.carried)
         self.plan: Plan = plan(self.graph)
@@ -297,6 +299,16 @@ class Compiler:
         layout = self.buffers[operands(kernel.anchor)[1]].layout
         return matmul.rows_tiling(self.target, layout.panels, self.job.rows, self.threads)  # type: ignore[union-attr]
 
+    @property
+    def dots_rows(self) -> int:
+        """Rows of a tile of a product with few rows of weights."""
+        return min(4, -(-self.job.rows // self.threads))
+
+    @property
+    def _is_single(self) -> bool:
+        """Does every step have one row, and one thread? Then no loop goes over rows."""
+        return self.job.rows == 1 and self.threads == 1 and self.job.loss is not None
+
     @cached_property
     def row_unit(self) -> int:
         """Threads take rows in multiples of this: no tile or vector of rows then reaches into those of another."""
@@ -317,9 +329,8 @@ class Compiler:
         """About how many operations on vectors a kernel takes in a step."""
         if kernel.product:
             left, right = operands(kernel.anchor)
-            macs = size(right.shape) * (self.job.rows if kernel.product is Product.ROWS else 0)
-            if kernel.product is Product.WEIGHTS:
-                macs = size(kernel.anchor.shape) * self.job.rows
+            weights = kernel.anchor if kernel.product is Product.WEIGHTS else right
+            macs = size(weights.shape) * self.job.rows
             del left
             return macs / self.lanes / 1.7 + self._around(kernel)
         return self._around(kernel)
@@ -413,10 +424,16 @@ class Compiler:
         name = f"kernel.{kernel.phase}.{kernel.order}"
         b, (status, private, n, begin, end) = self._define(name, self._ARGUMENTS)
         b.function.comment = _described(kernel)
+        if self._is_single:
+            n = b.i64(1)
+            if kernel.space is Space.ROWS:
+                begin, end = b.i64(0), n
         writer, slots, sinks = self._writer(b, n, status, kernel.nodes)
         checked = self._checked(kernel)
         if kernel.product is Product.ROWS:
             write_rows_product(writer, kernel, begin, end, self.rows_tiling(kernel), sinks, checked)
+        elif kernel.product is Product.DOTS:
+            write_dots_product(writer, kernel, begin, end, self.dots_rows, sinks, checked)
         elif kernel.product is Product.WEIGHTS:
             writer.quick = True
             tiling = self.weights_tiling(kernel)

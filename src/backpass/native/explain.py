@@ -46,7 +46,7 @@ class KernelFacts:
         kind: what its loops are.
         shape: of its result; of a product those of its operands.
         tile: what it works on at a time, in registers.
-        units: what threads share out, and how many there are.
+        parts: what threads share out.
         nodes: what it calculates, in order: of each the node's name, its operation, and whether it stays in memory.
         function: its name in the code; kernels of the same text share one.
         expected: seconds a step, by a simple model of the machine.
@@ -58,7 +58,7 @@ class KernelFacts:
     kind: str
     shape: str
     tile: str
-    units: str
+    parts: str
     nodes: list[dict[str, Any]]
     function: str
     expected: float
@@ -126,14 +126,14 @@ class Explanation:
 
     def _facts(self, kernel: Kernel) -> KernelFacts:
         compiler = self._compiler
-        kind, shape, tile, units = _form(compiler, kernel)
+        kind, shape, tile, parts = _form(compiler, kernel)
         return KernelFacts(
             _name(kernel),
             kernel.phase,
             kind,
             shape,
             tile,
-            units,
+            parts,
             [
                 {
                     "name": node.name,
@@ -224,7 +224,7 @@ class Explanation:
         `assembly` add code.
         """
         chosen = self.chosen(kernel)
-        lines = list(self._kernel_lines(chosen)) if kernel else [*self._head(), "", *self._phases()]
+        lines = [_HEADER, *self._kernel_lines(chosen)] if kernel else [*self._head(), "", *self._phases()]
         if memory:
             lines += ["", *self._memory()]
         for each in chosen if llvm or assembly else []:
@@ -258,7 +258,7 @@ class Explanation:
         return ", more would not pay" if self._compiler.threads < self.job.available else ""
 
     def _phases(self) -> Iterator[str]:
-        yield _row("kernel", "", "expected", "measured", "share")
+        yield _HEADER
         times, parts = self.times, self._compiler.parts
         if times is not None:
             yield self._part("", "the step's rows, copied out of the data", Parts.ROWS)
@@ -279,7 +279,7 @@ class Explanation:
     def _kernel_lines(self, kernels: Sequence[KernelFacts]) -> Iterator[str]:
         for each in kernels:
             yield _row(f"  {each.name}", each.kind, _time(each.expected), *self._measured(each.seconds))
-            facts = (each.shape, each.tile, each.units)
+            facts = (each.shape, each.tile, each.parts)
             yield from _indented(", ".join(filter(None, facts)))
             yield from _indented(_grouped(each.nodes))
 
@@ -373,7 +373,7 @@ def calculated(plan: Plan, kernel: Kernel) -> list[Node]:
 
 
 def _form(compiler: Compiler, kernel: Kernel) -> tuple[str, str, str, str]:
-    """Kind, shape, tile and units of work of a kernel."""
+    """Kind, shape, tile and parts of a kernel."""
     node = kernel.anchor
     if kernel.product:
         left, right = operands(node)
@@ -383,15 +383,15 @@ def _form(compiler: Compiler, kernel: Kernel) -> tuple[str, str, str, str]:
     vectors = f"{compiler.lanes} at a time"
     match kernel.space:
         case Space.ROWS if all(size(each.shape[1:]) == 1 for each in kernel.nodes):
-            kind, tile, units = "loop over rows", vectors, _rows_units(compiler)
+            kind, tile, parts = "loop over rows", vectors, _row_parts(compiler)
         case Space.ROWS:
-            kind, tile, units = "loops, row by row", "", _rows_units(compiler)
+            kind, tile, parts = "loops, row by row", "", _row_parts(compiler)
         case Space.FIXED:
             kind, tile = "loop over elements" if many else "loops, row by row", vectors if many else ""
-            units = _units(compiler, kernel)
+            parts = _parts(compiler, kernel)
         case _:
-            kind, tile, units = "a single number" if size(node.shape) == 1 else "loops", "", "thread 0 alone"
-    return kind, show_shape(node.shape), tile, units
+            kind, tile, parts = "a single number" if size(node.shape) == 1 else "loops", "", "thread 0 alone"
+    return kind, show_shape(node.shape), tile, parts
 
 
 def _product_form(compiler: Compiler, kernel: Kernel) -> tuple[str, str]:
@@ -399,18 +399,19 @@ def _product_form(compiler: Compiler, kernel: Kernel) -> tuple[str, str]:
         tiling = compiler.rows_tiling(kernel)
         panels = compiler.buffers[operands(kernel.anchor)[1]].layout.panels  # type: ignore[union-attr]
         columns = panels.width * tiling.together
-        return f"tile of {tiling.rows} x {columns}", _rows_units(compiler)
+        return f"tile of {tiling.rows} x {columns}", _row_parts(compiler)
     weights, panels = compiler.weights_tiling(kernel), compiler.panels(kernel)
     copied = ", operands copied" if weights.packed else ""
-    return f"tile of {weights.rows} x {panels.width}{copied}", _units(compiler, kernel)
+    return f"tile of {weights.rows} x {panels.width}{copied}", _parts(compiler, kernel)
 
 
-def _rows_units(compiler: Compiler) -> str:
-    return f"{-(-compiler.job.rows // compiler.row_unit):,} x {compiler.row_unit} rows"
+def _row_parts(compiler: Compiler) -> str:
+    parts = -(-compiler.job.rows // compiler.row_unit)
+    return f"{_several(parts, 'part')} of {compiler.row_unit} rows"
 
 
-def _units(compiler: Compiler, kernel: Kernel) -> str:
-    return _several(compiler.units(kernel), "unit")
+def _parts(compiler: Compiler, kernel: Kernel) -> str:
+    return _several(compiler.units(kernel), "part")
 
 
 def _value_facts(node: Node, buffer: Buffer) -> ValueFacts:
@@ -457,6 +458,9 @@ def _grouped(nodes: Sequence[Mapping[str, Any]]) -> str:
 
 def _row(name: str, what: str, expected: str, measured: str, share: str) -> str:
     return f"{name:<8}{what:<42}{expected:>11}{measured:>11}{share:>7}"
+
+
+_HEADER = _row("kernel", "", "expected", "measured", "share")
 
 
 def _indented(text: str) -> list[str]:

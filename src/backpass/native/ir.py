@@ -636,6 +636,11 @@ class Builder:
         """
         begin = begin if isinstance(begin, Value) else self.i64(begin)
         end = end if isinstance(end, Value) else self.i64(end)
+        if begin.constant is not None and end.constant is not None and 0 < end.constant - begin.constant <= step:
+            once = Loop(begin, list(carried), list(carried), [])  # one round: no loop
+            yield once
+            once.results.extend(once.next)
+            return
         number = self.fresh("")
         pre, body, latch, done = (f"{part}.{number}" for part in ("pre", "body", "latch", "done"))
         self.line(f"br label %{pre}")

@@ -639,21 +639,20 @@ class Writer(Lowering):
             and self.lanes * self.count <= GROUP
             and column.multiple % (self.lanes * self.count) == 0
         )
-        source = self._source(node, seed, step)
         if not whole:
-            return self._drawn_singly(node, source, row, column)
+            return self._drawn_singly(node, self._source(node, seed, step, self.lanes), row, column)
+        source = self._source(node, seed, step, min(16, self.width))
         number = Index(self, column.base, level=column.level, multiple=column.multiple) // GROUP
         words = random.group(self.b, source, number.base, row.base)
         double = node.dtype == np.float64 and "probability" not in node.attributes
         seconds = random.group(self.b, source, number.base, row.base, second=True) if double else words
         return self._as_drawn(node, words, seconds)[: self.count]
 
-    def _source(self, node: Node, seed: Value, step: Value) -> Any:
+    def _source(self, node: Node, seed: Value, step: Value, lanes: int) -> random.Source:
         stream = node.attributes["stream"]
-        lanes = min(16, self.width)
-        return self.once(
-            ("stream", stream, lanes), 0, lambda: random.source(self.b, seed, step, stream, lanes)
-        )
+        key = "stream", stream, node.inputs[0], lanes
+        found: random.Source = self.once(key, 0, lambda: random.source(self.b, seed, step, stream, lanes))
+        return found
 
     def _drawn_at(self, node: Node, index: Sequence[Index]) -> tuple[Index, Index]:
         if len(index) <= 1:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from backpass.native.ir import PTR, Builder, Type, Value
+from backpass.native.ir import I1, PTR, Builder, Type, Value
 from backpass.native.target import Target
 
 Tile: TypeAlias = list[list[Value]]
@@ -236,6 +236,96 @@ def rows_product(
             row_tiles(b.i64(whole), panels.full - whole, panels.vectors)
         if panels.count > panels.full:
             row_tiles(b.i64(panels.full), 1, panels.last)
+
+
+def dots_product(
+    b: Builder,
+    a: Rows,
+    weights: Value,
+    panels: Panels,
+    begin: Value,
+    end: Value,
+    rows: int,
+    lanes: int,
+    finish: Finish,
+) -> None:
+    """C[i, j] = sum over k of A[i, k] W[j, k], for the rows i of [begin, end) and all of the few rows j of W, in panels.
+
+    Vectors lie along k; the lanes of a sum are added up in a fixed tree. A tile has `rows` rows of vectors of `lanes`.
+    """
+    last_begin = b.largest(b.sub(end, rows), begin)
+    with b.loop(begin, end, rows, stem="row") as loop:
+        row = b.smallest(loop.index, last_begin)
+        first = b.offset(a.pointer, b.mul(row, a.stride), panels.type)
+        sums = _dots(b, first, a.stride, weights, panels, rows)
+        finish(row, b.i64(0), [_side_by_side(b, each, lanes) for each in sums])
+
+
+def _dots(
+    b: Builder, first: Value, stride: int, weights: Value, panels: Panels, rows: int
+) -> list[list[Value]]:
+    """For each of some rows, and each row of the weights, the products added up lane by lane."""
+    type_ = panels.type.vector(panels.lanes)
+    whole = panels.columns // panels.width
+    zero = b.constant(0.0, type_)
+
+    def chunk(sums: list[Value], column: Value, at: Value, vectors: int, tail: int | None) -> list[Value]:
+        for v in range(vectors):
+            mask = None
+            if tail is not None and tail < (v + 1) * panels.lanes:
+                mask = b.constants([v * panels.lanes + lane < tail for lane in range(panels.lanes)], I1)
+            place = b.add(column, v * panels.lanes)
+            left = [b.load(type_, first, b.add(place, r * stride)) for r in range(rows)]
+            right = [b.load(type_, at, j * panels.width + v * panels.lanes) for j in range(panels.depth)]
+            if mask is not None:  # what stands beyond the last column may be anything
+                left = [b.select(mask, x, zero) for x in left]
+                right = [b.select(mask, x, zero) for x in right]
+            pairs = [(x, y) for x in left for y in right]
+            sums = [b.fma(x, y, total) for (x, y), total in zip(pairs, sums, strict=True)]
+        return sums
+
+    sums = [zero] * (rows * panels.depth)
+    if whole == 1:
+        sums = chunk(sums, b.i64(0), weights, panels.vectors, None)
+    elif whole:
+        with b.loop(0, whole, carried=sums) as loop:
+            at = b.offset(weights, b.mul(loop.index, panels.stride), panels.type)
+            loop.next = chunk(loop.carried, b.mul(loop.index, panels.width), at, panels.vectors, None)
+        sums = loop.results
+    if left_over := panels.columns - whole * panels.width:
+        at = b.offset(weights, whole * panels.stride, panels.type)
+        sums = chunk(sums, b.i64(whole * panels.width), at, -(-left_over // panels.lanes), left_over)
+    return [sums[r * panels.depth : (r + 1) * panels.depth] for r in range(rows)]
+
+
+def _side_by_side(b: Builder, sums: list[Value], lanes: int) -> list[Value]:
+    """The sums over the lanes of each of some vectors, as vectors of `lanes`."""
+    if lanes == 4 and sums[0].type.lanes >= 4:
+        return [_four_sums(b, sums)]
+    single = [b.across(x, b.add) for x in sums]
+    vectors = []
+    for start in range(0, len(single), lanes):
+        vector = b.constant(0.0, sums[0].type.element.vector(lanes))
+        for lane, value in enumerate(single[start : start + lanes]):
+            vector = b.insert(vector, value, lane)
+        vectors.append(vector)
+    return vectors
+
+
+def _four_sums(b: Builder, sums: list[Value]) -> Value:
+    """Of up to 4 vectors: halves upon halves down to 4 lanes, then all of them at once."""
+    narrow = []
+    for x in sums:
+        while x.type.lanes > 4:
+            half = x.type.lanes // 2
+            x = b.add(b.shuffle(x, None, range(half)), b.shuffle(x, None, range(half, 2 * half)))
+        narrow.append(x)
+    narrow += [b.constant(0.0, narrow[0].type)] * (4 - len(narrow))
+    pairs = [
+        b.add(b.shuffle(x, y, (0, 4, 2, 6)), b.shuffle(x, y, (1, 5, 3, 7)))
+        for x, y in (narrow[:2], narrow[2:])
+    ]
+    return b.add(b.shuffle(*pairs, (0, 1, 4, 5)), b.shuffle(*pairs, (2, 3, 6, 7)))
 
 
 def weights_units(panels: Panels, tiling: WeightsTiling) -> int:

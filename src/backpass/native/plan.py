@@ -40,10 +40,14 @@ def space(node: Node) -> Space:
 
 
 class Product(Enum):
-    """The two matrix products that have kernels of their own."""
+    """The matrix products that have kernels of their own."""
 
     ROWS = "rows"
     WEIGHTS = "weights"
+    DOTS = "dots"  # rows of the batch with rows of few weights: products of whole vectors, each summed to one number
+
+
+FEW_ROWS = 4
 
 
 def product(node: Node) -> Product | None:
@@ -56,7 +60,7 @@ def product(node: Node) -> Product | None:
     left, right = operands(node)
     spaces = space(left), space(right), space(node)
     if spaces == (Space.ROWS, Space.FIXED, Space.ROWS):
-        return Product.ROWS
+        return Product.DOTS if turned(node) and size(right.shape[:1]) <= FEW_ROWS else Product.ROWS
     if spaces == (Space.ROWS, Space.ROWS, Space.FIXED):
         summed_first = all(letters.startswith(axes.summed) for letters in (axes.a, axes.b))
         return Product.WEIGHTS if summed_first else None

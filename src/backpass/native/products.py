@@ -8,7 +8,7 @@ from backpass.native import matmul
 from backpass.native.indices import Index
 from backpass.native.ir import Value
 from backpass.native.kernel import Slot, Writer
-from backpass.native.layout import Panelled, Strided
+from backpass.native.layout import Panelled, Strided, lanes_for
 from backpass.native.loops import Loops, masks_below
 from backpass.native.matmul import Panels, Rows, RowsTiling, Tile, WeightsTiling
 from backpass.native.plan import Kernel, is_mirror, operands
@@ -200,6 +200,26 @@ def write_rows_product(
     )
 
 
+def write_dots_product(
+    writer: Writer,
+    kernel: Kernel,
+    begin: Value,
+    end: Value,
+    rows: int,
+    sinks: Mapping[Node, Sequence[Slot]],
+    checked: AbstractSet[Node],
+) -> None:
+    """Rows [begin, end) of a product with few rows of weights."""
+    left, right = operands(kernel.anchor)
+    slot = writer.slots[right]
+    if not isinstance(slot.layout, Panelled):
+        raise AssertionError("weights stand in panels")
+    panels = slot.layout.panels
+    lanes = lanes_for(panels.depth, panels.lanes)
+    finish = Finish(writer, kernel, sinks, checked, lanes)
+    matmul.dots_product(writer.b, _rows(writer, left), slot.pointer, panels, begin, end, rows, lanes, finish)
+
+
 def write_weights_product(
     writer: Writer,
     kernel: Kernel,
@@ -220,7 +240,7 @@ def write_weights_product(
         _rows(writer, left),
         _rows(writer, right),
         panels,
-        writer.rows,
+        1 if writer.rows.constant == 1 else writer.rows,
         begin,
         end,
         tiling,

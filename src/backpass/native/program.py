@@ -72,6 +72,7 @@ class Machine:
         """Give the input at `place` its value, and the copies of it theirs."""
         node = self.inputs[place]
         value = np.asarray(array, node.dtype)
+        value = value.T if place in self.compiler.turned else value
         self._put(self.compiler.buffers[node], value)
         for copy, source in self.compiler.copies.items():
             if source == place:
@@ -82,7 +83,7 @@ class Machine:
         node = self.inputs[place]
         buffer = self.compiler.buffers[node]
         taken: Array = buffer.layout.take(self._flat(buffer), bind_rows(node.shape, self.job.rows))
-        return taken
+        return np.ascontiguousarray(taken.T) if place in self.compiler.turned else taken
 
     def take_output(self, place: int, rows: int) -> Array:
         """The value of the output at `place`."""
