@@ -106,6 +106,12 @@ class Machine:
         order = np.arange(count, dtype=np.uint32) if order is None else order
         self._point(PLACES.order, order)
 
+    def release(self) -> None:
+        """Let go of the rows."""
+        held = [PLACES.order, PLACES.weights, PLACES.shuffle_scratch, PLACES.records, PLACES.steps]
+        for place in [*held, *range(PLACES.data, PLACES.data + len(self.compiler.batch_inputs()))]:
+            self._point(place, None)
+
     def shuffled(self, *, shuffle: bool) -> None:
         """Whether each epoch has its rows in another order."""
         self.context[PLACES.shuffle] = int(shuffle)

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -30,8 +30,7 @@ class State:
     epoch: int = 0
 
 
-@dataclass(frozen=True)
-class EpochSum:
+class EpochSum(NamedTuple):
     """What an epoch came to: sums over its batches of loss times weight and of weights, and seconds."""
 
     loss: float
@@ -41,9 +40,13 @@ class EpochSum:
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be run: the traced step, the rows it takes, and how they are cut into batches."""
+    """What is to be run: the step, the rows it takes, and how they are cut into batches.
 
-    traced: Traced
+    `key` is equal for two works of which the traced steps are equal.
+    """
+
+    trace: Callable[[], Traced]
+    key: Any
     data: Rows
     batch_size: int
     seed: int
@@ -77,6 +80,9 @@ class Executor(Protocol):
     def set_optimizer(self, optimizer: Structure) -> None:
         """The optimizer's state, changed between epochs."""
 
+    def close(self) -> None:
+        """Let go of the rows."""
+
 
 class ReferenceExecutor:
     """Step by step, in NumPy."""
@@ -84,8 +90,9 @@ class ReferenceExecutor:
     def __init__(self, work: Work, state: State) -> None:
         self._work = work
         self._state = state
-        self._step = Program(simplify(work.traced.graph))
-        self._names = [node.name for node in work.traced.graph.inputs][: len(work.traced.graph.outputs) - 1]
+        graph = work.trace().graph
+        self._step = Program(simplify(graph))
+        self._names = [node.name for node in graph.inputs][: len(graph.outputs) - 1]
 
     @property
     def finished(self) -> list[EpochSum]:
@@ -98,6 +105,8 @@ class ReferenceExecutor:
 
     def set_optimizer(self, optimizer: Structure) -> None:
         self._state.optimizer = optimizer
+
+    def close(self) -> None: ...
 
     def run(self, epochs: int) -> list[EpochSum]:
         del epochs
@@ -144,25 +153,28 @@ class _Pace:
         return max(1, min(most, int(PATIENCE / self.epoch))) if self.epoch else 1
 
 
+@dataclass
+class Kept:
+    """The native program of the last training, for the next that needs the same."""
+
+    key: Any = None
+    machine: Any = None
+    pace: _Pace = field(default_factory=_Pace)
+
+
 class NativeExecutor:
     """As one native program; see `backpass.native`."""
 
-    def __init__(self, work: Work, state: State, threads: int | None) -> None:
-        from backpass.native import Machine, available_threads, training_job
-
+    def __init__(self, work: Work, state: State, threads: int | None, kept: "Kept") -> None:
         self._work = work
         self._state = state
         self._epoch, self._step = state.epoch, state.step
-        job = training_job(
-            work.traced.graph,
-            parameters=len(flatten(state.parameters)),
-            state=len(flatten(state.optimizer)),
-            rows=min(work.batch_size, work.data.count),
-            threads=threads or 0,
-            available=available_threads(),
-        )
-        self._machine = Machine(job)
-        self._pace = _Pace()
+        rows = min(work.batch_size, work.data.count)
+        key = (work.key, rows, threads)
+        if kept.key != key:
+            kept.machine, kept.key, kept.pace = self._compiled(rows, threads), key, _Pace()
+        self._machine, self._pace = kept.machine, kept.pace
+        self._pace.fetched = time.perf_counter()
         self.finished: list[EpochSum] = []
         self._told = 0
         self._losses: Array | None = None
@@ -174,6 +186,23 @@ class NativeExecutor:
         self._machine.data(rows, count=data.count)
         self._machine.shuffled(shuffle=work.shuffle)
         self._machine.weigh(None if data.weights is None else rows[-1])
+
+    def _compiled(self, rows: int, threads: int | None) -> Any:
+        from backpass.native import Machine, available_threads, training_job
+
+        state = self._state
+        job = training_job(
+            self._work.trace().graph,
+            parameters=len(flatten(state.parameters)),
+            state=len(flatten(state.optimizer)),
+            rows=rows,
+            threads=threads or 0,
+            available=available_threads(),
+        )
+        return Machine(job)
+
+    def close(self) -> None:
+        self._machine.release()
 
     def run(self, epochs: int) -> list[EpochSum]:
         many = self._pace.epochs(epochs)
@@ -201,10 +230,8 @@ class NativeExecutor:
 
     def _sums(self, seconds: float) -> list[EpochSum]:
         records = self._machine.records
-        return [
-            EpochSum(loss, weight, float(length))
-            for (loss, weight, _), length in zip(records.tolist(), _lengths(records, seconds), strict=True)
-        ]
+        records[:, 2] = _lengths(records, seconds)
+        return list(map(EpochSum._make, records.tolist()))
 
     def _call(self, epochs: int, *, alone: bool = False) -> None:
         self._losses = np.zeros(epochs * self._steps) if self._work.tell else None

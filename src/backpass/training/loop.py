@@ -1,8 +1,9 @@
 """The training loop: epochs, and what is looked at between them."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from backpass.model.network import ForwardPass
 from backpass.nn import Layer, count, specs
 from backpass.optimizers import Optimizer
 from backpass.training.events import EpochFinished, Event, Listener, StepFinished, TrainingFinished, TrainingStarted
-from backpass.training.executors import EpochSum, Executor, NativeExecutor, ReferenceExecutor, State, Work
+from backpass.training.executors import EpochSum, Executor, Kept, NativeExecutor, ReferenceExecutor, State, Work
 from backpass.training.history import INTERRUPTED, History
 from backpass.training.rows import Rows
 from backpass.training.step import training_step
@@ -43,6 +44,7 @@ class Loop:
     listeners: Sequence[Listener]
     executor: str
     threads: int | None
+    kept: Kept
 
     def run(self, state: State, history: History, epochs: int, *, stop_on_interrupt: bool = False) -> None:
         """Train `state` for at most `epochs` epochs, adding to `history`."""
@@ -53,8 +55,12 @@ class Loop:
         first, history.reason, kept = state.epoch, f"all {epochs:,} epochs done", None
         try:
             while (done := self._epochs_done(history, first)) < epochs:
-                for total in executor.run(1 if self._looks_between else epochs - done):
-                    record = self._record(total, executor, state, first + self._epochs_done(history, first) + 1)
+                if not self._looks_between:
+                    history.extend(self._records(executor.run(epochs - done), first + done + 1))
+                    history.kept = history[-1]["epoch"]
+                    continue
+                for total in executor.run(1):
+                    record = self._record(total, executor, state, first + done + 1)
                     history.append(record)
                     is_best = best.better(record["epoch"], record.get("validation_loss", record["loss"]))
                     if is_best and self.stopping is not None:
@@ -67,13 +73,13 @@ class Loop:
                     break
             executor.fetch()
         except KeyboardInterrupt:
-            for total in executor.finished:
-                epoch = first + self._epochs_done(history, first) + 1
-                history.append({"epoch": epoch, "loss": _ratio(total.loss, total.weight)} | self._speed(total.seconds))
+            history.extend(self._records(executor.finished, first + self._epochs_done(history, first) + 1))
             executor.fetch()
             if not stop_on_interrupt:
                 raise
             history.reason = INTERRUPTED
+        finally:
+            executor.close()
         state.parameters = state.parameters if kept is None else kept
         self._tell(TrainingFinished(history.reason, history.kept, time.perf_counter() - started))
 
@@ -88,10 +94,17 @@ class Loop:
 
     def _executor(self, state: State) -> Executor:
         tell = self._step_finished if self.listeners else None
-        work = Work(self._traced(state), self.data, self.batch_size, self.seed, self.shuffle, tell)
+        trace = partial(self._traced, state)
+        work = Work(trace, self._key(), self.data, self.batch_size, self.seed, self.shuffle, tell)
         if self.executor == "reference":
             return ReferenceExecutor(work, state)
-        return NativeExecutor(work, state, self.threads)
+        return NativeExecutor(work, state, self.threads, self.kept)
+
+    def _key(self) -> Any:
+        """What decides which step is traced, beside the network, which stays the Trainer's."""
+        given = [self.data.targets] + ([] if self.data.weights is None else [self.data.weights])
+        specs = [(str(array.dtype), array.shape[1:]) for array in given]
+        return self.loss, self.optimizer, str(row_shape(self.data.inputs)), specs
 
     def _traced(self, state: State) -> Traced:
         return training_step(
@@ -110,17 +123,23 @@ class Loop:
 
     def _record(self, total: EpochSum, executor: Executor, state: State, epoch: int) -> dict[str, Any]:
         """What is known after an epoch."""
-        losses = {"loss": _ratio(total.loss, total.weight)}
+        losses = {"loss": total.loss / total.weight if total.weight else 0.0}
         if self.held_out is not None:
             losses |= self._validate(executor.parameters(), epoch)
         if self.optimizer.observes:
             executor.fetch()
             observed = self.optimizer.observe(state.optimizer, losses.get("validation_loss", losses["loss"]))
             executor.set_optimizer(observed)
-        return {"epoch": epoch} | losses | self._speed(total.seconds)
+        (record,) = self._records([total], epoch)
+        return {"epoch": epoch} | losses | {name: record[name] for name in ("seconds", "rows_per_second")}
 
-    def _speed(self, seconds: float) -> dict[str, float]:
-        return {"seconds": seconds, "rows_per_second": self.data.count / seconds if seconds else 0.0}
+    def _records(self, totals: Sequence[EpochSum], first: int) -> Iterator[dict[str, Any]]:
+        """What epochs came to, the first of them being epoch `first`. Of small networks there are thousands a second."""
+        rows = self.data.count
+        for epoch, (loss, weight, seconds) in enumerate(totals, start=first):
+            speed = rows / seconds if seconds else 0.0
+            mean = loss / weight if weight else 0.0
+            yield {"epoch": epoch, "loss": mean, "seconds": seconds, "rows_per_second": speed}
 
     def _validate(self, parameters: Structure, epoch: int) -> dict[str, float]:
         """The loss and the metrics on rows that are not trained on."""
@@ -139,10 +158,6 @@ class Loop:
     def _tell(self, event: Event) -> None:
         for listener in self.listeners:
             listener(event)
-
-
-def _ratio(loss_sum: float, weight_sum: float) -> float:
-    return loss_sum / weight_sum if weight_sum else 0.0
 
 
 def batch_spec(values: Array) -> Spec:

@@ -18,7 +18,7 @@ from backpass.nn import Layer, summary
 from backpass.ops import Key
 from backpass.optimizers import Adam, Optimizer
 from backpass.training.events import Listener
-from backpass.training.executors import EXECUTORS, State
+from backpass.training.executors import EXECUTORS, Kept, State
 from backpass.training.explain import explain_step, likely_targets
 from backpass.training.history import History
 from backpass.training.loop import Loop, Metric, batch_spec
@@ -94,6 +94,7 @@ class Trainer:
         self._row_shape: Any = None
         self._tabular: Tabular | None = None
         self._forward: ForwardPass | None = None
+        self._kept = Kept()
         self._targets: tuple[Spec, Spec | None] | None = None
 
     @property
@@ -182,6 +183,7 @@ class Trainer:
                 listeners=[*self.listeners, *bar],
                 executor=self.executor,
                 threads=self.threads,
+                kept=self._kept,
             )
             loop.run(state, self.history, epochs, stop_on_interrupt=stop_on_interrupt)
         return self.history
