@@ -181,10 +181,10 @@ def test_the_environment_names_the_folder_or_turns_the_cache_off(monkeypatch, tm
 @pytest.mark.parametrize(
     ("platform", "variables", "folder"),
     [
-        ("linux", {"HOME": "/home/a"}, "/home/a/.cache/backpass/native-1"),
-        ("linux", {"HOME": "/home/a", "XDG_CACHE_HOME": "/var/x"}, "/var/x/backpass/native-1"),
-        ("linux", {"HOME": "/home/a", "XDG_CACHE_HOME": "relative"}, "/home/a/.cache/backpass/native-1"),
-        ("darwin", {"HOME": "/Users/a"}, "/Users/a/Library/Caches/backpass/native-1"),
+        ("linux", {"HOME": "/h/a"}, "/h/a/.cache/backpass/native-1"),
+        ("linux", {"HOME": "/h/a", "XDG_CACHE_HOME": "/var/x"}, "/var/x/backpass/native-1"),
+        ("linux", {"HOME": "/h/a", "XDG_CACHE_HOME": "relative"}, "/h/a/.cache/backpass/native-1"),
+        ("darwin", {"HOME": "/U/a"}, "/U/a/Library/Caches/backpass/native-1"),
         ("win32", {"LOCALAPPDATA": "/c/local"}, "/c/local/backpass/native-1"),
     ],
 )

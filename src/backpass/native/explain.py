@@ -324,8 +324,8 @@ def _best(machine: Machine, rows: Sequence[Any], values: Values) -> tuple[float,
 
 def _run(machine: Machine, rows: Sequence[Any], values: Values, steps: int) -> tuple[float, Any]:
     batch = machine.job.rows
-    for place, node in enumerate(machine.inputs):
-        if place < len(machine.job.graph.inputs) and place != machine.job.moment and not _is_rows(node):
+    for place, node in enumerate(machine.job.graph.inputs):
+        if place != machine.job.moment and not _is_rows(node):
             machine.put(place, values[place] if place in values else _numbers(node, node.shape))
     machine.data(rows, count=batch * steps, order=np.tile(np.arange(batch, dtype=np.uint32), steps))
     sums = machine.times
@@ -378,7 +378,7 @@ def _form(compiler: Compiler, kernel: Kernel) -> tuple[str, str, str, str]:
     if kernel.product:
         left, right = operands(node)
         shape = f"{show_shape(left.shape)} by {show_shape(right.shape)}"
-        return f"product of {kernel.product.value}", shape, *_product_form(compiler, kernel)
+        return _PRODUCTS[kernel.product], shape, *_product_form(compiler, kernel)
     many = len(kernel.extent) == 1
     vectors = f"{compiler.lanes} at a time"
     match kernel.space:
@@ -400,6 +400,8 @@ def _product_form(compiler: Compiler, kernel: Kernel) -> tuple[str, str]:
         panels = compiler.buffers[operands(kernel.anchor)[1]].layout.panels  # type: ignore[union-attr]
         columns = panels.width * tiling.together
         return f"tile of {tiling.rows} x {columns}", _row_parts(compiler)
+    if kernel.product is Product.DOTS:
+        return f"{_several(compiler.dots_rows, 'row')} at a time", _row_parts(compiler)
     weights, panels = compiler.weights_tiling(kernel), compiler.panels(kernel)
     copied = ", operands copied" if weights.packed else ""
     return f"tile of {weights.rows} x {panels.width}{copied}", _parts(compiler, kernel)
@@ -442,6 +444,11 @@ def _function_of(listing: str, name: str) -> str:
 
 # Words
 
+_PRODUCTS = {
+    Product.ROWS: "product of rows",
+    Product.WEIGHTS: "product of weights",
+    Product.DOTS: "product of rows with few weights",
+}
 _TYPES = {"float": "float32", "double": "float64"}
 
 

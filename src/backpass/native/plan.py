@@ -20,6 +20,9 @@ DEAR = 5  # instructions: an operation that costs more is stored where two loops
 LONG = 20  # instructions: and so is a chain of cheap ones
 
 
+DEEPEST = 40  # operations, one on top of the other, that are calculated in passing: code is written by recursion
+
+
 class Space(Enum):
     """What is split over threads where a value is calculated."""
 
@@ -169,6 +172,7 @@ def plan(graph: Graph) -> Plan:
     kept = _Kept(graph)
     first = _place(graph, kept.always, kept)
     stored = kept.always | kept.shared(first)
+    stored |= kept.deep(stored)
     final = _place(graph, stored, kept)
     final.uses = {node: kept.uses(node, stored) for node in stored}
     for node, kernel in final.home.items():
@@ -248,6 +252,18 @@ class _Kept:
             token: set[Any] = {(placed.home.get(node, node), size(node.shape[1:]) == 1)} if fixed else users[node]
             for x in node.inputs:
                 users[x] |= token
+        return marked
+
+    def deep(self, stored: set[Node]) -> set[Node]:
+        """Nodes on which no long chain of values that are not stored ends, once these are."""
+        depth: dict[Node, int] = {}
+        marked: set[Node] = set()
+        for node in self.graph.nodes:
+            known = node in stored or self.is_source(node)
+            depth[node] = 0 if known else 1 + max((depth[x] for x in node.inputs), default=0)
+            if depth[node] == DEEPEST:
+                marked.add(node)
+                depth[node] = 0
         return marked
 
     def _reaches_product(self) -> set[Node]:

@@ -1,0 +1,296 @@
+"""Every operation of the catalogue, compiled: the reference's values, in every type, at any number of rows."""
+
+import numpy as np
+import pytest
+
+from backpass import ops
+from backpass.errors import ShapeError
+from backpass.forward import Program, Spec, trace
+from backpass.graph import BATCH, Batch
+from backpass.native import NativeProgram
+from backpass.ops.catalogue import CATALOGUE
+from backpass.ops.kinds import Pointwise, Random
+from backpass.ops.samples import Case, Domain
+
+DTYPES = ("float64", "float32", "int64", "bool")
+B = BATCH
+
+# For one input, for two, for three: sizes 0 and 1, primes, more than a vector, and all ways of stretching.
+STATIC = {
+    1: [((5, 7),), ((0, 3),), ((1,), ()), ((37,),), ((2, 3, 1, 5),), ((3, 130),)],
+    2: [((3, 1), (7,)), ((5, 2), (5, 2)), ((0,), (1,)), ((), ()), ((), (67,)), ((2, 1, 3, 5), (4, 1, 1))],
+    3: [((4, 1), (1, 70), (70,)), ((5,), (), (5,)), ((), (), ()), ((3, 2, 5), (2, 1), (3, 1, 1))],
+}
+BATCHED = {
+    1: [((B,),), ((B, 1),), ((B, 5),), ((B, 19),), ((B, 3, 5),), ((4, B),), ((2, B, 3),), ((B, B),), ((2, 3, 1, B),)],
+    2: [((B, 5), (5,)), ((B, 1), (1, 7)), ((B,), ()), ((2, B, 3), (B, 1)), ((3, B), (B,)), ((B, 1), (B,))],
+    3: [((B, 5), (B, 1), ()), ((B,), (1,), (B,)), ((2, B), (1, B), (2, 1)), ((B, 3, 2), (B, 1, 1), (2,))],
+}
+ROWS = (17, 0, 1, 2, 3, 16, 31, 33, 64, 65, 257)
+
+
+def every_op(test):
+    return pytest.mark.parametrize("op", CATALOGUE, ids=lambda op: op.name)(test)
+
+
+def domain_cases(op, shapes):
+    """Calls of an operation whose samples are bounds: a Spec, or an array where no axis is the batch, for each input."""
+    found = []
+    for given in shapes[len(op.samples.bounds)]:
+        if len(given) == len(op.samples.bounds):
+            found.append((given, op.samples.attributes))
+    return found
+
+
+# Of the other operations: shapes with a batch axis first, in the middle, last, twice, and attributes.
+REDUCED = [
+    *[((B, 5), axes) for axes in ((0,), (1,), (0, 1), ())],
+    *[((B,), (0,)), ((2, B, 3), (1,)), ((2, B, 3), (0, 2)), ((4, B), (1,)), ((4, B), (0,)), ((B, B), (0,)), ((B, B), (1,))],
+    *[((B, 3, 37), (1, 2)), ((B, 3, 37), (2,)), ((B, 3, 37), (0,)), ((B, 3, 37), (0, 1)), ((B, 1, 2, 3), (0, 1, 2, 3))],
+]
+MOVED = {
+    "reshape": [
+        *[((B, 6), {"shape": (B, 2, 3)}), ((2, 3, B), {"shape": (6, B)}), ((B,), {"shape": (1, B, 1)})],
+        *[((2, 3, B, 4), {"shape": (6, B, 2, 2)}), ((B, 2, B), {"shape": (B, 1, 2, B)}), ((B, 1), {"shape": (B,)})],
+    ],
+    "transpose": [
+        *[((B, 5), {"axes": (1, 0)}), ((5, B), {"axes": (1, 0)}), ((2, B, 3), {"axes": (1, 2, 0)})],
+        *[((B, B), {"axes": (1, 0)}), ((B, 2, 3), {"axes": (0, 2, 1)})],
+    ],
+    "broadcast": [((B, 1), {"shape": (B, 5)}), ((1,), {"shape": (2, 3)}), ((B,), {"shape": (3, B)}), ((), {"shape": (4,)})],
+    "slice": [((B, 7), {"spans": (None, (1, 7, 2))}), ((7, B), {"spans": ((2, 5, 1), None)}), ((B, 3), {"spans": (None, (1, 1, 1))})],
+    "pad": [((B, 3), {"margins": (None, (1, 2, 1))}), ((3, B), {"margins": ((0, 1, 2), None)}), ((B,), {"margins": (None,)})],
+    "flip": [((B, 3), {"axes": (0,)}), ((B, 37), {"axes": (0, 1)}), ((2, B), {"axes": (1,)}), ((B,), {"axes": (0,)})],
+    "cast": [((B, 5), {"dtype": np.dtype(name)}) for name in DTYPES],
+}
+MANY = {
+    "concatenate": [
+        *[([(B, 3), (B, 2), (B, 0)], {"axis": 1}), ([(2, B), (1, B)], {"axis": 0})],
+        *[([(B, 2, 5), (B, 1, 5)], {"axis": 1}), ([(B, 17), (B, 40)], {"axis": 1})],
+    ],
+    "contract": [
+        ([a, b], {"spec": spec})
+        for spec, a, b in [
+            *[("ik,kj->ij", (B, 7), (7, 5)), ("ik,jk->ij", (B, 7), (5, 7)), ("ki,kj->ij", (B, 7), (B, 5))],
+            *[("ik,jk->ij", (B, 3), (B, 3)), ("ik,kj->ij", (5, B), (B, 3)), ("ik,kj->ij", (5, 7), (7, B))],
+            *[("bik,bkj->bij", (B, 2, 3), (B, 3, 2)), ("bik,kj->bij", (B, 2, 3), (3, 5)), ("i,j->ji", (B,), (3,))],
+            *[("k,k->", (B,), (B,)), ("ik,k->i", (B, 3), (3,)), ("bi,bj->ji", (B, 33), (B, 17)), ("i,j->ij", (B,), (B,))],
+            *[("ab,bc->ca", (B, 5), (5, 33)), ("ik,kj->ij", (B, 0), (0, 3)), ("ik,ij->kj", (B, 1), (B, 1))],
+        ]
+    ],
+}
+
+
+def random_cases(op):
+    attributes = {"probability": 0.3} if op.name == "bernoulli" else {}
+    shapes = ((B,), (B, 5), (B, 3, 70), (B, 64), (B, 1), (7, 5), ())
+    return [(shape, {"shape": shape, "stream": 7, **attributes}) for shape in shapes]
+
+
+# Calls
+
+
+def typed(values, dtype):
+    """Real inputs in another type; numbers that name places stay as they are."""
+    if dtype in ("float64", "float32"):
+        return [x.astype(dtype) if x.dtype.kind == "f" else x for x in values]
+    if dtype == "bool":
+        return [x > 0.2 if x.dtype.kind == "f" else x for x in values]
+    return [np.rint(3 * x).astype(dtype) if x.dtype.kind == "f" else x for x in values]
+
+
+def drawn(rng, op, shape, place=0):
+    low, high = op.samples.bounds[place] if isinstance(op.samples, Domain) else (-2.0, 2.0)
+    return np.asarray(rng.uniform(low, high, shape))
+
+
+def calls_of_static_shape(op):
+    rng = np.random.default_rng(7)
+    if isinstance(op.samples, Domain):
+        cases = [
+            Case(tuple(drawn(rng, op, shape, place) for place, shape in enumerate(shapes)), attributes)
+            for shapes, attributes in domain_cases(op, STATIC)
+        ]
+    else:
+        cases = op.samples(rng)
+    return [(typed(case.inputs, dtype), case.attributes) for case in cases for dtype in DTYPES]
+
+
+def fits(op, inputs, attributes):
+    """Does the operation take these types?"""
+    try:
+        specs = [Spec(x.shape, x.dtype) for x in inputs]
+        graph = trace(lambda *xs: ops.apply(op, *xs, **attributes), *specs).graph
+        Program(graph)(*inputs)
+    except (ShapeError, TypeError, ValueError):
+        return False
+    return True
+
+
+def all_at_once(op, calls):
+    """One graph of many calls, so that they are compiled together."""
+
+    def function(*inputs):
+        remaining, results = list(inputs), []
+        for given, attributes in calls:
+            own, remaining = remaining[: len(given)], remaining[len(given) :]
+            results.append(ops.apply(op, *own, **attributes))
+        return results
+
+    return trace(function, *[spec for given, _ in calls for spec in given]).graph
+
+
+def assert_same(found, expected, name):
+    expected = np.asarray(expected)
+    assert (found.shape, found.dtype) == (expected.shape, expected.dtype), name
+    if expected.dtype.kind != "f":
+        np.testing.assert_array_equal(found, expected, err_msg=name)
+        return
+    tolerance = 1e-12 if expected.dtype == np.float64 else 2e-6
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+@every_op
+def test_of_fixed_shapes_is_the_reference(op):
+    """Every operation, in each type that it takes, on shapes with axes of 0, of 1 and longer than a vector."""
+    calls = [call for call in calls_of_static_shape(op) if fits(op, *call)]
+    inputs = [x for given, _ in calls for x in given]
+    graph = all_at_once(op, [([Spec(x.shape, x.dtype) for x in given], attributes) for given, attributes in calls])
+    expected, found = Program(graph)(*inputs), NativeProgram(graph, threads=2)(*inputs)
+    assert len(found) == len(calls) >= 2
+    for (given, attributes), ours, theirs in zip(calls, found, expected, strict=True):
+        assert_same(ours, theirs, f"{[f'{x.dtype}{x.shape}' for x in given]} {attributes}")
+
+
+def calls_with_rows(op):
+    """Lists of (shapes, dtype, attributes)."""
+    if isinstance(op.samples, Domain):
+        return [(list(shapes), attributes) for shapes, attributes in domain_cases(op, BATCHED)]
+    if op.name == "argmax":
+        return [([shape], {"axes": axes, "keepdims": k}) for shape, axes in REDUCED if len(axes) == 1 for k in (False, True)]
+    if op.name in {"sum", "max", "log_sum_exp"}:
+        return [([shape], {"axes": axes, "keepdims": k}) for shape, axes in REDUCED for k in (False, True)]
+    if op.name in MOVED:
+        return [([shape], attributes) for shape, attributes in MOVED[op.name]]
+    return MANY.get(op.name, [])
+
+
+def same_type(shapes, dtype):
+    return [Spec(shape, np.dtype(dtype)) for shape in shapes]
+
+
+def lookups(op):
+    number, real = np.dtype(np.int64), np.dtype(np.float32)
+    if op.name == "gather":
+        pairs = [((5, 3), (B,)), ((5,), (B, 2)), ((5, 19), (2, B)), ((5, 2, 3), (B,)), ((5, B), (3,)), ((5, 3), ())]
+        return [([Spec(a, real), Spec(b, number)], {}) for a, b in pairs]
+    if op.name == "scatter_add":
+        pairs = [((B, 3), (B,)), ((B,), (B,)), ((B, 2, 19), (B, 2)), ((4, B), (4,)), ((2, B, 3), (2, B)), ((B, B), (B,))]
+        return [([Spec(a, real), Spec(b, number)], {"length": 5}) for a, b in pairs]
+    return [([Spec(shape, number)], {"classes": 5, "dtype": real}) for shape in ((B,), (B, 2), (3, B), ())]
+
+
+def calls_of_rows(op):
+    if isinstance(op, Random):
+        return [
+            ([Spec((2,), np.int64)], {**attributes, "dtype": np.dtype(dtype)})
+            for _, attributes in random_cases(op)
+            for dtype in ("float32", "float64")
+        ]
+    if op.name in {"gather", "scatter_add", "one_hot"}:
+        return lookups(op)
+    calls = [(same_type(shapes, dtype), attributes) for shapes, attributes in calls_with_rows(op) for dtype in DTYPES]
+    rng = np.random.default_rng(1)
+    return [(specs, attributes) for specs, attributes in calls if fits(op, values(op, specs, 2, rng), attributes)] or [
+        (specs, attributes) for specs, attributes in calls
+    ]
+
+
+def values(op, specs, rows, rng):
+    given = []
+    for place, spec in enumerate(specs):
+        shape = tuple(rows if isinstance(axis, Batch) else axis for axis in spec.shape)
+        if isinstance(op, Random) or op.name in {"gather", "scatter_add", "one_hot"}:
+            given.append(rng.integers(0, 5, shape) if spec.dtype.kind == "i" else rng.normal(size=shape))
+        else:
+            given += typed([drawn(rng, op, shape, min(place, 2))], spec.dtype.name)
+    return given
+
+
+@every_op
+def test_of_a_batch_is_the_reference_at_any_number_of_rows(op):
+    """The batch first, in the middle, last or twice; no rows, one, and such as end in the middle of a vector."""
+    calls = traceable(op)
+    graph = all_at_once(op, calls)
+    program, native = Program(graph), NativeProgram(graph, threads=2, rows=max(ROWS))
+    specs = [spec for given, _ in calls for spec in given]
+    if not any(BATCH in spec.shape for spec in specs):
+        graph, specs = with_a_batch(graph), [*specs, Spec((BATCH,), np.float64)]
+        program, native = Program(graph), NativeProgram(graph, threads=2, rows=max(ROWS))
+    rng = np.random.default_rng(5)
+    for rows in ROWS if len(calls) < 40 else ROWS[:-1]:
+        inputs = values(op, specs, rows, rng)
+        try:
+            expected = program(*inputs)
+        except (ShapeError, ValueError):  # the largest of no numbers
+            assert rows == 0
+            continue
+        for (given, attributes), ours, theirs in zip(calls, native(*inputs), expected, strict=False):
+            assert_same(ours, theirs, f"{rows} rows, {[f'{x.dtype}{x.shape}' for x in given]} {attributes}")
+
+
+def traceable(op):
+    found = []
+    for specs, attributes in calls_of_rows(op):
+        try:
+            trace(lambda *xs, a=attributes: ops.apply(op, *xs, **a), *specs)
+        except ShapeError:
+            continue
+        found.append((specs, attributes))
+    assert found
+    return found
+
+
+def with_a_batch(graph):
+    """The same graph with one input more, so that the number of rows is known."""
+    from backpass.graph import Graph
+    from backpass.ops.tensor import new_input
+
+    return Graph((*graph.inputs, new_input((BATCH,), np.dtype(np.float64), "rows")), graph.outputs)
+
+
+# Numbers that are none, have none after them, or have a sign though they are 0
+
+AWKWARD = [0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 3.0, 1e30, -1e30, np.inf, -np.inf, np.nan]
+ELEMENTWISE = [op for op in CATALOGUE if isinstance(op, Pointwise) and isinstance(op.samples, Domain)]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_awkward_numbers_go_through_every_pointwise_operation_as_in_the_reference(dtype):
+    """NaN, infinities and zeros of either sign: where the reference has a NaN, an infinity or -0.0, so has the program."""
+    grid = np.stack(np.meshgrid(AWKWARD, AWKWARD)).astype(dtype)
+    chosen = [op for op in ELEMENTWISE if len(op.samples.bounds) < 3]
+
+    def function(a, b):
+        return [
+            ops.apply(op, *(ops.cast(x, bool) if op.takes == "bool" else x for x in (a, b)[: len(op.samples.bounds)]))
+            for op in chosen
+        ]
+
+    graph = trace(function, Spec((BATCH, 12), dtype), Spec((BATCH, 12), dtype)).graph
+    for op, ours, theirs in zip(chosen, NativeProgram(graph)(*grid), Program(graph)(*grid), strict=True):
+        assert ours.dtype == theirs.dtype, op.name
+        np.testing.assert_array_equal(np.isnan(ours), np.isnan(theirs), err_msg=op.name)
+        if theirs.dtype.kind != "f":
+            np.testing.assert_array_equal(ours, theirs, err_msg=op.name)
+            continue
+        known = ~np.isnan(theirs)
+        tolerance = 1e-12 if dtype == "float64" else 1e-5
+        np.testing.assert_allclose(ours[known], theirs[known], rtol=tolerance, atol=tolerance, err_msg=op.name)
+        if op.name not in {"maximum", "minimum"}:  # of two zeros either is the larger
+            np.testing.assert_array_equal(np.signbit(ours[known]), np.signbit(theirs[known]), err_msg=op.name)
+
+
+def test_every_operation_has_calls_with_a_batch():
+    """A new operation is under the test of batches only with calls of its own."""
+    assert all(traceable(op) for op in CATALOGUE)
