@@ -10,6 +10,7 @@ import numpy as np
 from backpass.data import Table, read_table, usable_rows
 from backpass.data.arrays import Array, as_inputs, row_shape
 from backpass.errors import NotFiniteError, UsageError
+from backpass.forward import flatten
 from backpass.model.atomic import write_whole
 from backpass.model.file import Content, read, to_bytes
 from backpass.model.network import ForwardPass
@@ -47,15 +48,16 @@ class Model(Content):
 
     def predict_arrays(self, inputs: Any, *, threads: int | None = None) -> Array:
         """Probabilities, rates or numbers for inputs as the network itself takes them."""
-        outputs = self.outputs(inputs, threads=threads)
+        rows = as_inputs(inputs, self.precision)
+        forward = self._forward(row_shape(rows), threads)
+        outputs, predictions = forward.with_predictions(self.loss, self.parameters, rows)
         finite = np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
         if not finite.all():
             row = int(np.argmin(finite)) + 1
             raise NotFiniteError(
                 f"row {row:,}: the outputs are not finite: are numbers in it far beyond those learned?"
             )
-        with np.errstate(over="ignore", under="ignore"):
-            return np.asarray(self.loss.predictions(outputs))
+        return predictions
 
     def predict_table(
         self,
@@ -107,10 +109,17 @@ class Model(Content):
 
     def explanation(self, *, batch_size: int | None = None, threads: int | None = None) -> "Explanation":
         """What `explain` tells, as data."""
-        return self._forward(self.row_shape, threads).explanation(self.parameters, batch_size)
+        return self._forward(self.row_shape, threads).explanation(self.loss, self.parameters, batch_size)
 
     def _forward(self, shape: Any, threads: int | None) -> ForwardPass:
-        return ForwardPass(self.network, self.parameters, shape, precision=self.precision, threads=threads)
+        """The program for rows of this shape: made once. From then on the parameters cannot be written over."""
+        forwards: dict[Any, ForwardPass] = self.__dict__.setdefault("_forwards", {})
+        key = str(shape), threads
+        if key not in forwards:
+            for value in flatten(self.parameters):
+                value.flags.writeable = False
+            forwards[key] = ForwardPass(self.network, self.parameters, shape, precision=self.precision, threads=threads)
+        return forwards[key]
 
     def save(self, path: str | Path) -> None:
         """Write the model as one safetensors file, whole or not at all.

@@ -1,15 +1,17 @@
 """A network with its parameters: what is common to training it and using it."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from backpass.data.arrays import Array, Inputs, count_rows, take_rows
 from backpass.errors import UsageError
-from backpass.forward import Program, Structure, flatten, map_structure, one_thread, trace
+from backpass.forward import Program, Structure, Traced, flatten, map_structure, one_thread, trace
 from backpass.forward.trace import like
-from backpass.graph import BATCH, size
+from backpass.graph import BATCH, scope, size
+from backpass.losses import Loss
 from backpass.nn import Layer, specs
 from backpass.simplify import simplify
 
@@ -42,16 +44,13 @@ class ForwardPass:
         threads: int | None = None,
     ) -> None:
         require_count("threads", threads, MOST_THREADS)
-        traced = trace(
-            network,
-            map_structure(like, parameters),
-            specs(row_shape, precision),
-            names=("", "x"),
-        )
+        self._traced = partial(_traced, network, map_structure(like, parameters), specs(row_shape, precision))
+        traced = self._traced()
         self._graph = simplify(traced.graph)
         self._executor = executor
         self._threads = threads
-        self._program: Any = None
+        self._known: tuple[Structure, list[Any]] = (None, [])
+        self._programs: dict[Any, Callable[..., list[Array]]] = {}
         widest = max((size(node.shape) for node in traced.graph.nodes if BATCH in node.shape), default=1)
         self._rows = min(ROWS_AT_ONCE, max(1, VALUES_AT_ONCE // max(1, widest)))
         self.outputs = size(traced.graph.outputs[0].shape)
@@ -59,35 +58,64 @@ class ForwardPass:
 
     def __call__(self, parameters: Structure, inputs: Inputs) -> Array:
         """The outputs, shape (rows, ...)."""
-        fixed = flatten(parameters)
+        return self._run(None, parameters, inputs)[0]
+
+    def with_predictions(self, loss: Loss, parameters: Structure, inputs: Inputs) -> tuple[Array, Array]:
+        """The outputs, and what they mean to people: `loss.predictions` of them, both of shape (rows, ...)."""
+        outputs, predictions = self._run(loss, parameters, inputs)
+        return outputs, predictions
+
+    def _run(self, loss: Loss | None, parameters: Structure, inputs: Inputs) -> list[Array]:
+        if parameters is not self._known[0]:
+            self._known = parameters, flatten(parameters)
+        fixed = self._known[1]
         count = count_rows(inputs)
+        program = self._program(loss, min(count, self._rows))
+        if count <= self._rows:
+            return program(*fixed, *flatten(inputs))
         parts = [
-            self._compiled(min(count, self._rows))(*fixed, *flatten(take_rows(inputs, slice(at, at + self._rows))))[0]
+            program(*fixed, *flatten(take_rows(inputs, slice(at, at + self._rows))))
             for at in range(0, count, self._rows)
         ]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
-    def explanation(self, parameters: Structure, rows: int | None = None) -> "Explanation":
-        """What the native program is made of, for so many rows at once; or for as many as it ever takes."""
+    def explanation(self, loss: Loss, parameters: Structure, rows: int | None = None) -> "Explanation":
+        """What the native program of `with_predictions` is made of, for so many rows; or for as many as it ever takes."""
         from backpass.native import Job, available_threads
         from backpass.native.explain import Explanation
 
         require_count("batch_size", rows, MOST_ROWS)
         rows = self._rows if rows is None else rows
-        job = Job(self._graph, rows=rows, threads=self._threads or 0, available=available_threads())
+        graph = simplify(self._traced(loss).graph)
+        job = Job(graph, rows=rows, threads=self._threads or 0, available=available_threads())
         return Explanation(job, f"predictions for {rows:,} rows at a time", dict(enumerate(flatten(parameters))))
 
-    def _compiled(self, rows: int) -> Callable[..., list[Array]]:
+    def _program(self, loss: Loss | None, rows: int) -> Callable[..., list[Array]]:
         """The program, made when it is first needed."""
-        if self._program is None:
+        program = self._programs.get(loss)
+        if program is None:
+            graph = self._graph if loss is None else simplify(self._traced(loss).graph)
             if self._executor == "reference":
-                self._program = _on_one_thread(Program(self._graph))
+                program = _on_one_thread(Program(graph))
             else:
                 from backpass.native import NativeProgram
 
-                self._program = NativeProgram(self._graph, threads=self._threads or 0, rows=rows)
-        program: Callable[..., list[Array]] = self._program
+                program = NativeProgram(graph, threads=self._threads or 0, rows=rows)
+            self._programs[loss] = program
         return program
+
+
+def _traced(network: Layer, parameters: Structure, inputs: Structure, loss: Loss | None = None) -> Traced:
+    """The graph of the outputs and, with a loss, of what they mean."""
+
+    def run(p: Structure, x: Any) -> Any:
+        outputs = network(p, x)
+        if loss is None:
+            return outputs
+        with scope("predictions"):
+            return outputs, loss.predictions(outputs)
+
+    return trace(run, parameters, inputs, names=("", "x"))
 
 
 def require_count(name: str, value: Any, most: int) -> None:

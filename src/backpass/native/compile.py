@@ -670,6 +670,8 @@ class Compiler:
 
     def _record(self, b: Builder, word: "_Context", number: Value) -> None:
         """Thread 0 notes what an epoch came to."""
+        if self.job.loss is None:
+            return
         records = word.pointer(PLACES.records)
         for place, source in enumerate((PLACES.running, PLACES.running_weight)):
             b.store(b.load(F64, word.at(source)), records, b.add(b.mul(number, 3), place))

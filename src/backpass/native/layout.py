@@ -27,13 +27,14 @@ class Strided:
 
     def put(self, flat: Any, array: Any) -> None:
         """Write `array` into the memory `flat`, a NumPy array of the elements."""
-        self._view(flat, array.shape)[...] = array
+        self.view(flat, array.shape)[...] = array
 
     def take(self, flat: Any, shape: Sequence[int]) -> Any:
         """The value of `shape` out of the memory `flat`, as an array of its own."""
-        return np.array(self._view(flat, shape))
+        return np.array(self.view(flat, shape))
 
-    def _view(self, flat: Any, shape: Sequence[int]) -> Any:
+    def view(self, flat: Any, shape: Sequence[int]) -> Any:
+        """The value of `shape` as it stands in the memory `flat`."""
         strides = [stride * flat.itemsize for stride in self.strides]
         return np.lib.stride_tricks.as_strided(flat, shape, strides)
 

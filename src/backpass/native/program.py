@@ -10,18 +10,22 @@ from typing import Any
 import numpy as np
 
 from backpass.errors import ShapeError
-from backpass.graph import Graph, Node, bind_rows, size
+from backpass.graph import BATCH, Graph, Node, bind_rows, size
 from backpass.native import cache as disk
 from backpass.native import random
 from backpass.native.compile import Buffer, Compiler, Job
 from backpass.native.context import PLACES, WORDS, Reason
 from backpass.native.engine import Library, compile_text, load
+from backpass.native.layout import Strided
+from backpass.native.plan import Space
 from backpass.native.quota import available_threads
 from backpass.native.target import Target, host
 from backpass.native.workers import run
 
 Array = np.ndarray[Any, Any]
 
+_Native = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
+_CALL = [PLACES.count, PLACES.batch, PLACES.epochs]
 LONG = 2e-3  # seconds: work expected to take longer runs beside the main thread, which stays awake for Ctrl-C
 
 
@@ -46,9 +50,14 @@ class Machine:
         self.arena = _aligned(self.compiler.arena_bytes)
         self._private = _aligned(self.compiler.private_bytes * self.threads)
         self.context = _aligned(8 * WORDS).view(np.int64)
+        self._native = _Native(self._function)
+        self._in_order = np.arange(0, dtype=np.uint32)
+        self._rows_only = all(kernel.space is Space.ROWS for kernel in self.compiler.plan.kernels)
+        self._outputs: dict[int, Array] = {}
         self._held: dict[int, Any] = {}
         self._point(PLACES.arena, self.arena)
         self._point(PLACES.private, self._private)
+        self._address = self.context.ctypes.data
         self.context[PLACES.threads] = self.threads
         for node, buffer in self.compiler.buffers.items():
             if "value" in node.attributes:
@@ -87,13 +96,18 @@ class Machine:
 
     def take_output(self, place: int, rows: int) -> Array:
         """The value of the output at `place`."""
+        view = self._outputs.get(place)
+        if view is not None and rows <= len(view):
+            return view[:rows].copy()
         node = self.compiler.outputs[place]
         if "value" in node.attributes:
             return np.array(node.attributes["value"])
         sinks = self.compiler.sinks.get(node)
         buffer = sinks[0] if sinks else self.compiler.buffers[node]
-        shape = bind_rows(node.shape, rows)
-        taken: Array = buffer.layout.take(self._flat(buffer), shape)
+        if _is_rows(node) and isinstance(buffer.layout, Strided):
+            self._outputs[place] = buffer.layout.view(self._flat(buffer), bind_rows(node.shape, self.job.rows))
+            return self._outputs[place][:rows].copy()
+        taken: Array = buffer.layout.take(self._flat(buffer), bind_rows(node.shape, rows))
         return taken
 
     # Running
@@ -140,6 +154,7 @@ class Machine:
         `losses` takes, after each step, the mean loss of the epoch so far, float64.
         """
         context = self.context
+        context[PLACES.threads] = self.threads
         self._records = np.zeros((epochs, 3))
         self._point(PLACES.records, self._records)
         self._point(PLACES.steps, losses)
@@ -153,6 +168,24 @@ class Machine:
         else:
             stop = context.ctypes.data + 8 * PLACES.stop
             run(self._function, context.ctypes.data, self.threads, poll=poll, stop_flag=stop)
+
+    def call(self, arrays: Sequence[Array], count: int) -> None:
+        """One step over the rows of `arrays`, taken in their order: as `data` and `run`, with less around it."""
+        context = self.context
+        for number, array in enumerate(arrays):
+            context[PLACES.data + number] = array.ctypes.data
+        if count > len(self._in_order):
+            self._in_order = np.arange(max(count, self.job.rows), dtype=np.uint32)
+        context[PLACES.order] = self._in_order.ctypes.data
+        context[_CALL] = (count, max(1, count), 1)
+        context[PLACES.stop : PLACES.barrier + 16] = 0
+        # A program of rows alone can be run by fewer threads than it was made for.
+        alone = self.threads == 1 or (self._rows_only and count <= self.compiler.row_unit)
+        context[PLACES.threads] = 1 if alone else self.threads
+        if alone:
+            self._native(self._address, 0)
+        else:
+            run(self._function, self._address, self.threads)
 
     @property
     def epochs_done(self) -> int:
@@ -212,6 +245,8 @@ class NativeProgram:
         self._machine: Machine | None = None
         self._least = rows
         self._fixed: dict[int, Any] = {}
+        self._batch: list[int] = []
+        self._rows_elsewhere = 1
 
     def machine(self, rows: int) -> Machine:
         """The compiled program for batches of at most so many rows; made anew for larger ones."""
@@ -225,23 +260,52 @@ class NativeProgram:
     def __call__(self, *inputs: Any) -> list[Array]:
         """The outputs for `inputs`, arrays in the order of `graph.inputs`.
 
+        Arrays that are marked as not writeable are taken as unchanged while they are the same objects.
+
         Raises:
             ShapeError: an input's shape is not the graph's, the batches differ in their number of rows, or a number
                 that names a row of a table is outside of it.
         """
-        arrays, rows = bind(self.graph, inputs)
-        count = 1 if rows is None else rows
+        if len(inputs) == len(self.graph.inputs) and self._fixed and self._are_known(inputs):
+            batch = [(self.graph.inputs[place], inputs[place]) for place in self._batch]
+        else:
+            batch = self._bound(inputs)
+        rows: int | None = None
+        arrays: list[Array] = []
+        for node, given in batch:
+            array = np.ascontiguousarray(given, node.dtype)
+            rows = rows_of(node, array, rows)
+            arrays.append(array)
+        count = self._rows_elsewhere if rows is None else rows
         machine = self.machine(max(1, count))
-        batch = {place for place, _ in machine.compiler.batch_inputs()}
-        for place, array in enumerate(arrays):
-            if place not in batch and self._fixed.get(place) is not inputs[place]:
-                machine.put(place, array)
-                self._fixed[place] = inputs[place] if _is_frozen(inputs[place]) else None
-        machine.data([np.ascontiguousarray(arrays[place]) for place in sorted(batch)], count=count)
-        machine.run(batch=max(1, count))
+        if not self._fixed:
+            self._put(inputs)
+        machine.call(arrays, count)
         if machine.reason == Reason.NUMBER:
             raise ShapeError("an index lies outside of its table")
         return [machine.take_output(place, count) for place in range(len(self.graph.outputs))]
+
+    def _are_known(self, inputs: Sequence[Any]) -> bool:
+        return all(inputs[place] is known for place, known in self._fixed.items())
+
+    def _bound(self, inputs: Sequence[Any]) -> list[tuple[Node, Any]]:
+        """All inputs checked, and those returned that are rows; the others are given to the machine, once it is there."""
+        arrays, rows = bind(self.graph, inputs)
+        self._fixed.clear()
+        self._rows_elsewhere = 1 if rows is None else rows
+        self._batch = [place for place, node in enumerate(self.graph.inputs) if _is_rows(node)]
+        return [(self.graph.inputs[place], arrays[place]) for place in self._batch]
+
+    def _put(self, inputs: Sequence[Any]) -> None:
+        machine = self._machine
+        if machine is None:
+            raise AssertionError("it is made before")
+        batch = set(self._batch)
+        fixed = {place: value for place, value in enumerate(inputs) if place not in batch}
+        for place, value in fixed.items():
+            machine.put(place, value)
+        if all(map(_is_frozen, fixed.values())):
+            self._fixed = fixed
 
 
 def bind(graph: Graph, inputs: Sequence[Any]) -> tuple[list[Array], int | None]:
@@ -259,6 +323,10 @@ def bind(graph: Graph, inputs: Sequence[Any]) -> tuple[list[Array], int | None]:
         rows = rows_of(node, array, rows)
         arrays.append(array)
     return arrays, rows
+
+
+def _is_rows(node: Node) -> bool:
+    return node.shape[:1] == (BATCH,) and BATCH not in node.shape[1:]
 
 
 def _is_frozen(value: Any) -> bool:

@@ -198,7 +198,9 @@ class Trainer:
         """What the outputs mean: probabilities, rates or numbers, shape (rows, ...); for a table its own answers."""
         if isinstance(inputs, (str, Path, Table)):
             return self.model().predict(inputs)
-        return np.asarray(self.loss.predictions(self.outputs(inputs)))
+        rows = as_inputs(inputs, self.precision)
+        state, forward = self._built(rows)
+        return forward.with_predictions(self.loss, state.parameters, rows)[1]
 
     def model(self) -> Model:
         """The network as it is now, to use or to save."""

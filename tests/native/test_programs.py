@@ -1,0 +1,343 @@
+"""NativeProgram: what may be an output, what calls must refuse, long graphs, operations of one's own, every target."""
+
+import numpy as np
+import pytest
+
+import backpass as bp
+from backpass import losses, nn, ops, optimizers
+from backpass.errors import ShapeError
+from backpass.forward import Program, Spec, trace
+from backpass.graph import BATCH, scope
+from backpass.native import Job, Machine, NativeProgram
+from backpass.native.compile import Compiler
+from backpass.native.engine import compile_text
+from backpass.native.target import named
+from backpass.ops.kinds import Contraction, Pointwise
+from backpass.ops.samples import between
+
+rng = np.random.default_rng(2)
+X = rng.normal(size=(5, 3))
+
+
+def graph_of(function, *specs):
+    return trace(function, *specs).graph
+
+
+def agree(graph, *inputs, **options):
+    program = NativeProgram(graph, **options)
+    for ours, theirs in zip(program(*inputs), Program(graph)(*inputs), strict=True):
+        theirs = np.asarray(theirs)
+        assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-13)
+    return program
+
+
+# What may be an output
+
+
+@pytest.mark.parametrize("shape", [(BATCH, 3), (5, 3)])
+def test_inputs_constants_and_the_same_value_twice_may_be_outputs(shape):
+    graph = graph_of(
+        lambda x: [x, ops.tanh(x), ops.constant(2.5), ops.constant(np.arange(6.0).reshape(2, 3)), ops.tanh(x), x],
+        Spec(shape, np.float64),
+    )
+    first, second, *_ = NativeProgram(graph)(X)
+    agree(graph, X)
+    np.testing.assert_array_equal(first, X)
+    doubled = NativeProgram(graph_of(lambda x: [(y := ops.tanh(x)), y, x], Spec(shape, np.float64)))(X)
+    np.testing.assert_array_equal(doubled[0], doubled[1])
+    np.testing.assert_array_equal(doubled[0], second)
+
+
+def test_what_a_call_returns_is_the_callers_own():
+    """A later call changes no array that was returned before, and no input is ever changed."""
+    program = NativeProgram(graph_of(lambda x, w: [x, w, x @ w], Spec((BATCH, 3)), Spec((3, 3))))
+    x, w = X.astype(np.float32), np.eye(3, dtype=np.float32)
+    first = program(x, w)
+    kept = [array.copy() for array in first]
+    program(x * 2, w * 3)
+    for before, now in zip(kept, first, strict=True):
+        np.testing.assert_array_equal(before, now)
+        now[...] = 7
+    np.testing.assert_array_equal(program(x, w)[0], X.astype(np.float32))
+
+
+def test_a_frozen_input_may_change_for_another():
+    """An array that cannot be written is taken once; another one in its place is noticed, one that can be written always."""
+    program = NativeProgram(graph_of(lambda x, w: x * w, Spec((BATCH,), np.float64), Spec((1,), np.float64)))
+    for number in (2.0, 3.0, 2.0):
+        w = np.array([number])
+        w.flags.writeable = False
+        np.testing.assert_array_equal(program(np.ones(2), w)[0], [number, number])
+        np.testing.assert_array_equal(program(np.ones(3), w)[0], [number] * 3)
+    own = np.array([5.0])
+    np.testing.assert_array_equal(program(np.ones(1), own)[0], [5.0])
+    own[0] = 6.0
+    np.testing.assert_array_equal(program(np.ones(1), own)[0], [6.0])
+
+
+def test_rows_may_come_in_any_memory_order():
+    """Inputs that are no C-contiguous arrays, or of another type that converts, are taken as they are meant."""
+    graph = graph_of(lambda x: x * 2.0, Spec((BATCH, 3), np.float64))
+    program = NativeProgram(graph)
+    for given in (X.T.copy().T, np.repeat(X, 2, 0)[::2], X.astype(np.float32), X[::-1], X.tolist()):
+        np.testing.assert_array_equal(program(given)[0], np.asarray(given, np.float64) * 2)
+
+
+# What a call must refuse
+
+
+def test_wrong_inputs_are_refused_as_by_the_reference():
+    graph = graph_of(lambda x, y: x + y, Spec((BATCH, 3), np.float64), Spec((BATCH, 1), np.float64))
+    native, reference = NativeProgram(graph), Program(graph)
+    for inputs in ((X,), (X, X), (X, X[:4, :1]), (X[0], X[:, :1]), (X, X, X)):
+        with pytest.raises(ShapeError) as theirs:
+            reference(*inputs)
+        with pytest.raises(ShapeError) as ours:
+            native(*inputs)
+        assert str(ours.value) == str(theirs.value)
+
+
+LOOKUPS = {
+    "gather": lambda numbers: ops.gather(ops.constant(np.arange(10.0).reshape(5, 2)), numbers),
+    "gather in a middle axis": lambda numbers: ops.gather(
+        ops.constant(np.arange(5.0)), ops.stack([numbers, numbers], 1)
+    ),
+    "scatter_add": lambda numbers: ops.scatter_add(ops.cast(numbers, np.float64), numbers, 5),
+}
+
+
+@pytest.mark.parametrize("shape", [(BATCH,), (40,)])
+@pytest.mark.parametrize("name", LOOKUPS)
+def test_a_number_that_names_no_row_of_a_table_is_an_error(name, shape):
+    """Wherever it stands, in a batch or a value of fixed length; the next call, with good numbers, is right again."""
+    graph = graph_of(LOOKUPS[name], Spec(shape, np.int64))
+    native, reference = NativeProgram(graph, threads=2, rows=40), Program(graph)
+    good = np.arange(40) % 5
+    for place in (0, 7, 39):
+        for number in (5, -1, 1 << 40, -(1 << 62)):
+            bad = good.copy()
+            bad[place] = number
+            with pytest.raises(ShapeError, match=r"an index lies outside of its table"):
+                native(bad)
+        np.testing.assert_allclose(native(good)[0], reference(good)[0], rtol=1e-12)
+
+
+def test_one_program_serves_any_number_of_rows():
+    """Fewer, more, none, and many more; it keeps the values of the inputs that are no rows."""
+    graph = graph_of(lambda x, w: [ops.tanh(x @ w), ops.sum(x)], Spec((BATCH, 3), np.float64), Spec((3, 5), np.float64))
+    w = rng.normal(size=(3, 5))
+    w.flags.writeable = False
+    native, reference = NativeProgram(graph), Program(graph)
+    for rows in (1, 0, 7, 2, 64, 65, 1000, 3, 0):
+        x = rng.normal(size=(rows, 3))
+        for ours, theirs in zip(native(x, w), reference(x, w), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-12)
+
+
+def test_a_tensor_of_another_trace_is_an_error():
+    kept = []
+    trace(lambda x: kept.append(x) or x, Spec((2,)))
+    with pytest.raises(ShapeError, match="a Tensor of another function that was traced"):
+        NativeProgram(graph_of(lambda y: y + kept[0], Spec((2,))))(np.ones(2))
+
+
+# Long graphs
+
+
+def repeated(step, times):
+    def function(x):
+        for number in range(times):
+            x = step(x, number)
+        return x
+
+    return function
+
+
+CHAINS = {
+    "pointwise": (lambda x, _: x * 0.99 + 0.01, 500),
+    "dear": (lambda x, _: ops.tanh(x), 100),
+    "the same value twice": (lambda x, _: x * x * 0.5 + x * 0.3, 150),
+    "between types": (lambda x, i: ops.cast(ops.cast(x, np.float32 if i % 2 else np.float64) * 0.9, np.float64), 100),
+}
+FOLDED = {
+    "flip": (lambda x, _: (x + ops.flip(x, x.ndim - 1)) * 0.5, 60),
+    "flip along the first axis": (lambda x, _: (x + ops.flip(x, 0)) * 0.5, 60),
+    "turned in a circle": (lambda x, _: ops.concatenate([x[..., 1:], x[..., :1]], -1) * 0.99 + x * 0.01, 40),
+}
+
+
+@pytest.mark.parametrize(("name", "shape"), [(n, s) for n in CHAINS for s in ((BATCH, 7), (5, 7), (7,), ())])
+def test_hundreds_of_operations_in_a_row_are_no_trouble(name, shape):
+    """Neither for the stack of Python nor for the size of the code."""
+    graph = graph_of(repeated(*CHAINS[name]), Spec(shape, np.float64))
+    agree(graph, rng.uniform(-1, 1, [5 if axis is BATCH else axis for axis in shape]), threads=2)
+
+
+@pytest.mark.parametrize(("name", "shape"), [(n, s) for n in FOLDED for s in ((BATCH, 7), (5, 7))])
+def test_a_value_read_at_two_places_again_and_again_is_calculated_once(name, shape):
+    """Code in which every reading calculated it anew would double in length with each."""
+    graph = graph_of(repeated(*FOLDED[name]), Spec(shape, np.float64))
+    program = agree(graph, rng.uniform(-1, 1, (5, 7)), threads=2)
+    assert len(Compiler(Job(graph, rows=5), named("avx2")).compile()) < 2_000_000
+    assert program.graph is graph
+
+
+# Operations of one's own
+
+
+SWISH_SLOPE = 1.3
+
+
+def swish(x, **attributes):
+    return ops.apply(
+        Pointwise(name="swish", forward=lambda x: x / (1 + np.exp(-SWISH_SLOPE * x)), takes="real", **attributes), x
+    )
+
+
+def test_a_pointwise_operation_of_ones_own_is_compiled_by_its_lower():
+    def lower(e, x):
+        slope = e.b.constant(SWISH_SLOPE, x.type)
+        return e.multiply(x, e.sigmoid(e.multiply(slope, x)))
+
+    agree(graph_of(lambda x: swish(x, lower=lower) * 2.0, Spec((BATCH, 3), np.float64)), X)
+
+
+def test_a_pointwise_operation_of_ones_own_is_compiled_by_its_expansion():
+    expanded = graph_of(
+        lambda x: swish(x, expand=lambda x: x * ops.sigmoid(SWISH_SLOPE * x)) * 2.0, Spec((BATCH, 3), np.float64)
+    )
+    agree(expanded, X)
+
+
+def test_what_cannot_be_compiled_is_an_error_that_names_the_node():
+    """And says what to do; the reference runs it all the same."""
+
+    def function(x):
+        with scope("hidden_2.odd"):
+            return swish(x)
+
+    graph = graph_of(function, Spec((BATCH, 3), np.float64))
+    Program(graph)(X)
+    with pytest.raises(ShapeError, match=r'"swish" in hidden_2\.odd cannot be compiled.*`lower`.*executor="reference"'):
+        NativeProgram(graph)(X)
+
+
+def test_a_trainer_says_which_layer_cannot_be_compiled():
+    net = nn.Sequential(
+        hidden=nn.Dense(4), odd=nn.Function(lambda p, x: swish(x, derivative=lambda dy, y, x: (dy,))), out=nn.Dense(1)
+    )
+    trainer = bp.Trainer(net, losses.Squared(), optimizers.SGD(0.1))
+    with pytest.raises(ShapeError, match=r'"swish" in odd cannot be compiled'):
+        trainer.fit(X, X[:, :1], epochs=1)
+    reference = bp.Trainer(net, losses.Squared(), optimizers.SGD(0.1), executor="reference")
+    assert len(reference.fit(X, X[:, :1], epochs=1)) == 1
+
+
+def test_a_contraction_of_ones_own_needs_no_lower():
+    """The kind says what it is: only its name is its own."""
+    mine = Contraction(
+        name="my product",
+        forward=lambda a, b, *, spec: np.einsum(spec, a, b),
+        shape=lambda a, b, *, spec: (a[0], b[1]),
+        samples=between(-1, 1, -1, 1),
+    )
+    w = rng.normal(size=(3, 4))
+    agree(graph_of(lambda x: ops.apply(mine, x, ops.constant(w), spec="ik,kj->ij"), Spec((BATCH, 3), np.float64)), X)
+
+
+# Values that are carried from step to step
+
+
+def carried(function, specs, pairs):
+    graph = graph_of(function, *specs)
+    return Machine(Job(graph, dict(pairs), rows=4, threads=2)), Program(graph)
+
+
+STATES = {
+    "swapped": (lambda a, b: [b, a], {0: 0, 1: 1}),
+    "in a circle": (lambda a, b: [b * 1.0, ops.tanh(a)], {0: 0, 1: 1}),
+    "old after new": (lambda a, b: [(c := a * 0.5 + 1.0), b + a * c], {0: 0, 1: 1}),
+    "new from both": (lambda a, b: [a + b, a - b], {0: 0, 1: 1}),
+    "turned": (lambda a, b: [ops.transpose(a) + b, ops.transpose(b)], {0: 0, 1: 1}),
+    "reversed": (lambda a, b: [ops.flip(a, 0) * 0.9, ops.flip(b, 1) + ops.flip(a, 1)], {0: 0, 1: 1}),
+    "one value for both": (lambda a, b: [(c := ops.tanh(a + b)), c], {0: 0, 1: 1}),
+    "unchanged": (lambda a, b: [a, a + b], {0: 0, 1: 1}),
+    "a constant": (lambda a, b: [ops.constant(np.eye(5)), a + b], {0: 0, 1: 1}),
+    "its own product": (lambda a, b: [ops.tanh(a @ b), ops.tanh(b @ a)], {0: 0, 1: 1}),
+    "sums of the other": (lambda a, b: [a * 0.5 + ops.sum(b) * 0.01, b * 0.5 + ops.mean(a, 0)], {0: 0, 1: 1}),
+    "copied into the other": (lambda a, b: [a + 1.0, a], {0: 0, 1: 1}),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+@pytest.mark.parametrize("shape", [(5, 5), (1, 1)])
+def test_a_state_is_read_before_it_is_written_over(name, shape):
+    """After 1, 2 and 5 steps, in which outputs become inputs, crosswise too, it is what separate arrays give."""
+    function, pairs = STATES[name]
+    if name == "a constant" and shape == (1, 1):
+        pytest.skip("its constant has another shape")
+    machine, reference = carried(function, [Spec(shape, np.float64)] * 2, pairs)
+    start = [rng.normal(size=shape) for _ in range(2)]
+    for steps in (1, 2, 5):
+        for place, value in enumerate(start):
+            machine.put(place, value)
+        machine.data([], count=steps)
+        machine.run(batch=1)
+        assert machine.steps_done == steps
+        expected = start
+        for _ in range(steps):
+            expected = reference(*expected)
+        for place, value in enumerate(expected):
+            np.testing.assert_allclose(machine.take_input(place), value, rtol=1e-12, atol=1e-13)
+
+
+# Targets
+
+
+def everything(x, w, numbers):
+    h = ops.tanh(x @ w)
+    table = ops.gather(w, numbers)
+    return [
+        h,
+        ops.softmax(h, -1),
+        ops.sum(h, 0),
+        ops.einsum("ki,kj->ij", x, h),
+        table,
+        ops.log_sum_exp(x),
+        ops.flip(h, 1),
+    ]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", ["sse2", "avx2", "avx512"])
+def test_every_width_of_vectors_gives_the_same_values(name, dtype):
+    """To rounding; only where this machine has them can they be run."""
+    try:
+        flags = named(name).features.replace("+", "").split(",")
+        from llvmlite import binding
+
+        missing = [
+            flag for flag in flags if not binding.get_host_cpu_features().get(flag, flag in {"cmov", "cx8", "fxsr"})
+        ]
+    except RuntimeError:
+        missing = ["unknown"]
+    if missing or named(name).is_arm is not named("sse2").is_arm:
+        pytest.skip(f"this processor has no {', '.join(missing)}")
+    graph = graph_of(everything, Spec((BATCH, 19), dtype), Spec((19, 33), dtype), Spec((BATCH,), np.int64))
+    program = NativeProgram(graph, target=named(name), threads=2, rows=37)
+    for rows in (37, 1, 3):
+        x, w = rng.normal(size=(rows, 19)).astype(dtype), (rng.normal(size=(19, 33)) / 5).astype(dtype)
+        inputs = x, w, rng.integers(0, 19, rows)
+        for ours, theirs in zip(program(*inputs), Program(graph)(*inputs), strict=True):
+            np.testing.assert_allclose(
+                ours, theirs, rtol=1e-11 if dtype == "float64" else 2e-5, atol=1e-11 if dtype == "float64" else 2e-5
+            )
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_code_for_arm_is_made(dtype):
+    """Here it can be compiled, not run."""
+    graph = graph_of(everything, Spec((BATCH, 19), dtype), Spec((19, 33), dtype), Spec((BATCH,), np.int64))
+    target = named("arm64")
+    assert len(compile_text(Compiler(Job(graph, rows=37, threads=2), target).compile(), target)) > 1000
