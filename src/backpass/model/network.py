@@ -80,7 +80,7 @@ class ForwardPass:
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
     def explanation(self, loss: Loss, parameters: Structure, rows: int | None = None) -> "Explanation":
-        """What the native program of `with_predictions` is made of, for so many rows; or for as many as it ever takes."""
+        """What the native program of `with_predictions` is made of, for so many rows, or as many as it ever takes."""
         from backpass.native import Job, available_threads
         from backpass.native.explain import Explanation
 

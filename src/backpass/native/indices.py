@@ -80,7 +80,7 @@ class Index:
             ]
             return [b.add(first, each) for each in steps]
 
-        found: list[Value] = scribe.once(("lanes", self.key), self.level, write)
+        found: list[Value] = scribe.once(("lanes", self.key, lanes, scribe.count), self.level, write)
         return found
 
     def _made(self, name: str, other: Any, write: Callable[[], "Index"]) -> "Index":

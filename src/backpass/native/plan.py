@@ -223,7 +223,7 @@ class _Kept:
         if self.is_source(node):
             return False
         if node in self.early:
-            return _cost(node) >= DEAR
+            return _cost(node) >= DEAR or node in self.outputs
         anchor = isinstance(node.op, (Contraction, Reduction, Random)) or _scatters(node) or _joins(node)
         return anchor or node in self.outputs
 

@@ -14,7 +14,7 @@ from backpass.graph import BATCH, Graph, Node, bind_rows, size
 from backpass.native import cache as disk
 from backpass.native import random
 from backpass.native.compile import Buffer, Compiler, Job
-from backpass.native.context import PLACES, WORDS, Reason
+from backpass.native.context import PLACES, Reason
 from backpass.native.engine import Library, compile_text, load
 from backpass.native.layout import Strided
 from backpass.native.plan import Space
@@ -49,7 +49,8 @@ class Machine:
         self._library, self._function = _compiled(self.compiler, target)
         self.arena = _aligned(self.compiler.arena_bytes)
         self._private = _aligned(self.compiler.private_bytes * self.threads)
-        self.context = _aligned(8 * WORDS).view(np.int64)
+        words = PLACES.data + max(1, len(self.compiler.batch_inputs()))
+        self.context = _aligned(8 * words).view(np.int64)
         self._native = _Native(self._function)
         self._in_order = np.arange(0, dtype=np.uint32)
         self._rows_only = all(kernel.space is Space.ROWS for kernel in self.compiler.plan.kernels)
