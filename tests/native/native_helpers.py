@@ -51,8 +51,8 @@ def differences(first, second):
         ([r["loss"] for r in first.history], [r["loss"] for r in second.history]),
     ]
     for number, (ours, theirs) in enumerate(pairs):
-        for place, (a, b) in enumerate(zip(flatten(ours), flatten(theirs), strict=True)):
-            a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        arrays = ([np.asarray(x, np.float64) for x in flatten(structure)] for structure in (ours, theirs))
+        for place, (a, b) in enumerate(zip(*arrays, strict=True)):
             assert a.shape == b.shape
             scale = max(np.abs(a).max(initial=0.0), 1e-8)
             found[number, place] = float(np.abs(a - b).max(initial=0.0) / scale)

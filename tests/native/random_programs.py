@@ -138,7 +138,7 @@ class _Maker:
     def _fitted(self, x, y):
         """Something that stretches along `x`: `y` where it does."""
         try:
-            x + y  # noqa: B018  (only whether it can be written)
+            x + y  # only to see whether it can be written
         except ShapeError:
             axes = [axis for axis in range(x.ndim) if self.c.flag()]
             return self._mean(x, axes)
@@ -269,10 +269,8 @@ class _Maker:
         units = self.c.of(SIZES)
         grid = np.arange(x.shape[1] * units) % 7 - 3
         weights = ops.cast(ops.constant(grid.reshape(x.shape[1], units) / (2.0 if self.exact else 9.0)), x.dtype)
-        if self.c.flag():
-            result = ops.einsum("ik,jk->ij", x, ops.transpose(weights))
-        else:
-            result = x @ weights
+        turned = self.c.flag()
+        result = ops.einsum("ik,jk->ij", x, ops.transpose(weights)) if turned else x @ weights
         return self._small(result) if self.exact else ops.tanh(result)
 
     def lookup(self, x, y):

@@ -25,8 +25,7 @@ def graph_of(function, *specs):
 
 def agree(graph, *inputs, **options):
     program = NativeProgram(graph, **options)
-    for ours, theirs in zip(program(*inputs), Program(graph)(*inputs), strict=True):
-        theirs = np.asarray(theirs)
+    for ours, theirs in zip(program(*inputs), map(np.asarray, Program(graph)(*inputs)), strict=True):
         assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
         np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-13)
     return program
@@ -63,7 +62,7 @@ def test_what_a_call_returns_is_the_callers_own():
 
 
 def test_a_frozen_input_may_change_for_another():
-    """An array that cannot be written is taken once; another one in its place is noticed, one that can be written always."""
+    """An array that cannot be written is taken once; another in its place is noticed, and any change of one that can."""
     program = NativeProgram(graph_of(lambda x, w: x * w, Spec((BATCH,), np.float64), Spec((1,), np.float64)))
     for number in (2.0, 3.0, 2.0):
         w = np.array([number])

@@ -11,7 +11,7 @@ _SMALLEST = 2.0**-126  # the smallest normal float
 
 
 def sqrt(b: Builder, x: Value, *, quick: bool = False) -> Value:
-    """The square root: h + h (1/2 - h y / 2) with y the estimate of 1 / sqrt(x) and h = x y.
+    """Square roots: h + h (1/2 - h y / 2) with y the estimate of 1 over the root of x, and h = x y.
 
     `quick` leaves out infinity, which becomes a NaN.
     """

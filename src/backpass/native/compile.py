@@ -406,9 +406,7 @@ class Compiler:
         return call
 
     def _define(self, name: str, arguments: Sequence[tuple[str, Type]]) -> tuple[Builder, list[Value]]:
-        return define(
-            self.module, name, arguments, fused=self.target.fused, estimates=self.target.estimates
-        )
+        return define(self.module, name, arguments, fused=self.target.fused, estimates=self.target.estimates)
 
     def _writer(
         self, b: Builder, rows: Value, status: Value, made_here: Sequence[Node]
@@ -621,9 +619,7 @@ class Compiler:
         b.function.comment = "epochs of steps on one thread"
         word = _Context(b, context)
         threads, count, batch = (word.number(place) for place in (PLACES.threads, PLACES.count, PLACES.batch))
-        first_step, first_epoch, epochs = (
-            word.number(place) for place in (PLACES.step, PLACES.epoch, PLACES.epochs)
-        )
+        first_step, first_epoch, epochs = (word.number(place) for place in (PLACES.step, PLACES.epoch, PLACES.epochs))
         is_first = b.compare("eq", thread, 0)
         with b.repeat([first_step, b.i64(0)]) as epoch:
             step_number, number = epoch.carried
@@ -782,4 +778,3 @@ def _described(kernel: Kernel) -> str:
 
 def _memory_type(scalar: Type) -> Type:
     return Type("i8") if scalar.scalar == "i1" else scalar
-

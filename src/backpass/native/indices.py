@@ -75,8 +75,7 @@ class Index:
         def write() -> list[Value]:
             first = b.splat(self.base, lanes)
             steps = [
-                b.constants([self.step * (u * lanes + lane) for lane in range(lanes)], I64)
-                for u in range(scribe.count)
+                b.constants([self.step * (u * lanes + lane) for lane in range(lanes)], I64) for u in range(scribe.count)
             ]
             return [b.add(first, each) for each in steps]
 

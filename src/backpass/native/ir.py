@@ -524,9 +524,7 @@ class Builder:
         index = index if isinstance(index, Value) else self.i64(index)
         if index.constant == 0:
             return pointer
-        return self.emit(
-            f"getelementptr inbounds {scalar.scalar}, ptr {pointer.text}, i64 {index.text}", PTR
-        )
+        return self.emit(f"getelementptr inbounds {scalar.scalar}, ptr {pointer.text}, i64 {index.text}", PTR)
 
     def load(self, type_: Type, pointer: Value, index: Any = 0, *, align: int | None = None) -> Value:
         """The value at `pointer` and `index` elements on. Booleans stand in memory as bytes of 0 or 1."""
@@ -663,9 +661,7 @@ class Builder:
         again = self.compare("lt", Value(f"%next.{number}", I64), end)
         self.line(f"br i1 {again.text}, label %{body}, label %{done}")
         for value, first, later in zip(inside, carried, loop.next, strict=True):
-            phis.append(
-                f"  {value.text} = phi {value.type.text} [ {first.text}, %{pre} ], [ {later.text}, %{latch} ]"
-            )
+            phis.append(f"  {value.text} = phi {value.type.text} [ {first.text}, %{pre} ], [ {later.text}, %{latch} ]")
         self.label(done)
         for i, (first, later) in enumerate(zip(carried, loop.next, strict=True)):
             name = f"%r{i}.{number}"

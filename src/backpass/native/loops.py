@@ -329,5 +329,3 @@ def masks_below(writer: Writer, column: Value, length: int) -> list[Value | None
     b = writer.b
     left = b.sub(length, column)
     return [b.first_lanes(b.sub(left, u * writer.lanes), writer.lanes) for u in range(writer.count)]
-
-

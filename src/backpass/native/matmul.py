@@ -249,7 +249,7 @@ def dots_product(
     lanes: int,
     finish: Finish,
 ) -> None:
-    """C[i, j] = sum over k of A[i, k] W[j, k], for the rows i of [begin, end) and all of the few rows j of W, in panels.
+    """C[i, j] = sum over k of A[i, k] W[j, k], for the rows i of [begin, end) and the few rows j of W, in panels.
 
     Vectors lie along k; the lanes of a sum are added up in a fixed tree. A tile has `rows` rows of vectors of `lanes`.
     """
@@ -261,9 +261,7 @@ def dots_product(
         finish(row, b.i64(0), [_side_by_side(b, each, lanes) for each in sums])
 
 
-def _dots(
-    b: Builder, first: Value, stride: int, weights: Value, panels: Panels, rows: int
-) -> list[list[Value]]:
+def _dots(b: Builder, first: Value, stride: int, weights: Value, panels: Panels, rows: int) -> list[list[Value]]:
     """For each of some rows, and each row of the weights, the products added up lane by lane."""
     type_ = panels.type.vector(panels.lanes)
     whole = panels.columns // panels.width
@@ -316,16 +314,15 @@ def _four_sums(b: Builder, sums: list[Value]) -> Value:
     """Of up to 4 vectors: halves upon halves down to 4 lanes, then all of them at once."""
     narrow = []
     for x in sums:
-        while x.type.lanes > 4:
-            half = x.type.lanes // 2
-            x = b.add(b.shuffle(x, None, range(half)), b.shuffle(x, None, range(half, 2 * half)))
-        narrow.append(x)
+        total = x
+        while total.type.lanes > 4:
+            half = total.type.lanes // 2
+            total = b.add(b.shuffle(total, None, range(half)), b.shuffle(total, None, range(half, 2 * half)))
+        narrow.append(total)
     narrow += [b.constant(0.0, narrow[0].type)] * (4 - len(narrow))
-    pairs = [
-        b.add(b.shuffle(x, y, (0, 4, 2, 6)), b.shuffle(x, y, (1, 5, 3, 7)))
-        for x, y in (narrow[:2], narrow[2:])
-    ]
-    return b.add(b.shuffle(*pairs, (0, 1, 4, 5)), b.shuffle(*pairs, (2, 3, 6, 7)))
+    pairs = [b.add(b.shuffle(x, y, (0, 4, 2, 6)), b.shuffle(x, y, (1, 5, 3, 7))) for x, y in (narrow[:2], narrow[2:])]
+    x, y = pairs
+    return b.add(b.shuffle(x, y, (0, 1, 4, 5)), b.shuffle(x, y, (2, 3, 6, 7)))
 
 
 def weights_units(panels: Panels, tiling: WeightsTiling) -> int:
@@ -352,7 +349,7 @@ def weights_product(
     x: Rows,
     errors: Rows,
     panels: Panels,
-    count: Value,
+    count: Value | int,
     begin: Value,
     end: Value,
     tiling: WeightsTiling,

@@ -1,8 +1,8 @@
 """Weights with few columns, kept turned about: their long axis lies along vectors then.
 
-A layer of one or three outputs has weights of shape (inputs, outputs). As they stand, a vector along a row of them would
-be mostly empty. Turned, the layer's sums are products of whole vectors, its errors flow back without a second copy, and
-its update fills the vectors too.
+A layer of one or three outputs has weights of shape (inputs, outputs). As they stand, a vector along a row of them
+would be mostly empty. Turned, the layer's sums are products of whole vectors, its errors flow back without a second
+copy, and its update fills the vectors too.
 """
 
 from collections.abc import Mapping
@@ -75,7 +75,11 @@ def _edges(node: Node) -> set[tuple[object, ...]]:
 
 def _used_well(node: Node, users: Mapping[Node, list[Node]]) -> bool:
     for user in users[node]:
-        as_weights = product(user) in (Product.ROWS, Product.DOTS) and operands(user)[1] is node and operands(user)[0] is not node
+        as_weights = (
+            product(user) in (Product.ROWS, Product.DOTS)
+            and operands(user)[1] is node
+            and operands(user)[0] is not node
+        )
         if not as_weights and not (isinstance(user.op, Pointwise) and user.shape == node.shape):
             return False
     return True
@@ -118,5 +122,3 @@ def _straight(node: Node, new: Mapping[Node, Node], family: set[Node]) -> Node:
         return node
     same: Node = type(node)(node.op, inputs, node.shape, node.dtype, node.attributes, node.name)
     return same
-
-

@@ -195,9 +195,7 @@ def write_rows_product(
     if not isinstance(slot.layout, Panelled):
         raise TypeError("weights stand in panels")
     finish = Finish(writer, kernel, sinks, checked, slot.layout.panels.width)
-    matmul.rows_product(
-        writer.b, _rows(writer, left), slot.pointer, slot.layout.panels, begin, end, tiling, finish
-    )
+    matmul.rows_product(writer.b, _rows(writer, left), slot.pointer, slot.layout.panels, begin, end, tiling, finish)
 
 
 def write_dots_product(
@@ -212,9 +210,7 @@ def write_dots_product(
     """Rows [begin, end) of a product with few rows of weights."""
     left, right = operands(kernel.anchor)
     slot = writer.slots[right]
-    if not isinstance(slot.layout, Panelled):
-        raise AssertionError("weights stand in panels")
-    panels = slot.layout.panels
+    panels = _panels(slot)
     lanes = lanes_for(panels.depth, panels.lanes)
     finish = Finish(writer, kernel, sinks, checked, lanes)
     matmul.dots_product(writer.b, _rows(writer, left), slot.pointer, panels, begin, end, rows, lanes, finish)
@@ -248,6 +244,12 @@ def write_weights_product(
         scratch,
         [writer.slots[node].pointer for node in beside],
     )
+
+
+def _panels(slot: Slot) -> Panels:
+    if not isinstance(slot.layout, Panelled):
+        raise AssertionError("weights stand in panels")  # noqa: TRY004 - a fault of ours
+    return slot.layout.panels
 
 
 def _rows(writer: Writer, node: Node) -> Rows:

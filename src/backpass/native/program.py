@@ -290,7 +290,7 @@ class NativeProgram:
         return all(inputs[place] is known for place, known in self._fixed.items())
 
     def _bound(self, inputs: Sequence[Any]) -> list[tuple[Node, Any]]:
-        """All inputs checked, and those returned that are rows; the others are given to the machine, once it is there."""
+        """All inputs checked, and those returned that are rows; the others go to the machine, once it is there."""
         arrays, rows = bind(self.graph, inputs)
         self._fixed.clear()
         self._rows_elsewhere = 1 if rows is None else rows

@@ -76,7 +76,6 @@ class Executor(Protocol):
     def finished(self) -> list[EpochSum]:
         """Epochs that an interrupted `run` had done, and could not return."""
 
-
     def set_optimizer(self, optimizer: Structure) -> None:
         """The optimizer's state, changed between epochs."""
 
@@ -182,10 +181,10 @@ class NativeExecutor:
         data = work.data
         arrays = [*flatten(data.inputs), data.targets, *([] if data.weights is None else [data.weights])]
         inputs = [self._machine.inputs[place] for place, _ in self._machine.compiler.batch_inputs()]
-        rows = [np.ascontiguousarray(array, node.dtype) for array, node in zip(arrays, inputs, strict=True)]
-        self._machine.data(rows, count=data.count)
+        taken = [np.ascontiguousarray(array, node.dtype) for array, node in zip(arrays, inputs, strict=True)]
+        self._machine.data(taken, count=data.count)
         self._machine.shuffled(shuffle=work.shuffle)
-        self._machine.weigh(None if data.weights is None else rows[-1])
+        self._machine.weigh(None if data.weights is None else taken[-1])
 
     def _compiled(self, rows: int, threads: int | None) -> Any:
         from backpass.native import Machine, available_threads, training_job
@@ -303,7 +302,7 @@ class NativeExecutor:
         names = [node.name for node in self._machine.inputs]
         for place in range(len(flatten(self._state.parameters)) + len(flatten(self._state.optimizer))):
             if not np.isfinite(self._machine.take_input(place)).all():
-                return names[place]
+                return str(names[place])
         return "a value"
 
     def _back_to(self, epoch: int) -> None:

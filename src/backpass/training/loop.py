@@ -134,7 +134,7 @@ class Loop:
         return {"epoch": epoch} | losses | {name: record[name] for name in ("seconds", "rows_per_second")}
 
     def _records(self, totals: Sequence[EpochSum], first: int) -> Iterator[dict[str, Any]]:
-        """What epochs came to, the first of them being epoch `first`. Of small networks there are thousands a second."""
+        """What epochs came to, from epoch `first` on. Of small networks there are thousands a second."""
         rows = self.data.count
         for epoch, (loss, weight, seconds) in enumerate(totals, start=first):
             speed = rows / seconds if seconds else 0.0
