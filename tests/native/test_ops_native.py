@@ -14,6 +14,7 @@ from backpass.ops.samples import Case, Domain
 from backpass.ops.tensor import new_input
 
 DTYPES = ("float64", "float32", "int64", "bool")
+FLOATS = DTYPES[:2]
 B = BATCH
 
 # For one input, for two, for three: sizes 0 and 1, primes, more than a vector, and all ways of stretching.
@@ -167,7 +168,7 @@ def assert_same(found, expected, name):
         np.testing.assert_array_equal(found, expected, err_msg=name)
         return
     tolerance = 1e-12 if expected.dtype == np.float64 else 2e-6
-    scale = max(1.0, np.abs(expected).max(initial=0.0))
+    scale = max(1.0, np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * scale, err_msg=name)
 
 
@@ -194,7 +195,7 @@ def calls_with_rows(op):
             ([shape], {"axes": axes, "keepdims": k}) for shape, axes in REDUCED if len(axes) == 1 for k in (False, True)
         ]
     if op.name in {"sum", "max", "log_sum_exp"}:
-        return [([shape], {"axes": axes, "keepdims": k}) for shape, axes in REDUCED for k in (False, True)]
+        return [([shape], {"axes": axes, "keepdims": i % 2 == 1}) for i, (shape, axes) in enumerate(REDUCED)]
     if op.name in MOVED:
         return [([shape], attributes) for shape, attributes in MOVED[op.name]]
     return MANY.get(op.name, [])
@@ -233,8 +234,9 @@ def calls_of_rows(op):
         ]
     if isinstance(op, Lookup):
         return lookups(op)
+    dtypes = FLOATS if op.takes == "real" else DTYPES
     calls = [
-        (specs_of(op, shapes, dtype), attributes) for shapes, attributes in calls_with_rows(op) for dtype in DTYPES
+        (specs_of(op, shapes, dtype), attributes) for shapes, attributes in calls_with_rows(op) for dtype in dtypes
     ]
     rng = np.random.default_rng(1)
     return [call for call in calls if fits(op, *call, values(op, [call], 2, rng))]

@@ -62,7 +62,7 @@ def test_what_a_call_returns_is_the_callers_own():
 
 
 def test_a_frozen_input_may_change_for_another():
-    """An array that cannot be written is taken once; another in its place is noticed, and any change of one that can."""
+    """An array that cannot be written is taken once; another in its place is noticed, and any change of others."""
     program = NativeProgram(graph_of(lambda x, w: x * w, Spec((BATCH,), np.float64), Spec((1,), np.float64)))
     for number in (2.0, 3.0, 2.0):
         w = np.array([number])

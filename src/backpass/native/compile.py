@@ -327,17 +327,17 @@ class Compiler:
 
     def work(self, kernel: Kernel) -> float:
         """About how many operations on vectors a kernel takes in a step."""
-        if kernel.product:
-            left, right = operands(kernel.anchor)
-            weights = kernel.anchor if kernel.product is Product.WEIGHTS else right
-            macs = size(weights.shape) * self.job.rows
-            del left
-            return macs / self.lanes / 1.7 + self._around(kernel)
-        return self._around(kernel)
+        if not kernel.product:
+            return self._around(kernel.nodes)
+        weights = kernel.anchor if kernel.product is Product.WEIGHTS else operands(kernel.anchor)[1]
+        depth, columns = (int(axis) for axis in weights.shape)  # type: ignore[arg-type]
+        products = depth * -(-columns // self.lanes) * self.job.rows
+        return products / 0.9 + self._around(kernel.nodes[1:])
 
-    def _around(self, kernel: Kernel) -> float:
+    def _around(self, nodes: Sequence[Node]) -> float:
+        """About how many operations on vectors it takes to calculate these element by element."""
         total = 0.0
-        for node in kernel.nodes:
+        for node in nodes:
             rows = self.job.rows if any(isinstance(axis, Batch) for axis in node.shape) else 1
             inside = max([size(node.shape), *(size(x.shape) for x in node.inputs if x.shape[:1] == node.shape[:1])])
             if any(isinstance(axis, Batch) for x in node.inputs for axis in x.shape) and rows == 1:

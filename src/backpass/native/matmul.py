@@ -375,7 +375,7 @@ class _WeightsProduct:
     x: Rows
     errors: Rows
     panels: Panels
-    count: Value
+    count: Value | int
     tiling: WeightsTiling
     finish: Finish
     scratch: Value
