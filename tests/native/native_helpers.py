@@ -95,10 +95,18 @@ def random_work(choices):
         inputs, first = rng.integers(0, 5, rows), [nn.Embedding(5, c.of((1, 2, 3, 7)))]
     if shape == 3:
         inputs, first = _several_inputs(c, rng, rows, inputs)
-    loss, outputs, targets = _goal(c, rng, rows)
+    loss, outputs, targets = c.of(goals(rng, rows))
     weights = None if c.flag() else rng.uniform(0.1, 2, rows)
     network = nn.Sequential(*first, *layers, nn.Dense(outputs))
-    return Work(network, loss, _rule(c), inputs, targets, weights, c.of((7, 1, 32, 1000)) if rows > 3 else 7)
+    return Work(
+        network,
+        loss,
+        c.of([rule for rule in RULES if not isinstance(rule, optimizers.Lion)]),
+        inputs,
+        targets,
+        weights,
+        c.of((7, 1, 32, 1000)) if rows > 3 else 7,
+    )
 
 
 def _several_inputs(c, rng, rows, numbers):
@@ -134,9 +142,10 @@ def _some_layers(c):
             return [nn.Dense(c.of(SIZES), bias=False)]
 
 
-def _goal(c, rng, rows):
+def goals(rng, rows):
+    """Every loss: with the number of outputs and the targets that it takes."""
     real, labels = rng.normal(size=(rows, 2)), rng.integers(0, CLASSES, rows)
-    goals = [
+    return [
         (losses.CrossEntropy(), CLASSES, labels),
         (losses.CrossEntropy(0.1), CLASSES, labels),
         (losses.CrossEntropy(), CLASSES, rng.dirichlet(np.ones(CLASSES), rows)),
@@ -152,22 +161,22 @@ def _goal(c, rng, rows):
         (losses.Hinge(), 1, rng.integers(0, 2, rows)),
         (losses.Hinge(), CLASSES, labels),
     ]
-    return c.of(goals)
 
 
-def _rule(c):
-    o = optimizers
-    rules = [
-        *(o.SGD(0.05), o.Momentum(0.02), o.Nesterov(0.02), o.Adagrad(0.02), o.RMSprop(0.003)),
-        *(o.Adam(0.003), o.AdamW(0.003), o.NAdam(0.003), o.RAdam(0.003)),
-        o.Chain(o.ClipByGlobalNorm(0.5), o.Momentum(0.02)),
-        o.Chain(o.ClipByGlobalNorm(0.5), o.WeightDecay(0.1), o.Adam(0.003)),
-        o.Chain(o.ClipByValue(0.05), o.SGD(0.05)),
-        o.Chain(o.WeightDecay(0.05), o.Nesterov(0.02)),
-        o.Groups({"*bias": o.SGD(0.05), "*": o.Chain(o.ClipByGlobalNorm(0.5), o.Adam(0.003))}),
-        o.SGD(o.WarmUp(3, then=o.Cosine(0.05, steps=20))),
-        o.Momentum(o.OneCycle(0.02, steps=50)),
-        o.Adam(o.Step(0.003, every=2)),
-        o.SGD(o.ReduceOnPlateau(0.05)),
-    ]
-    return c.of(rules)
+o = optimizers
+RULES = [
+    *(o.SGD(0.05), o.Momentum(0.02), o.Nesterov(0.02), o.Adagrad(0.02), o.RMSprop(0.003)),
+    *(o.Adam(0.003), o.AdamW(0.003), o.NAdam(0.003), o.RAdam(0.003), o.Lion(0.001)),
+    o.Chain(o.ClipByGlobalNorm(0.5), o.Momentum(0.02)),
+    o.Chain(o.ClipByGlobalNorm(0.5), o.WeightDecay(0.1), o.Adam(0.003)),
+    o.Chain(o.ClipByValue(0.05), o.SGD(0.05)),
+    o.Chain(o.WeightDecay(0.05), o.Nesterov(0.02)),
+    o.Groups({"*bias": o.SGD(0.05), "*": o.Chain(o.ClipByGlobalNorm(0.5), o.Adam(0.003))}),
+    o.SGD(o.WarmUp(3, then=o.Cosine(0.05, steps=20))),
+    o.Momentum(o.OneCycle(0.02, steps=50)),
+    o.Adam(o.Step(0.003, every=2)),
+    o.RMSprop(o.Exponential(0.003, steps=9)),
+    o.Nesterov(o.Constant(0.003)),
+    o.SGD(o.ReduceOnPlateau(0.05)),
+]
+"""Every rule but Rprop, and every transformation and schedule. Lion too takes signs, but in steps that are small."""

@@ -15,6 +15,9 @@ class Batch:
     def __repr__(self) -> str:
         return "batch"
 
+    def __reduce__(self) -> str:
+        return "BATCH"  # copies and pickles are the one itself
+
 
 BATCH: Final = Batch()
 Axis: TypeAlias = int | Batch

@@ -121,6 +121,10 @@ class Model(Content):
             forwards[key] = ForwardPass(self.network, self.parameters, shape, precision=self.precision, threads=threads)
         return forwards[key]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Programs belong to this process: a copy makes its own."""
+        return {name: value for name, value in self.__dict__.items() if name != "_forwards"}
+
     def save(self, path: str | Path) -> None:
         """Write the model as one safetensors file, whole or not at all.
 

@@ -10,7 +10,7 @@ from backpass.data.arrays import Array, Inputs, count_rows, take_rows
 from backpass.errors import UsageError
 from backpass.forward import Program, Structure, Traced, flatten, map_structure, one_thread, trace
 from backpass.forward.trace import like
-from backpass.graph import BATCH, scope, size
+from backpass.graph import BATCH, Graph, scope, size
 from backpass.losses import Loss
 from backpass.nn import Layer, specs
 from backpass.simplify import simplify
@@ -46,7 +46,7 @@ class ForwardPass:
         require_count("threads", threads, MOST_THREADS)
         self._traced = partial(_traced, network, map_structure(like, parameters), specs(row_shape, precision))
         traced = self._traced()
-        self._graph = simplify(traced.graph)
+        self._graph: Graph | None = simplify(traced.graph)
         self._executor = executor
         self._threads = threads
         self._known: tuple[Structure, list[Any]] = (None, [])
@@ -55,6 +55,10 @@ class ForwardPass:
         self._rows = min(ROWS_AT_ONCE, max(1, VALUES_AT_ONCE // max(1, widest)))
         self.outputs = size(traced.graph.outputs[0].shape)
         """How many numbers the network makes of a row."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Programs belong to this process: a copy makes its own."""
+        return self.__dict__ | {"_graph": None, "_known": (None, []), "_programs": {}}
 
     def __call__(self, parameters: Structure, inputs: Inputs) -> Array:
         """The outputs, shape (rows, ...)."""
@@ -94,7 +98,7 @@ class ForwardPass:
         """The program, made when it is first needed."""
         program = self._programs.get(loss)
         if program is None:
-            graph = self._graph if loss is None else simplify(self._traced(loss).graph)
+            graph = self._graph if loss is None and self._graph else simplify(self._traced(loss).graph)
             if self._executor == "reference":
                 program = _on_one_thread(Program(graph))
             else:

@@ -90,16 +90,18 @@ def _parsed(text: str, target: Target, *, verify: bool) -> Iterator["binding.Mod
     from llvmlite import binding
 
     context = binding.create_context()  # not the global one, in which types and constants would gather
+    module = None
     try:
-        module = binding.parse_assembly(f'target triple = "{target.triple}"\n{text}', context)
-        if verify:
-            module.verify()
-    except RuntimeError as error:
-        raise ValueError(f"{error}") from None
-    try:
+        try:
+            module = binding.parse_assembly(f'target triple = "{target.triple}"\n{text}', context)
+            if verify:
+                module.verify()
+        except RuntimeError as error:
+            raise ValueError(f"{error}") from None
         yield module
     finally:
-        module.close()
+        if module is not None:
+            module.close()  # before its context: otherwise the process falls
         context.close()
 
 

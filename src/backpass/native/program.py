@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from hashlib import sha256
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -248,6 +249,7 @@ class NativeProgram:
         self._fixed: dict[int, Any] = {}
         self._batch: list[int] = []
         self._rows_elsewhere = 1
+        self._turn = Lock()
 
     def machine(self, rows: int) -> Machine:
         """The compiled program for batches of at most so many rows; made anew for larger ones."""
@@ -261,12 +263,17 @@ class NativeProgram:
     def __call__(self, *inputs: Any) -> list[Array]:
         """The outputs for `inputs`, arrays in the order of `graph.inputs`.
 
-        Arrays that are marked as not writeable are taken as unchanged while they are the same objects.
+        Arrays that are marked as not writeable are taken as unchanged while they are the same objects. Where several
+        threads call, one waits for the other: the program has one memory.
 
         Raises:
             ShapeError: an input's shape is not the graph's, the batches differ in their number of rows, or a number
                 that names a row of a table is outside of it.
         """
+        with self._turn:
+            return self._call(inputs)
+
+    def _call(self, inputs: Sequence[Any]) -> list[Array]:
         if len(inputs) == len(self.graph.inputs) and self._fixed and self._are_known(inputs):
             batch = [(self.graph.inputs[place], inputs[place]) for place in self._batch]
         else:

@@ -74,7 +74,7 @@ class Executor(Protocol):
 
     @property
     def finished(self) -> list[EpochSum]:
-        """Epochs that an interrupted `run` had done, and could not return."""
+        """Epochs that a `run` which raised had done, and could not return."""
 
     def set_optimizer(self, optimizer: Structure) -> None:
         """The optimizer's state, changed between epochs."""
@@ -91,7 +91,8 @@ class ReferenceExecutor:
         self._state = state
         graph = work.trace().graph
         self._step = Program(simplify(graph))
-        self._names = [node.name for node in graph.inputs][: len(graph.outputs) - 1]
+        pairs = zip(graph.inputs, graph.outputs[1:], strict=False)
+        self._changed = [None if old is new else old.name for old, new in pairs]
 
     @property
     def finished(self) -> list[EpochSum]:
@@ -127,8 +128,8 @@ class ReferenceExecutor:
             seen += len(rows)
             if not np.isfinite(loss):
                 raise NotFiniteError(not_finite("the loss", steps, state.epoch + 1))
-            for name, value in zip(self._names, values, strict=True):
-                if value.dtype.kind == "f" and not np.isfinite(value).all():
+            for name, value in zip(self._changed, values, strict=True):
+                if name is not None and value.dtype.kind == "f" and not np.isfinite(value).all():
                     raise NotFiniteError(not_finite(name, steps, state.epoch + 1))
             if work.tell is not None:
                 work.tell(steps, state.epoch + 1, loss_sum / weight_sum if weight_sum else 0.0, seen)
@@ -159,6 +160,10 @@ class Kept:
     key: Any = None
     machine: Any = None
     pace: _Pace = field(default_factory=_Pace)
+
+    def __reduce__(self) -> tuple[type["Kept"], tuple[()]]:
+        """A program belongs to this process and to one Trainer: a copy has none."""
+        return Kept, ()
 
 
 class NativeExecutor:
@@ -211,12 +216,13 @@ class NativeExecutor:
         try:
             self._call(many, alone=alone)
             self._tell()
-        except KeyboardInterrupt:
+        except BaseException:  # Ctrl-C, or a listener's own error
             whole = self._told // self._steps if self._work.tell else self._machine.epochs_done
             self.finished = self._sums(time.perf_counter() - started)[:whole]
             self._back_to(self._epoch + whole)
             raise
         if reason := self._machine.reason:
+            self.finished = self._sums(time.perf_counter() - started)
             self._stopped(reason)
         self._epoch += many
         self._step += self._machine.steps_done
@@ -312,7 +318,12 @@ class NativeExecutor:
         missing = epoch - self._state.epoch
         if missing:
             self._told = sys.maxsize  # it was told of these steps
-            self._call(missing)
+            try:
+                self._call(missing)
+            except KeyboardInterrupt:  # once more: no time for that
+                self.finished = []
+                self._put(self._state)
+                raise
             self._step += self._machine.steps_done
             self._epoch = epoch
         self.fetch()

@@ -72,10 +72,12 @@ class Loop:
                     history.reason = f"no better validation loss for {self.stopping.patience} epochs"
                     break
             executor.fetch()
-        except KeyboardInterrupt:
+        except BaseException as error:  # also a listener's own: what is done is kept
             history.extend(self._records(executor.finished, first + self._epochs_done(history, first) + 1))
             executor.fetch()
-            if not stop_on_interrupt:
+            while history and history[-1]["epoch"] > state.epoch:
+                history.pop()  # Ctrl-C came again, before the last epochs were made anew
+            if not (stop_on_interrupt and isinstance(error, KeyboardInterrupt)):
                 raise
             history.reason = INTERRUPTED
         finally:
@@ -85,7 +87,7 @@ class Loop:
 
     @staticmethod
     def _epochs_done(history: History, first: int) -> int:
-        return int(history[-1]["epoch"]) - first if history else 0
+        return max(0, int(history[-1]["epoch"]) - first) if history else 0
 
     @property
     def _looks_between(self) -> bool:
