@@ -134,6 +134,16 @@ def test_one_program_serves_any_number_of_rows():
             np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-12)
 
 
+def test_a_label_that_is_no_class_has_a_loss_that_is_not_a_number():
+    """As in the reference: a graph cannot raise errors of its own."""
+    graph = graph_of(losses.CrossEntropy(), Spec((BATCH, 3), np.float64), Spec((BATCH,), np.int64))
+    for label in (3, -1, 1 << 40):
+        labels = np.array([0, 1, 2, label, 0])
+        (ours,), (theirs,) = NativeProgram(graph, threads=2)(X, labels), Program(graph)(X, labels)
+        assert np.isnan(ours)
+        assert np.isnan(theirs)
+
+
 def test_a_tensor_of_another_trace_is_an_error():
     kept = []
     trace(lambda x: kept.append(x) or x, Spec((2,)))

@@ -50,7 +50,7 @@ class ForwardPass:
         self._executor = executor
         self._threads = threads
         self._known: tuple[Structure, list[Any]] = (None, [])
-        self._programs: dict[Any, Callable[..., list[Array]]] = {}
+        self._programs: dict[int, tuple[Loss | None, Callable[..., list[Array]]]] = {}  # by identity of the loss
         widest = max((size(node.shape) for node in traced.graph.nodes if BATCH in node.shape), default=1)
         self._rows = min(ROWS_AT_ONCE, max(1, VALUES_AT_ONCE // max(1, widest)))
         self.outputs = size(traced.graph.outputs[0].shape)
@@ -96,7 +96,7 @@ class ForwardPass:
 
     def _program(self, loss: Loss | None, rows: int) -> Callable[..., list[Array]]:
         """The program, made when it is first needed."""
-        program = self._programs.get(loss)
+        _, program = self._programs.get(id(loss), (None, None))
         if program is None:
             graph = self._graph if loss is None and self._graph else simplify(self._traced(loss).graph)
             if self._executor == "reference":
@@ -105,7 +105,7 @@ class ForwardPass:
                 from backpass.native import NativeProgram
 
                 program = NativeProgram(graph, threads=self._threads or 0, rows=rows)
-            self._programs[loss] = program
+            self._programs[id(loss)] = loss, program  # held, so that no other loss comes to have its number
         return program
 
 

@@ -36,6 +36,7 @@ LINE = 64  # bytes
 VECTORS_PER_SECOND = 4e9
 NEAR = 1 << 14  # bytes that are read quickly without being asked for before
 WAIT = 1e-6
+GAIN = 1.15  # a further thread must make a step quicker by so much at least
 
 
 @dataclass(frozen=True)
@@ -277,13 +278,21 @@ class Compiler:
 
     def _worthwhile(self, available: int) -> int:
         """The number of threads with which a step is expected to end first."""
-        work = sum(map(self.work, self.plan.kernels)) / VECTORS_PER_SECOND
+        works = [(self.work(kernel), self._parts_of(kernel)) for kernel in self.plan.kernels]
         waits = len(self.plan.phases)
 
         def seconds(threads: int) -> float:
-            return work / threads + (waits * WAIT * math.sqrt(threads) if threads > 1 else 0.0)
+            split = sum(work / min(threads, parts) for work, parts in works) / VECTORS_PER_SECOND
+            return split + (waits * WAIT * math.sqrt(threads) if threads > 1 else 0.0)
 
-        return min(range(1, available + 1), key=seconds)
+        best = min(map(seconds, range(1, available + 1)))
+        return next(threads for threads in range(1, available + 1) if seconds(threads) <= GAIN * best)
+
+    def _parts_of(self, kernel: Kernel) -> int:
+        """In how many parts its work can be split at most, about."""
+        if kernel.space is Space.ROWS:
+            return -(-self.job.rows // self.lanes)
+        return max(1, kernel.extent[0] // 4) if kernel.space is Space.FIXED else 1
 
     # Tiles and units of work
 

@@ -7,6 +7,7 @@ thing in the outermost loop in which it can stand, once.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -218,7 +219,7 @@ class Writer(Lowering):
                 case Pointwise():
                     inputs = [self.value(x, self.stretched(index, x.shape)) for x in node.inputs]
                     self._remark(node)
-                    return self.each(inputs, lambda *values: op.lower(self, *values, **attributes))  # type: ignore[misc]
+                    return self.each(inputs, partial(self._lowered, node))
                 case Reduction():
                     self._remark(node)
                     return self._reduced(node, op, index)
@@ -238,6 +239,19 @@ class Writer(Lowering):
     def _remark(self, node: Node) -> None:
         if self.remarks:
             self.b.comment(f"{node.name or 'without a name'}: {node.op.name}")
+
+    def _lowered(self, node: Node, *values: Value) -> Value:
+        """What the record of an operation says of one element or vector."""
+        lower = getattr(node.op, "lower", None)
+        try:
+            result: Value = lower(self, *values, **node.attributes)  # type: ignore[misc]
+        except (AttributeError, TypeError) as error:
+            raise UsageError(f'`lower` of the operation "{node.op.name}" failed: {error}') from error
+        if not isinstance(result, Value):
+            raise UsageError(
+                f'`lower` of the operation "{node.op.name}" returned {result!r}, expected what a method of `e` returned'
+            )
+        return result
 
     def each(self, inputs: Sequence[Values], write: Callable[..., Value]) -> Values:
         """`write` for every vector; scalars are spread only where they meet vectors."""

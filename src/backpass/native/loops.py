@@ -71,8 +71,11 @@ class Loops:
         for u, value in enumerate(values):
             if u == len(suspects):
                 suspects.append(self.b.mul(value, zero))
-            else:
+            elif value.type == suspects[u].type:
                 suspects[u] = self.b.fma(value, zero, suspects[u])
+            else:
+                found = self.b.convert(self.b.mul(value, zero), suspects[u].type)
+                suspects[u] = self.b.add(suspects[u], found)
 
     def report(self, suspects: Values, masks: Sequence[Value | None]) -> None:
         """Say that a value is not finite, where a total of `suspect` shows it."""

@@ -22,12 +22,15 @@ from backpass.native.plan import Space
 from backpass.native.quota import available_threads
 from backpass.native.target import Target, host
 from backpass.native.workers import run
+from backpass.ops.apply import CONSTANT
+from backpass.ops.catalogue import CATALOGUE
+from backpass.ops.source import INPUT, ROWS
 
 Array = np.ndarray[Any, Any]
 
 _Native = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
 _CALL = [PLACES.count, PLACES.batch, PLACES.epochs]
-LONG = 2e-3  # seconds: work expected to take longer runs beside the main thread, which stays awake for Ctrl-C
+_OURS = frozenset((*CATALOGUE, CONSTANT, INPUT, ROWS))
 
 
 class Machine:
@@ -356,11 +359,14 @@ def signature(job: Job, threads: int) -> str:
 
 def _compiled(compiler: Compiler, target: Target) -> tuple[Library, int]:
     """The machine code of a job: from the cache, or made now."""
-    key = disk.key_of(signature(compiler.job, compiler.threads), target)
+    # The code of an operation from elsewhere may change without a trace in the graph: then the code itself is the key.
+    own = all(node.op in _OURS for node in compiler.job.graph.nodes)
+    text = None if own else compiler.compile()
+    key = disk.key_of(signature(compiler.job, compiler.threads) if text is None else text, target)
     store = disk.open_cache()
     entry = store.get(key)
     if entry is None:
-        code = compile_text(compiler.compile(), target, verify=True)
+        code = compile_text(compiler.compile() if text is None else text, target)
         store.put(key, code, {})
     else:
         code = entry.code

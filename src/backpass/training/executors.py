@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -155,11 +156,23 @@ class _Pace:
 
 @dataclass
 class Kept:
-    """The native program of the last training, for the next that needs the same."""
+    """The native program of the last training, for the next that needs the same.
 
-    key: Any = None
-    machine: Any = None
-    pace: _Pace = field(default_factory=_Pace)
+    It is away while it is in use: another training at that time (in a listener, in a thread) makes its own.
+    """
+
+    held: list[tuple[Any, Any, _Pace]] = field(default_factory=list)
+
+    def take(self, key: Any) -> tuple[Any, _Pace] | None:
+        """The program, if it is here and is the one of `key`."""
+        try:
+            own, machine, pace = self.held.pop()
+        except IndexError:
+            return None
+        return (machine, pace) if _are_equal(own, key) else None
+
+    def give(self, key: Any, machine: Any, pace: _Pace) -> None:
+        self.held[:] = [(key, machine, pace)]
 
     def __reduce__(self) -> tuple[type["Kept"], tuple[()]]:
         """A program belongs to this process and to one Trainer: a copy has none."""
@@ -175,9 +188,8 @@ class NativeExecutor:
         self._epoch, self._step = state.epoch, state.step
         rows = min(work.batch_size, work.data.count)
         key = (work.key, rows, threads)
-        if kept.key != key:
-            kept.machine, kept.key, kept.pace = self._compiled(rows, threads), key, _Pace()
-        self._machine, self._pace = kept.machine, kept.pace
+        self._machine, self._pace = kept.take(key) or (self._compiled(rows, threads), _Pace())
+        self._give_back = partial(kept.give, key, self._machine, self._pace)
         self._pace.fetched = time.perf_counter()
         self.finished: list[EpochSum] = []
         self._told = 0
@@ -207,6 +219,7 @@ class NativeExecutor:
 
     def close(self) -> None:
         self._machine.release()
+        self._give_back()
 
     def run(self, epochs: int) -> list[EpochSum]:
         many = self._pace.epochs(epochs)
@@ -305,10 +318,10 @@ class NativeExecutor:
 
     def _not_finite(self) -> str:
         """What of all that is carried on is no longer finite."""
-        names = [node.name for node in self._machine.inputs]
-        for place in range(len(flatten(self._state.parameters)) + len(flatten(self._state.optimizer))):
-            if not np.isfinite(self._machine.take_input(place)).all():
-                return str(names[place])
+        machine = self._machine
+        for place in sorted(machine.compiler.carried.values()):  # what is only kept may be infinite, and stay so
+            if not np.isfinite(machine.take_input(place)).all():
+                return str(machine.inputs[place].name)
         return "a value"
 
     def _back_to(self, epoch: int) -> None:
@@ -327,6 +340,14 @@ class NativeExecutor:
             self._step += self._machine.steps_done
             self._epoch = epoch
         self.fetch()
+
+
+def _are_equal(first: Any, second: Any) -> bool:
+    """Of what compares as no single answer, such as a loss of one's own that holds an array: no."""
+    try:
+        return bool(first == second)
+    except ValueError:
+        return False
 
 
 def not_finite(what: str, step: int, epoch: int) -> str:

@@ -103,10 +103,10 @@ class Loop:
         return NativeExecutor(work, state, self.threads, self.kept)
 
     def _key(self) -> Any:
-        """What decides which step is traced, beside the network, which stays the Trainer's."""
+        """What decides which step is traced."""
         given = [self.data.targets] + ([] if self.data.weights is None else [self.data.weights])
         specs = [(str(array.dtype), array.shape[1:]) for array in given]
-        return self.loss, self.optimizer, str(row_shape(self.data.inputs)), specs
+        return self.network, self.loss, self.optimizer, str(row_shape(self.data.inputs)), specs
 
     def _traced(self, state: State) -> Traced:
         return training_step(

@@ -71,10 +71,8 @@ class Trainer:
         _require(isinstance(network, Layer), "network", network, "a layer, such as nn.Sequential(...)")
         _require(isinstance(loss, Loss), "loss", loss, "a loss, such as losses.CrossEntropy()")
         _require(_is_whole(seed) and 0 <= seed < 1 << 63, "seed", seed, "a whole number from 0 to 2^63 - 1")
-        _require(_is_whole(batch_size) and batch_size >= 1, "batch_size", batch_size, "a whole number of 1 or more")
         _require(precision in PRECISIONS, "precision", precision, " or ".join(PRECISIONS))
-        _require(executor in EXECUTORS, "executor", executor, " or ".join(EXECUTORS))
-        require_count("threads", threads, MOST_THREADS)
+        _require_options(batch_size, executor, threads)
         if optimizer is not None and not optimizer.makes_changes:
             raise UsageError(
                 f"{optimizer} only changes gradients: put it in a Chain that ends with a rule, such as Adam()"
@@ -153,6 +151,7 @@ class Trainer:
             NotFiniteError: a loss or weight became infinite or not a number.
         """
         _require(_is_whole(epochs) and epochs >= 1, "epochs", epochs, "a whole number of 1 or more")
+        _require_options(self.batch_size, self.executor, self.threads)  # they may have been set since
         if stopping is not None and validation is None:
             raise UsageError("early stopping looks at the validation loss: give validation=(inputs, targets)")
         if isinstance(targets, str):
@@ -274,6 +273,12 @@ def _three(validation: Any) -> tuple[Any, Any, Any]:
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _require_options(batch_size: Any, executor: Any, threads: Any) -> None:
+    _require(_is_whole(batch_size) and batch_size >= 1, "batch_size", batch_size, "a whole number of 1 or more")
+    _require(executor in EXECUTORS, "executor", executor, " or ".join(EXECUTORS))
+    require_count("threads", threads, MOST_THREADS)
 
 
 def _require(condition: bool, name: str, found: Any, expected: str) -> None:
