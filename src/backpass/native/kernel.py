@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from backpass.errors import UsageError
 from backpass.graph import Axis, Batch, Node
 from backpass.native import random
 from backpass.native.indices import Index, flat

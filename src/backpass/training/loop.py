@@ -73,17 +73,22 @@ class Loop:
                     break
             executor.fetch()
         except BaseException as error:  # also a listener's own: what is done is kept
-            history.extend(self._records(executor.finished, first + self._epochs_done(history, first) + 1))
-            executor.fetch()
-            while history and history[-1]["epoch"] > state.epoch:
-                history.pop()  # Ctrl-C came again, before the last epochs were made anew
+            self._broken_off(executor, state, history, first)
+            if isinstance(error, KeyboardInterrupt):
+                history.reason = INTERRUPTED
             if not (stop_on_interrupt and isinstance(error, KeyboardInterrupt)):
                 raise
-            history.reason = INTERRUPTED
         finally:
             executor.close()
         state.parameters = state.parameters if kept is None else kept
         self._tell(TrainingFinished(history.reason, history.kept, time.perf_counter() - started))
+
+    def _broken_off(self, executor: Executor, state: State, history: History, first: int) -> None:
+        """Keep what was done before an error or Ctrl-C."""
+        history.extend(self._records(executor.finished, first + self._epochs_done(history, first) + 1))
+        executor.fetch()
+        while history and history[-1]["epoch"] > state.epoch:
+            history.pop()  # Ctrl-C came again, before the last epochs were made anew
 
     @staticmethod
     def _epochs_done(history: History, first: int) -> int:
