@@ -310,7 +310,9 @@ class NativeExecutor:
 
         step = self._step + self._machine.steps_done
         epoch = self._epoch + self._machine.epochs_done + 1
-        what = "the loss" if reason == Reason.LOSS else self._not_finite()
+        # Of two threads that find something in the same step, either may speak last: the loss comes first.
+        bad_loss = reason == Reason.LOSS or not np.isfinite(self._machine.running[0])
+        what = "the loss" if bad_loss else self._not_finite()
         self._back_to(epoch - 1)
         if reason == Reason.NUMBER:
             raise ShapeError(f"an index lies outside of its table, at step {step:,} in epoch {epoch:,}")
