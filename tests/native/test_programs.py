@@ -301,6 +301,31 @@ def test_a_state_is_read_before_it_is_written_over(name, shape):
             np.testing.assert_allclose(machine.take_input(place), value, rtol=1e-12, atol=1e-13)
 
 
+# Products
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(("depth", "columns"), [(17, 33), (1, 9)])
+def test_what_follows_from_a_product_may_be_of_any_type_and_turned(dtype, depth, columns):
+    """Truth values, whole numbers, the other precision, and the mirror image, of both kinds of product."""
+
+    def function(x, e, w):
+        followers = []
+        for product in (ops.einsum("ki,kj->ij", x, e), x @ w):
+            other = ops.cast(product, np.float32 if dtype == "float64" else np.float64)
+            followers += [product > 0, ops.cast(product * 4.0, np.int64), other * 2.0, ops.transpose(product), product]
+            followers += [ops.transpose(other), ops.transpose(product) * 0.5]
+        return followers
+
+    shapes = (BATCH, depth), (BATCH, columns), (depth, columns)
+    graph = graph_of(function, *[Spec(shape, dtype) for shape in shapes])
+    native, reference = NativeProgram(graph, threads=3, rows=37), Program(graph)
+    for rows in (37, 3):
+        inputs = [rng.integers(-4, 5, [rows if n is BATCH else n for n in shape]) / 2 for shape in shapes]
+        for ours, theirs in zip(native(*inputs), reference(*inputs), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
 # Targets
 
 

@@ -456,6 +456,8 @@ def _joined(node: Node, homes: dict[Use, Kernel], result: Plan, earliest: int) -
         last = result.kernels[latest]
         inside = [use for use, home in homes.items() if home is last]
         fits = last.product and isinstance(node.op, Pointwise) and node.shape == last.anchor.shape
+        if last.product is Product.WEIGHTS:  # whose tiles are stored as they are: no other type stands in such panels
+            fits = fits and node.dtype == last.anchor.dtype
         if fits and all(use.same for use in inside) and last.phase >= earliest and _no_later(homes, last):
             return last
     here = space(node)
