@@ -35,7 +35,7 @@ LINE = 64  # bytes
 # with what a step loses around it.
 VECTORS_PER_SECOND = 4e9
 NEAR = 1 << 14  # bytes that are read quickly without being asked for before
-WAIT = 1e-6
+WAIT = 3e-6
 GAIN = 1.15  # a further thread must make a step quicker by so much at least
 
 
