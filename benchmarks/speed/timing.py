@@ -39,6 +39,11 @@ def count_for(run: Callable[[int], Any], wanted: float) -> tuple[int, float]:
         count *= max(2, min(16, int(wanted / 2 / taken)))
 
 
+REST = (
+    0.3  # seconds before each turn: the threads of some libraries look for work for 0.2 after their last, on all cores
+)
+
+
 def in_turns(runs: Mapping[Any, Callable[[], float]], repeats: int) -> dict[Any, Timing]:
     """What each run returns, `repeats` times: round by round, each time another one first."""
     found: dict[Any, list[float]] = {key: [] for key in runs}
@@ -46,5 +51,6 @@ def in_turns(runs: Mapping[Any, Callable[[], float]], repeats: int) -> dict[Any,
     for turn in range(repeats):
         start = turn % len(keys) if keys else 0
         for key in keys[start:] + keys[:start]:
+            time.sleep(REST)
             found[key].append(runs[key]())
     return {key: Timing(tuple(values)) for key, values in found.items()}

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -31,12 +31,8 @@ class State:
     epoch: int = 0
 
 
-class EpochSum(NamedTuple):
-    """What an epoch came to: sums over its batches of loss times weight and of weights, and seconds."""
-
-    loss: float
-    weight: float
-    seconds: float
+EpochSum: TypeAlias = tuple[float, float, float]
+"""What an epoch came to: sums over its batches of loss times weight and of weights, and seconds."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +135,7 @@ class ReferenceExecutor:
         state.optimizer = unflatten(state.optimizer, values[learned:])
         state.step = steps
         state.epoch += 1
-        return EpochSum(loss_sum, weight_sum, time.perf_counter() - started)
+        return loss_sum, weight_sum, time.perf_counter() - started
 
 
 @dataclass
@@ -249,7 +245,7 @@ class NativeExecutor:
     def _sums(self, seconds: float) -> list[EpochSum]:
         records = self._machine.records
         records[:, 2] = _lengths(records, seconds)
-        return list(map(EpochSum._make, records.tolist()))
+        return list(zip(*records.T.tolist(), strict=True))
 
     def _call(self, epochs: int, *, alone: bool = False) -> None:
         self._losses = np.zeros(epochs * self._steps) if self._work.tell else None

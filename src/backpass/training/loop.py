@@ -130,14 +130,14 @@ class Loop:
 
     def _record(self, total: EpochSum, executor: Executor, state: State, epoch: int) -> dict[str, Any]:
         """What is known after an epoch."""
-        losses = {"loss": total.loss / total.weight if total.weight else 0.0}
+        (record,) = self._records([total], epoch)
+        losses = {"loss": record["loss"]}
         if self.held_out is not None:
             losses |= self._validate(executor.parameters(), epoch)
         if self.optimizer.observes:
             executor.fetch()
             observed = self.optimizer.observe(state.optimizer, losses.get("validation_loss", losses["loss"]))
             executor.set_optimizer(observed)
-        (record,) = self._records([total], epoch)
         return {"epoch": epoch} | losses | {name: record[name] for name in ("seconds", "rows_per_second")}
 
     def _records(self, totals: Sequence[EpochSum], first: int) -> Iterator[dict[str, Any]]:
