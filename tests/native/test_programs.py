@@ -375,3 +375,20 @@ def test_code_for_arm_is_made(dtype):
     graph = graph_of(everything, Spec((BATCH, 19), dtype), Spec((19, 33), dtype), Spec((BATCH,), np.int64))
     target = named("arm64")
     assert len(compile_text(Compiler(Job(graph, rows=37, threads=2), target).compile(), target)) > 1000
+
+
+# The cache
+
+
+@pytest.mark.parametrize("factor", [2.0, 5.0])
+def test_an_operation_of_ones_own_runs_the_code_that_it_has_now(factor):
+    """Two records of one name and one shape: the object code of the first is not taken for the second."""
+    record = Pointwise(
+        name="scaled_in_a_test",
+        forward=lambda x: x * factor,
+        derivative=lambda dy, y, x: (dy * factor,),
+        lower=lambda e, x: e.multiply(x, e.b.constant(factor, x.type)),
+    )
+    graph = graph_of(lambda x: ops.apply(record, x), Spec((BATCH, 3), "float64"))
+    (found,) = NativeProgram(graph)(np.ones((2, 3)))
+    np.testing.assert_array_equal(found, np.full((2, 3), factor))
