@@ -1,6 +1,6 @@
 """The one block of numbers through which Python and a native program speak: what stands where in it."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from backpass.native.barrier import BARRIER_BYTES
 
@@ -38,7 +38,6 @@ class Places:
 
 
 PLACES = Places()
-WORDS = PLACES.data + 64
 
 
 class Reason:
@@ -49,8 +48,3 @@ class Reason:
     VALUE = 2  # a value that is carried on became infinite or not a number
     LOSS = 3  # the loss did
     STOPPED = 4  # from outside
-
-
-def names() -> dict[int, str]:
-    """The name of each place."""
-    return {getattr(PLACES, field.name): field.name for field in fields(Places)}

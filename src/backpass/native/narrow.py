@@ -8,13 +8,12 @@ copy, and its update fills the vectors too.
 from collections.abc import Mapping
 
 from backpass.graph import Graph, Node, scope, size
-from backpass.native.plan import Product, operands, product, turned
+from backpass.native.plan import FEW_ROWS, Product, operands, product, turned
 from backpass.ops import apply, reshape
 from backpass.ops.contraction import CONTRACT
 from backpass.ops.kinds import Pointwise
 from backpass.ops.tensor import new_input
 
-FEW = 4  # columns
 MANY = 8  # rows
 
 
@@ -56,7 +55,7 @@ def _family(graph: Graph, carried: Mapping[int, int]) -> set[Node]:
 
 def _is_narrow(node: Node) -> bool:
     depth, columns = node.shape
-    return isinstance(depth, int) and isinstance(columns, int) and columns <= FEW and depth >= MANY
+    return isinstance(depth, int) and isinstance(columns, int) and columns <= FEW_ROWS and depth >= MANY
 
 
 def _can_turn(node: Node, inputs: set[Node]) -> bool:

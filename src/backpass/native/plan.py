@@ -51,6 +51,7 @@ class Product(Enum):
 
 
 FEW_ROWS = 4
+"""Rows of weights, turned about if need be, up to which a product is one of dots."""
 
 
 def product(node: Node) -> Product | None:
