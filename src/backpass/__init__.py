@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from backpass.errors import BackpassError
     from backpass.forward import Program, evaluate, trace
     from backpass.model import Model, load
+    from backpass.recipes.again import open_run
     from backpass.recipes.main_job import train
     from backpass.training import Trainer
 
@@ -29,6 +30,7 @@ _HOMES = {
     "evaluate": "backpass.forward",
     "grad": "backpass.backward",
     "load": "backpass.model",
+    "open_run": "backpass.recipes.again",
     "read_table": "backpass.data",
     "trace": "backpass.forward",
     "train": "backpass.recipes",
@@ -49,6 +51,7 @@ __all__ = [
     "load",
     "losses",
     "nn",
+    "open_run",
     "ops",
     "optimizers",
     "read_table",

@@ -5,6 +5,7 @@
     ├── ShapeError                arrays or layers whose shapes or dtypes do not fit (also a ValueError)
     ├── TableError                a table that cannot be read, or does not hold what is needed (also a ValueError)
     ├── ModelFileError            a model file that cannot be trusted or read (also a ValueError)
+    ├── CheckpointError           a checkpoint that cannot be trusted or read, or gone on from (also a ValueError)
     ├── OutputError               a place that cannot be written (also an OSError)
     └── NotFiniteError            training met a loss or weight that is not a finite number (also an ArithmeticError)
 
@@ -33,6 +34,10 @@ class TableError(BackpassError, ValueError):
 
 class ModelFileError(BackpassError, ValueError):
     """A file that is not a model, or one that is damaged, tampered with or of a newer format."""
+
+
+class CheckpointError(BackpassError, ValueError):
+    """A checkpoint that is damaged or of a newer format, or a training that cannot go on from it."""
 
 
 class OutputError(BackpassError, OSError):

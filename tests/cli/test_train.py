@@ -39,7 +39,7 @@ def test_train_prints_what_it_understood_the_network_the_score_the_run_and_the_n
     assert any(re.fullmatch(r"stopped at epoch 2 after [\d.]+ s: all 2 epochs done", line) for line in lines)
     scores = [line.split()[0:2] for line in lines if "±" in line]
     assert scores == [["this", "network"], ["linear", "model"], ["always", '"Adelie"']]
-    assert lines[-3] == "runs/penguins-species-1/  model.safetensors  history.jsonl  run.json"
+    assert lines[-3] == "runs/penguins-species-1/  model.safetensors  history.jsonl  run.json  checkpoints/"
     assert lines[-2] == "next:  backpass predict runs/penguins-species-1 NEW.csv"
     assert lines[-1] == "       backpass evaluate runs/penguins-species-1 LABELLED.csv"
 
@@ -76,16 +76,19 @@ def test_quiet_says_nothing(run):
 def test_a_run_is_a_folder_with_the_model_its_history_and_what_was_asked(run, tmp_path):
     found = trained(run, IRIS, "--target", "species", "--seed", "3", "--dropout", "0", *QUICK)
     folder = tmp_path / found["run"]
-    assert sorted(file.name for file in folder.iterdir()) == ["history.jsonl", "model.safetensors", "run.json"]
+    files = ["checkpoints", "history.jsonl", "model.safetensors", "run.json"]
+    assert sorted(file.name for file in folder.iterdir()) == files
     history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in history] == [1, 2]
     record = json.loads((folder / "run.json").read_text())
     assert record["asked"]["target"] == "species"
     assert record["asked"]["seed"] == 3
-    assert record["asked"]["dropout"] == 0
-    assert re.fullmatch("[0-9a-f]{64}", record["asked"]["sha256"]["table"])
+    assert record["asked"]["recipe"]["dropout"] == 0
+    assert re.fullmatch("[0-9a-f]{64}", record["data"]["sha256"]["table"])
     assert record["outcome"]["weights"] == found["weights"] == bp.load(folder).weights
-    assert set(record["versions"]) == {"backpass", "python", "numpy"}
+    assert set(record["versions"]) == {"backpass", "python", "numpy", "llvmlite"}
+    assert {"processor", "vector_bits", "threads"} <= set(record["machine"])
+    assert (record["format"], record["state"]) == (2, "finished")
 
 
 def test_runs_are_numbered_and_never_written_over(run):
@@ -339,26 +342,87 @@ def test_huge_targets_are_learned_without_a_warning(run, tmp_path):
 # Ctrl-C
 
 
-def test_an_interrupt_saves_the_best_so_far_and_ends_in_good_order(tmp_path):
+def begun(folder, *options):
+    """A long training in a process of its own, with some steps made."""
     started = subprocess.Popen(
-        command("train", ABALONE, "--target", "Rings", "--epochs", "1000000", "--patience", "1000000", "--out", "run"),
-        cwd=tmp_path,
+        command("train", ABALONE, "--target", "Rings", "--patience", "1000000", "--out", "run", *options),
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert started.stdout is not None
-    for line in started.stdout:
-        if line.startswith("training on"):
-            break
-    time.sleep(2.5)
-    os.kill(started.pid, signal.SIGINT)
+    deadline = time.monotonic() + 60
+    while not list((folder / "run").glob("checkpoints/step-*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    return started
+
+
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "a signal to end")])
+def test_a_signal_saves_all_and_says_how_to_go_on(tmp_path, number, name):
+    started = begun(tmp_path, "--epochs", "1000000")
+    os.kill(started.pid, number)
     out, err = started.communicate(timeout=60)
-    assert started.returncode == 0, err
+    assert started.returncode == 128 + number, err
     assert "Traceback" not in err
-    assert re.search(r"stopped at epoch \d+ after [\d.]+ s: interrupted", out)
-    assert json.loads((tmp_path / "run/run.json").read_text())["outcome"]["stopped"] == "interrupted"
+    assert re.search(rf"stopped by {name} after step [\d,]+, with \d+ epochs done; all is saved", out)
+    assert "go on: backpass resume run" in out
+    assert json.loads((tmp_path / "run/run.json").read_text())["state"] == "interrupted"
     assert process("predict", "run", ABALONE, cwd=tmp_path).status == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_was_ended_goes_on_and_is_reproduced_to_the_bit(tmp_path, number):
+    started = begun(tmp_path, "--epochs", "300")
+    os.kill(started.pid, number)
+    started.communicate(timeout=60)
+    ran = process("resume", "run", "--json", cwd=tmp_path)
+    assert ran.status == 0, ran.err
+    assert json.loads(ran.out)["epochs"] == 300
+    again = process("reproduce", "run", cwd=tmp_path)
+    assert again.status == 0, again.out + again.err
+    assert again.out.startswith("the same, bit for bit: 300 epochs")
+    done = process("resume", "run", cwd=tmp_path)
+    assert (done.status, done.err.count("\n")) == (2, 1)
+    assert "is finished" in done.err
+
+
+def test_a_run_whose_table_changed_is_not_gone_on_with_and_the_difference_named(tmp_path):
+    lines = Path(ABALONE).read_text().splitlines(keepends=True)
+    (tmp_path / "a.csv").write_text("".join(lines[:600]))
+    asked = ("train", "a.csv", "--target", "Rings", "--out", "run", "--epochs", "2", "--hidden", "8")
+    assert process(*asked, cwd=tmp_path).status == 0
+    changes = {
+        "it had 599 rows, and has 598": "".join(lines[:599]),
+        'the column "Length" is gone': "".join(lines[:600]).replace("Length", "Size"),
+        'the column "Rings" has other values': "".join(lines[:599]) + lines[599].replace(",", ",", 1).rstrip() + "1\n",
+    }
+    for told, content in changes.items():
+        (tmp_path / "a.csv").write_text(content)
+        ran = process("reproduce", "run", cwd=tmp_path)
+        assert (ran.status, told in ran.err) == (2, True), ran.err
+    (tmp_path / "b.csv").write_text("".join(lines[:600]))
+    assert process("reproduce", "run", "--table", "b.csv", cwd=tmp_path).status == 0
+    (tmp_path / "a.csv").unlink()
+    ran = process("reproduce", "run", cwd=tmp_path)
+    assert ran.status == 2
+    assert "no such file" in ran.err
+
+
+def test_a_folder_that_is_no_run_is_said_to_be_none(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "x.csv").write_text("a,b\n1,2\n")
+    for content, told in [
+        (None, "holds no run.json"),
+        ("{", "is damaged"),
+        ("[]", "is no run's"),
+        ('{"format": 99, "asked": {}}', "is of format 99"),
+        ('{"format": 2, "asked": {"table": "x.csv", "target": "b", "nonsense": 1}}', "is not understood"),
+    ]:
+        if content is not None:
+            (tmp_path / "run/run.json").write_text(content)
+        ran = process("resume", "run", cwd=tmp_path)
+        assert (ran.status, ran.err.count("\n"), told in ran.err) == (2, 1, True), ran.err
 
 
 # Real tables

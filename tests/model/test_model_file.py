@@ -16,8 +16,8 @@ import backpass as bp
 from backpass import nn
 from backpass.errors import ModelFileError, OutputError, UsageError
 from backpass.forward import flatten, labels
-from backpass.model.atomic import write_whole
 from backpass.model.file import to_bytes
+from backpass.storage.atomic import write_whole
 
 MODELS = pytest.mark.parametrize("make", [array_model, table_model], ids=["arrays", "table"])
 

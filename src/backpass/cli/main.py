@@ -12,6 +12,8 @@ from backpass.cli.evaluate import evaluate
 from backpass.cli.explain import explain
 from backpass.cli.output import abandon_output
 from backpass.cli.predict import predict
+from backpass.cli.reproduce import reproduce
+from backpass.cli.resume import resume
 from backpass.cli.train import train
 from backpass.errors import BackpassError
 
@@ -32,7 +34,7 @@ def backpass() -> None:
     """
 
 
-for command in (train, predict, evaluate, check, explain, demo):
+for command in (train, resume, predict, evaluate, check, explain, reproduce, demo):
     backpass.add_command(command)
 
 

@@ -50,7 +50,7 @@ def predict(
     from backpass.data import read_table
     from backpass.data.writing import csv_bytes
     from backpass.model import load
-    from backpass.model.atomic import write_whole
+    from backpass.storage.atomic import write_whole
 
     _require_other_file(out, model, table)
     loaded = load(model)

@@ -1,6 +1,10 @@
 """`backpass train`: a table in, a trained network out."""
 
 import math
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +21,7 @@ from backpass.cli.options import (
     threads_option,
 )
 from backpass.cli.output import Voice, working
-from backpass.errors import UsageError
+from backpass.errors import NotFiniteError, UsageError
 
 if TYPE_CHECKING:
     from backpass.recipes.main_job import Outcome, Plan
@@ -30,6 +34,7 @@ Examples:
 """
 
 
+SIGNALLED = 128  # and the number of the signal: what a shell expects of a command that a signal ended
 NEARLY_PERFECT = 0.995  # of accuracy or R², where a column that tells the answer is likelier than so good a network
 
 
@@ -64,6 +69,13 @@ NEARLY_PERFECT = 0.995  # of accuracy or R², where a column that tells the answ
 @click.option("--class-weights", type=click.Choice(["balanced"]), help="Let every class count the same.")
 @click.option("--no-scale", is_flag=True, help="Leave numbers as they are.")
 @click.option("--precision", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
+@click.option(
+    "--on-divergence",
+    type=click.Choice(["stop", "rollback"]),
+    default="stop",
+    show_default=True,
+    help="When the loss is no longer finite: stop, or go back to the best epoch and on with half the learning rate.",
+)
 @threads_option
 @delimiter_option
 @json_option
@@ -78,18 +90,43 @@ def train(table: str, **options: Any) -> None:
     voice = Voice(as_json=options["as_json"], quiet=options["quiet"])
     out: Path | None = options["out"]
     from backpass.recipes import run
-    from backpass.recipes.main_job import report, save
+    from backpass.recipes.main_job import fit_into
 
     if out is not None:
         run.check_free(out)
     with working(f"reading {table}"):
         planned = _plan(table, options)
-    voice.say([*_understood(planned, _asked(table, options)["sha256"]), ""])
-    with run.folder_for(out, planned.prepared.table.name, options["target"]) as folder:
-        outcome = planned.fit(progress=not options["quiet"], stop_on_interrupt=True)
-        outcome = save(planned, outcome, folder, _asked(table, options))
+    voice.say([*_understood(planned), ""])
+    with run.folder_for(out, planned.prepared.table.name, options["target"]) as folder, going_on_told(folder):
+        outcome = fit_into(folder, planned, progress=not options["quiet"], stop_on_interrupt=True)
+    tell_outcome(voice, planned, outcome, folder)
+
+
+@contextmanager
+def going_on_told(folder: Path) -> Iterator[None]:
+    """Where training is broken off at once, or fails, say how to go on, if it can."""
+    from backpass.recipes import run
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if run.can_be_resumed(folder):
+            click.echo(f"backpass: stopped at once; what was saved before stays: backpass resume {folder}", err=True)
+        raise
+    except NotFiniteError as error:
+        if run.can_be_resumed(folder):
+            raise NotFiniteError(f"{error}; what was saved stays in {folder}") from None
+        raise
+
+
+def tell_outcome(voice: Voice, planned: "Plan", outcome: "Outcome", folder: Path) -> None:
+    """Say what a training came to; one that a signal ended ends with the status that shells expect."""
+    from backpass.recipes.main_job import report
+
     voice.say(_result(outcome, folder))
     voice.result(report(planned, outcome, folder))
+    if outcome.interrupted_by:
+        sys.exit(SIGNALLED + outcome.interrupted_by)
 
 
 def _plan(table: str, options: dict[str, Any]) -> "Plan":
@@ -105,6 +142,7 @@ def _plan(table: str, options: dict[str, Any]) -> "Plan":
         precision=options["precision"],
         class_weights=options["class_weights"],
         threads=options["threads"],
+        on_divergence=options["on_divergence"],
         recipe={"hidden": sizes(options["hidden"])} | {name: options[name] for name in recipe_names},
         test_table=options["test_table"],
         test=options["test_part"],
@@ -119,7 +157,7 @@ def _plan(table: str, options: dict[str, Any]) -> "Plan":
     )
 
 
-def _understood(planned: "Plan", sha256: dict[str, str | None]) -> list[str]:
+def _understood(planned: "Plan") -> list[str]:
     """What the table was understood to be, and the network chosen for it."""
     from backpass import nn
     from backpass.data.arrays import row_shape
@@ -137,7 +175,10 @@ def _understood(planned: "Plan", sha256: dict[str, str | None]) -> list[str]:
     parts += [
         f"{verb} on {rows[name]:,}" for name, verb in (("validation", "validating"), ("test", "testing")) if rows[name]
     ]
-    same = sha256.get("test") is not None and sha256["test"] == sha256["table"]
+    from backpass.recipes.provenance import sha256
+
+    tested = planned.asked.get("test_table")
+    same = tested is not None and sha256(tested) is not None and sha256(tested) == sha256(planned.asked["table"] or "-")
     return [
         *planned.prepared.describe(),
         *(["  note: --test is the same file as TABLE: the score will be of rows trained on"] if same else []),
@@ -153,6 +194,9 @@ def _several(number: int, what: str) -> str:
 def _result(outcome: "Outcome", folder: Path) -> list[str]:
     history = outcome.history
     lines = [f"stopped at epoch {len(history)} after {outcome.seconds:.1f} s: {history.reason}"]
+    if outcome.interrupted_by:
+        name = "Ctrl-C" if outcome.interrupted_by == signal.SIGINT else "a signal to end"
+        lines = [f"stopped by {name} after step {outcome.steps:,}, with {len(history)} epochs done; all is saved"]
     if history.kept != len(history):
         lines += [f"the weights of epoch {history.kept} are kept"]
     if outcome.scores:
@@ -165,7 +209,8 @@ def _result(outcome: "Outcome", folder: Path) -> list[str]:
     return [
         *lines,
         "",
-        f"{folder}/  model.safetensors  history.jsonl  run.json",
+        f"{folder}/  model.safetensors  history.jsonl  run.json  checkpoints/",
+        *([f"go on: backpass resume {folder}"] if outcome.interrupted_by else []),
         f"next:  backpass predict {folder} NEW.csv",
         f"       backpass evaluate {folder} LABELLED.csv",
     ]
@@ -187,13 +232,3 @@ def _doubt(outcome: "Outcome") -> list[str]:
     if linear < outcome.metrics[error]:
         lines.append("  the linear model is better here: --hidden 0 trains such a one")
     return lines
-
-
-def _asked(table: str, options: dict[str, Any]) -> dict[str, Any]:
-    """What was asked for, as it is written into the run: the options that were given, and the table's fingerprint."""
-    from backpass.recipes.run import fingerprint
-
-    given = {key: value for key, value in options.items() if value not in (None, ()) and value is not False}
-    asked = {key: str(value) if isinstance(value, Path) else value for key, value in given.items()}
-    tables = {"table": table} | ({"test": options["test_table"]} if options["test_table"] else {})
-    return asked | tables | {"sha256": {role: fingerprint(path) for role, path in tables.items()}}

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from backpass.data.limits import require_room
 from backpass.data.memory import frame_of
 from backpass.data.naming import quoted
 from backpass.errors import TableError
 
 if TYPE_CHECKING:
     from polars import DataFrame
+
+CELL = 16  # bytes
+# A table of more cells than these, of which so few are given, is none: each line has keys of its own.
+MOST_EMPTY, SPARSEST = 10_000_000, 1000
 
 
 def looks_like_json_lines(name: str, data: bytes) -> bool:
@@ -30,6 +35,13 @@ def read_json_lines(name: str, data: bytes) -> tuple[DataFrame, tuple[str, ...]]
     keys = list(dict.fromkeys(key for each in objects for key in each))
     if not keys:
         raise TableError(f"{name}: holds no values: a table needs objects with keys, one a line")
+    cells, given = len(objects) * len(keys), sum(map(len, objects))
+    if cells > MOST_EMPTY and cells > SPARSEST * given:
+        raise TableError(
+            f"{name}: its {len(objects):,} lines have {len(keys):,} different keys, hardly one in common: "
+            "give every line the keys of the table"
+        )
+    require_room(name, CELL * cells)
     return frame_of(name, {key: [each.get(key) for each in objects] for key in keys})
 
 

@@ -10,28 +10,52 @@ import subprocess
 import sys
 from pathlib import Path
 
+from backpass.data.limits import free_memory, require_room
+
 TRIAL = """
 import io, sys
 import polars
-data = io.BytesIO(sys.stdin.buffer.read())
-getattr(polars, sys.argv[1])(data)
+reader, free = sys.argv[1], int(sys.argv[2])
+data = sys.stdin.buffer.read()
+if free:
+    try:
+        import resource
+        taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (taken + free + (4 << 30),) * 2)
+    except (ImportError, OSError, ValueError):
+        pass
+scan = {"read_parquet": polars.scan_parquet, "read_ipc": polars.scan_ipc}.get(reader)
+if free and scan is not None:
+    rows = scan(io.BytesIO(data)).select(polars.len()).collect().item()
+    kinds = scan(io.BytesIO(data)).collect_schema().dtypes()
+    needed = rows * sum(16 if kind == polars.String else 1 if kind == polars.Boolean else 4 for kind in kinds)
+    if needed > free:
+        print(needed)
+        sys.exit(3)
+getattr(polars, reader)(io.BytesIO(data))
 """
 # Longer than any file takes that is not damaged; a trial that hangs is one that failed.
 SECONDS = 600
+TOO_LARGE = 3
 
 
-def survives(reader: str, data: bytes) -> bool:
+def survives(name: str, reader: str, data: bytes) -> bool:
     """If the function of polars of this name ends by itself on the data, well or with an error.
 
-    True also where no trial can be made: in a frozen program, or where processes cannot be started.
+    The trial may take no more memory than is free, and some for itself. True also where no trial can be made: in a
+    frozen program, or where processes cannot be started.
+
+    Raises:
+        TableError: by what the file says of itself, there is not enough memory for its rows.
     """
     if getattr(sys, "frozen", False) or "python" not in Path(sys.executable or "").name.lower():
         return True
+    free = free_memory()
     try:
         trial = subprocess.run(  # noqa: S603  (our own interpreter, code of this file, and -P: no module of the folder we are in)
-            [sys.executable, "-P", "-c", TRIAL, reader],
+            [sys.executable, "-P", "-c", TRIAL, reader, str(free or 0)],
             input=data,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             check=False,
             timeout=SECONDS,
@@ -40,5 +64,7 @@ def survives(reader: str, data: bytes) -> bool:
         return False
     except OSError:
         return True
+    if trial.returncode == TOO_LARGE and trial.stdout.strip().isdigit():
+        require_room(name, int(trial.stdout), free=free)
     # A Python error is told better by reading again here; a signal is what must not happen here.
     return trial.returncode in (0, 1)

@@ -89,7 +89,7 @@ def _typed_table(name: str, data: bytes) -> Table | None:
 
 
 def _typed_frame(name: str, kind: str, reader: str, data: bytes) -> DataFrame:
-    if not survives(reader, data):
+    if not survives(name, reader, data):
         raise TableError(f"{name}: the {kind} data is damaged: write it again")
     read: Callable[[io.BytesIO], DataFrame] = getattr(pl, reader)
     try:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
+import stat
 import sys
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
+from backpass.data.limits import READING, free_memory, require_room
 from backpass.data.naming import closest
 from backpass.errors import TableError
 
 STANDARD_INPUT = "-"
 GZIP_MAGIC = b"\x1f\x8b"
+PIECE = 1 << 20  # bytes that are read at once where it is not known how many there are
 # Files that people pass by mistake, by their first bytes.
 STRANGERS = (
     (b"\x89PNG", "a PNG image"),
@@ -44,15 +49,42 @@ CONTROLS = bytes([*range(9), *range(14, 27), *range(28, 32)])
 
 
 def read_bytes(source: str | os.PathLike[str]) -> tuple[str, bytes]:
-    """The name to use in messages, and everything in the file or in standard input."""
+    """The name to use in messages, and everything in the file or in standard input.
+
+    Raises:
+        TableError: it cannot be read, or is more than there is memory for.
+    """
     if os.fspath(source) == STANDARD_INPUT:
         stream = getattr(sys.stdin, "buffer", None)
-        return "standard input", stream.read() if stream is not None else sys.stdin.read().encode()
+        name = "standard input"
+        return name, _bounded(name, stream) if stream is not None else sys.stdin.read().encode()
     path = Path(source)
     try:
-        return path.name, path.read_bytes()
+        return path.name, _file(path)
     except (OSError, ValueError) as error:
+        if isinstance(error, TableError):
+            raise
         raise TableError(_why_unreadable(path, error)) from error
+
+
+def _file(path: Path) -> bytes:
+    known = path.stat()
+    if not stat.S_ISREG(known.st_mode) and not stat.S_ISDIR(known.st_mode):  # a pipe or a device may never end
+        with path.open("rb") as stream:
+            return _bounded(path.name, stream)
+    require_room(path.name, READING * known.st_size)
+    return path.read_bytes()
+
+
+def _bounded(name: str, stream: BinaryIO) -> bytes:
+    """All that a stream gives, as long as there is memory for it."""
+    free = free_memory()
+    pieces, size = [], 0
+    while piece := stream.read(PIECE):
+        pieces.append(piece)
+        size += len(piece)
+        require_room(name, READING * size, free=free)
+    return b"".join(pieces)
 
 
 def _why_unreadable(path: Path, error: OSError | ValueError) -> str:
@@ -78,11 +110,16 @@ def _nearby(path: Path) -> str:
 
 
 def decompressed(name: str, data: bytes) -> bytes:
-    """The bytes themselves, or what gzip packed, whatever the file's name says."""
+    """The bytes themselves, or what gzip packed, whatever the file's name says.
+
+    Raises:
+        TableError: what is packed is damaged, or more than there is memory for.
+    """
     if not data.startswith(GZIP_MAGIC):
         return data
     try:
-        return gzip.decompress(data)
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as unpacked:
+            return _bounded(name, unpacked)  # type: ignore[arg-type]
     except EOFError as error:
         raise TableError(f"{name}: the gzip data ends too early: the file was cut off, fetch it again") from error
     except (OSError, zlib.error) as error:

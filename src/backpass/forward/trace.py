@@ -61,6 +61,8 @@ def like(value: Any) -> Spec:
     """The Spec of a value; whole numbers given as plain numbers are taken as float64, since they are to be varied."""
     if isinstance(value, Spec):
         return value
+    if isinstance(value, Node):  # of another function that is being traced
+        return Spec(value.shape, value.dtype)
     array = np.asarray(value)
     plain = isinstance(value, (bool, int, float))
     return Spec(array.shape, np.float64 if plain else array.dtype)

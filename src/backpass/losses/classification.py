@@ -103,10 +103,11 @@ class BinaryCrossEntropy(Loss):
 
     def rows(self, outputs: Value, targets: Value) -> Any:
         outputs, targets = self._paired(outputs, targets)
-        if self.label_smoothing:
-            targets = targets * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
+        yes, no = targets, 1 - targets
+        if self.label_smoothing:  # each by itself: 1 - yes would lose a small smoothing to rounding
+            yes, no = (part * (1 - self.label_smoothing) + 0.5 * self.label_smoothing for part in (yes, no))
         # -log(sigmoid(x)) = softplus(-x). The shorter softplus(x) - target * x loses small losses to cancellation.
-        return mean_over_outputs(targets * softplus(-outputs) + (1 - targets) * softplus(outputs))
+        return mean_over_outputs(yes * softplus(-outputs) + no * softplus(outputs))
 
     def predictions(self, outputs: Value) -> Any:
         """The probabilities of yes, sigmoid(outputs)."""

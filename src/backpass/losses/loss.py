@@ -52,7 +52,8 @@ class Loss:
                 "expected one weight for each row"
             )
         total = sum_(weights)
-        return sum_(weights * losses) / where(equal(total, 0), 1.0, total)
+        shares = weights / where(equal(total, 0), 1.0, total)  # first, so that large weights of large losses are finite
+        return sum_(shares * losses)
 
     def predictions(self, outputs: Value) -> Any:
         """What a person reads, from the network's raw outputs: here the outputs themselves."""

@@ -112,8 +112,9 @@ class Quantile(Loss):
     def rows(self, outputs: Value, targets: Value) -> Any:
         outputs, targets = self._paired(outputs, targets) if len(self.quantiles) == 1 else self._each(outputs, targets)
         above = targets - outputs
-        q = np.array(self.quantiles, outputs.dtype)
-        return mean_over_outputs(q * relu(above) + (1 - q) * relu(-above))
+        # The share of what lies below is rounded once: in float32 1 - q would be 0 for a q next to 1.
+        q, rest = (np.array(shares, outputs.dtype) for shares in (self.quantiles, [1 - q for q in self.quantiles]))
+        return mean_over_outputs(q * relu(above) + rest * relu(-above))
 
     def check_targets(self, targets: Array, outputs: int) -> None:
         wanted = len(self.quantiles)

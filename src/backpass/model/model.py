@@ -11,11 +11,11 @@ from backpass.data import Table, read_table, usable_rows
 from backpass.data.arrays import Array, as_inputs, row_shape
 from backpass.errors import NotFiniteError, UsageError
 from backpass.forward import flatten
-from backpass.model.atomic import write_whole
 from backpass.model.file import Content, read, to_bytes
 from backpass.model.network import ForwardPass
 from backpass.model.tabular import Predictions, Tabular, answers, network_inputs
 from backpass.nn import count, summary
+from backpass.storage.atomic import write_whole
 
 if TYPE_CHECKING:
     from backpass.native.explain import Explanation

@@ -34,6 +34,7 @@ def emit_barrier(b: Builder, state: Value, threads: Value, target: Target) -> No
 def _define_barrier(module: Module, target: Target) -> None:
     b, (count, threads) = define(module, _FUNCTION, [("count", PTR), ("threads", I64)])
     b.function.comment = "Wait until all threads have come here."
+    count = b.owns(count, BARRIER_BYTES, "the barrier")
     generation = b.offset(count, 8, I64)
     before = b.load_atomic(I64, generation, "monotonic")  # it cannot change before this thread has arrived
     arrived = b.add_atomic(b.i64(1), count, "acq_rel")

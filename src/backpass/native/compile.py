@@ -1,9 +1,9 @@
 """From a graph to machine code: kernels as functions, memory, and the loop over steps and epochs."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from typing import Any
 
@@ -11,7 +11,8 @@ import numpy as np
 
 from backpass.graph import BATCH, Batch, Graph, Node, rewrite, scope, size
 from backpass.native import matmul, random
-from backpass.native.barrier import emit_barrier, emit_flush_denormals
+from backpass.native.barrier import BARRIER_BYTES, emit_barrier, emit_flush_denormals
+from backpass.native.bounds import CheckedModule, asked_for
 from backpass.native.context import PLACES, Reason
 from backpass.native.ir import F32, F64, I32, I64, PTR, VOID, Builder, Function, Module, Type, Value, define
 from backpass.native.kernel import Slot, Writer, chunks_of
@@ -52,6 +53,7 @@ class Job:
         threads: how many threads share the work; 0 for as many as are worth it.
         available: the most threads that are worth it may be.
         timed: whether threads add up how long each part of a step takes; see `timing`.
+        checked: whether every address is checked before it is used, and slowly so; see `bounds`.
     """
 
     graph: Graph
@@ -62,6 +64,7 @@ class Job:
     threads: int = 0
     available: int = 1
     timed: bool = False
+    checked: bool = field(default_factory=asked_for)
 
 
 def training_job(graph: Graph, *, parameters: int, state: int, rows: int, threads: int, available: int) -> Job:
@@ -81,6 +84,13 @@ class Buffer:
     layout: Layout
     dtype: Any
     private: bool = False
+
+    @property
+    def bytes(self) -> int:
+        """What is its own: of a number that each thread has for itself, that number."""
+        if self.private:
+            return 8 * max(1, size(self.layout.shape))
+        return self.layout.elements * SCALARS[np.dtype(self.dtype)].bytes
 
 
 class Mirrored:
@@ -176,7 +186,7 @@ class Compiler:
         self.parts = Parts(self.plan)
         self.sums_at = self._private_end  # of a timed job, in a thread's memory
         self._private_end += 8 * self.parts.count if job.timed else 0
-        self.module = Module()
+        self.module = CheckedModule() if job.checked else Module()
         self.functions: dict[Kernel, str] = {}
         self.remarks = False
         """Whether the text says which node of the graph its lines calculate."""
@@ -193,6 +203,11 @@ class Compiler:
     def private_bytes(self) -> int:
         """Of each thread."""
         return -(-(self._private_end + SPARE) // LINE) * LINE + self.scratch
+
+    @property
+    def context_words(self) -> int:
+        """Of the block of numbers. Of a checked program as many follow: the sizes of what its pointers point to."""
+        return PLACES.data + max(1, len(self.batch_inputs()))
 
     @cached_property
     def scratch(self) -> int:
@@ -414,16 +429,26 @@ class Compiler:
         self.calls.append(call)
         return call
 
-    def _define(self, name: str, arguments: Sequence[tuple[str, Type]]) -> tuple[Builder, list[Value]]:
-        return define(self.module, name, arguments, fused=self.target.fused, estimates=self.target.estimates)
+    def _define(
+        self, name: str, arguments: Sequence[tuple[str, Type]], *, internal: bool = True
+    ) -> tuple[Builder, list[Value]]:
+        fused, estimates = self.target.fused, self.target.estimates
+        return define(self.module, name, arguments, fused=fused, estimates=estimates, internal=internal)
 
     def _writer(
         self, b: Builder, rows: Value, status: Value, made_here: Sequence[Node]
     ) -> tuple[Writer, "_Slots", "_Sinks"]:
-        slots = _Slots(self.buffers)
+        slots = _Slots(b, self.buffers, self._name_of)
         writer = Writer(b, self.lanes, slots, rows, status, made_here)
         writer.remarks = self.remarks
         return writer, slots, _Sinks(slots, self.sinks)
+
+    def _name_of(self, buffer: Buffer) -> str:
+        """What stands there, for people."""
+        held = [node for node, other in self.buffers.items() if other is buffer]
+        held += [node for node, sinks in self.sinks.items() if any(other is buffer for other in sinks)]
+        names = dict.fromkeys(f"{node.name or 'a value without a name'}: {node.op.name}" for node in held)
+        return f"the memory of {', '.join(names)}"
 
     _ARGUMENTS = (("status", PTR), ("private", PTR), ("n", I64), ("begin", I64), ("end", I64))
 
@@ -445,6 +470,7 @@ class Compiler:
             writer.quick = True
             tiling = self.weights_tiling(kernel)
             scratch = b.offset(private, self.private_bytes - self.scratch, Type("i8"))
+            scratch = b.owns(scratch, self.scratch, "room to copy what a product reads")
             beside = self._beside(kernel)
             write_weights_product(
                 writer, kernel, self.panels(kernel), begin, end, tiling, sinks, checked, scratch, beside
@@ -506,18 +532,20 @@ class Compiler:
         b, (context, thread, start, n, step) = self._define("step", arguments)
         b.function.comment = "one step on one thread"
         b.function.result = I64
-        word = _Context(b, context)
-        arena, threads = word.pointer(PLACES.arena), word.number(PLACES.threads)
-        private = b.offset(word.pointer(PLACES.private), b.mul(thread, self.private_bytes), Type("i8"))
+        word = _Context(b, context, self.context_words)
+        arena, threads = word.pointer(PLACES.arena, self.arena_bytes), word.number(PLACES.threads)
+        everyones = word.pointer(PLACES.private, self.private_bytes * self.threads)
+        own = b.offset(everyones, b.mul(thread, self.private_bytes), Type("i8"))
+        private = b.owns(own, self.private_bytes, "a thread's own memory")
         parity = b.bit_and(step, 1)
-        status = b.offset(word.at(PLACES.status), parity, I64)
-        halt = b.offset(word.at(PLACES.halt), parity, I64)
+        status = b.offset(word.at(PLACES.status, 2), parity, I64)
+        halt = b.offset(word.at(PLACES.halt, 2), parity, I64)
         if self.job.moment is not None:
             b.store(word.number(PLACES.seed), private, 0)
             b.store(step, private, 1)
         begin, end = self._row_range(b, thread, threads, n)
         data = {node: place for place, (_, node) in enumerate(self.batch_inputs())}
-        memory = _Pointers(b, arena, private)
+        memory = _Pointers(b, arena, private, self._name_of)
         order = b.offset(word.pointer(PLACES.order), start, I32)
         sums = b.offset(private, self.sums_at, Type("i8")) if self.job.timed else None
         lap = Laps(b, sums, self.target)
@@ -529,7 +557,7 @@ class Compiler:
         if prologue is not None:
             self._call(b, prologue, memory, status, private, n, b.i64(0), b.i64(0))
         lap(Parts.NUMBERS)
-        barrier = word.at(PLACES.barrier)
+        barrier = word.at(PLACES.barrier, BARRIER_BYTES // 8)
         for number, (kernels, calls) in enumerate(zip(phases, functions, strict=True)):
             splits = self._splits(kernels)
             for kernel, call in zip(kernels, calls, strict=True):
@@ -547,6 +575,7 @@ class Compiler:
             if number == len(phases) - 1:
                 with b.when(b.compare("eq", thread, 0)):
                     self._account(b, word, memory, status, halt, start, n)
+                b.stop_outside(status, Reason.OUTSIDE)
             emit_barrier(b, barrier, threads, self.target)
             lap(self.parts.wait(number))
         wrong = b.bit_or(b.load(I64, status), b.load(I64, halt))
@@ -601,8 +630,10 @@ class Compiler:
             with b.when(b.is_nan(difference)):
                 b.store(b.i64(Reason.LOSS), status)
         done = word.at(PLACES.done)
-        b.store(b.add(b.load(I64, done), 1), done)
-        with b.when(b.compare("ne", b.load_atomic(I64, word.at(PLACES.stop), "monotonic"), 0)):
+        steps = b.add(b.load(I64, done), 1)
+        b.store(steps, done)
+        stop = b.compare("ne", b.load_atomic(I64, word.at(PLACES.stop), "monotonic"), 0)
+        with b.when(b.bit_or(stop, b.compare("eq", steps, word.number(PLACES.last)))):
             b.store(b.i64(Reason.STOPPED), halt)
 
     def _output_buffer(self, node: Node) -> Buffer:
@@ -626,18 +657,19 @@ class Compiler:
         """`program(context, thread)`: epochs of steps, on each thread."""
         b, (context, thread) = self._define("epochs", [("context", PTR), ("thread", I64)])
         b.function.comment = "epochs of steps on one thread"
-        word = _Context(b, context)
+        word = _Context(b, context, self.context_words)
         threads, count, batch = (word.number(place) for place in (PLACES.threads, PLACES.count, PLACES.batch))
         first_step, first_epoch, epochs = (word.number(place) for place in (PLACES.step, PLACES.epoch, PLACES.epochs))
         is_first = b.compare("eq", thread, 0)
-        with b.repeat([first_step, b.i64(0)]) as epoch:
-            step_number, number = epoch.carried
+        with b.repeat([first_step, b.i64(0), word.number(PLACES.first)]) as epoch:
+            step_number, number, first_row = epoch.carried
             with b.when(is_first):
-                for place in (PLACES.running, PLACES.running_weight):
-                    b.store(b.constant(0.0, F64), word.at(place))
+                with b.when(b.compare("gt", number, 0)):  # the caller sets the sums of the first
+                    for place in (PLACES.running, PLACES.running_weight):
+                        b.store(b.constant(0.0, F64), word.at(place))
                 self._shuffle(b, word, b.add(first_epoch, number))
-            emit_barrier(b, word.at(PLACES.barrier), threads, self.target)
-            with b.repeat([b.i64(0), step_number]) as steps:
+            emit_barrier(b, word.at(PLACES.barrier, BARRIER_BYTES // 8), threads, self.target)
+            with b.repeat([first_row, step_number]) as steps:
                 start, current = steps.carried
                 n = b.smallest(batch, b.sub(count, start))
                 wrong = b.call(step, I64, context, thread, start, n, current)
@@ -654,10 +686,10 @@ class Compiler:
             with b.when(b.bit_and(is_first, whole)):
                 self._record(b, word, number)
             later = b.add(number, 1)
-            epoch.next = [b.bit_and(finished, b.compare("lt", later, epochs)), next_step, later]
+            epoch.next = [b.bit_and(finished, b.compare("lt", later, epochs)), next_step, later, b.i64(0)]
         b.ret()
-        b, (context, thread) = self._define("program", [("context", PTR), ("thread", I64)])
-        b.function.internal = False
+        b, (context, thread) = self._define("program", [("context", PTR), ("thread", I64)], internal=False)
+        _Context(b, context, self.context_words)
         restore = emit_flush_denormals(b, self.target)
         b.call("epochs", VOID, context, thread)
         restore()
@@ -701,8 +733,10 @@ class Call:
 class _Slots(Mapping[Node, Slot]):
     """Where values stand, as pointers that the function is given: an argument for each that is asked for."""
 
-    def __init__(self, buffers: Mapping[Node, Buffer]) -> None:
+    def __init__(self, b: Builder, buffers: Mapping[Node, Buffer], name_of: Callable[[Buffer], str]) -> None:
+        self._b = b
         self._known = buffers
+        self._name_of = name_of
         self._pointers: dict[Buffer, Value] = {}
 
     @property
@@ -721,7 +755,8 @@ class _Slots(Mapping[Node, Slot]):
 
     def slot(self, buffer: Buffer) -> Slot:
         if buffer not in self._pointers:
-            self._pointers[buffer] = Value(f"%p{len(self._pointers)}", PTR)
+            pointer = Value(f"%p{len(self._pointers)}", PTR)
+            self._pointers[buffer] = _claimed(self._b, pointer, buffer, self._name_of)
         return Slot(self._pointers[buffer], buffer.layout)
 
     def __iter__(self) -> Iterator[Node]:
@@ -752,31 +787,44 @@ class _Sinks(Mapping[Node, Sequence[Slot]]):
 
 
 class _Context:
-    """The block of numbers, from inside."""
+    """The block of numbers, of so many words, from inside. In a checked program as many sizes stand behind them."""
 
-    def __init__(self, b: Builder, pointer: Value) -> None:
+    def __init__(self, b: Builder, pointer: Value, words: int) -> None:
         self.b = b
         self._pointer = pointer
+        self._words = words
+        b.owns(pointer, 2 * 8 * words, "the context")
 
-    def at(self, place: int) -> Value:
-        return self.b.offset(self._pointer, place, I64)
+    def at(self, place: int, words: int = 1) -> Value:
+        found = self.b.offset(self._pointer, place, I64)
+        return self.b.owns(found, 8 * words, f"word {place} of the context")
 
     def number(self, place: int) -> Value:
         return self.b.load(I64, self._pointer, place)
 
-    def pointer(self, place: int) -> Value:
-        return self.b.load(PTR, self._pointer, place)
+    def pointer(self, place: int, bytes_: int | None = None) -> Value:
+        """To so many bytes, or as many as the caller says."""
+        found = self.b.load(PTR, self._pointer, place)
+        size = partial(self.number, self._words + place) if bytes_ is None else bytes_
+        return self.b.owns(found, size, f"what word {place} of the context points to")
 
 
 class _Pointers:
     """Pointers to values, in the function that calls kernels."""
 
-    def __init__(self, b: Builder, arena: Value, private: Value) -> None:
+    def __init__(self, b: Builder, arena: Value, private: Value, name_of: Callable[[Buffer], str]) -> None:
         self._b = b
         self._bases = {False: arena, True: private}
+        self._name_of = name_of
 
     def of(self, buffer: Buffer) -> Value:
-        return self._b.offset(self._bases[buffer.private], buffer.offset, Type("i8"))
+        found = self._b.offset(self._bases[buffer.private], buffer.offset, Type("i8"))
+        return _claimed(self._b, found, buffer, self._name_of)
+
+
+def _claimed(b: Builder, pointer: Value, buffer: Buffer, name_of: Callable[[Buffer], str]) -> Value:
+    """The pointer to a buffer. Behind a value in the arena stands room that vectors may read."""
+    return b.owns(pointer, buffer.bytes, partial(name_of, buffer), spare=0 if buffer.private else SPARE)
 
 
 def _described(kernel: Kernel) -> str:

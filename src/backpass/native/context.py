@@ -26,6 +26,8 @@ class Places:
     steps: int = 15  # f64: after each step the mean loss of the epoch so far; 0 where nobody asks
     clock: int = 14  # a function that returns the time in nanoseconds
     stop: int = 16  # written from outside: stop after this step
+    first: int = 17  # rows of the first epoch that are done before
+    last: int = 18  # stop after so many steps of this call; 0 where all epochs are to be done
     done: int = 24  # steps done in this call
     epochs_done: int = 25  # whole epochs done in this call
     reason: int = 26  # why it stopped before the end; see Reason
@@ -47,4 +49,5 @@ class Reason:
     NUMBER = 1  # a whole number that names no row of a table
     VALUE = 2  # a value that is carried on became infinite or not a number
     LOSS = 3  # the loss did
-    STOPPED = 4  # from outside
+    STOPPED = 4  # from outside, or after the steps that were asked for
+    OUTSIDE = 5  # an address outside of all memory that it has, in a program that checks them

@@ -5,7 +5,7 @@ A value is a scalar or a vector; every method works on both. Nothing here knows 
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -163,6 +163,10 @@ class Module:
         name = self.tables.setdefault(key, f"@table.{len(self.tables)}")
         return Value(name, PTR)
 
+    def builder(self, function: Function, *, fused: bool, estimates: bool) -> "Builder":
+        """What writes a function of this module."""
+        return Builder(self, function, fused=fused, estimates=estimates)
+
     def text(self) -> str:
         tables = []
         for (type_, literals), name in self.tables.items():
@@ -176,6 +180,8 @@ class Module:
 
 class Builder:
     """Writes one function. Arithmetic takes Values of one type; a plain number becomes a constant of the other's."""
+
+    gep = "getelementptr inbounds"
 
     def __init__(self, module: Module, function: Function, *, fused: bool = True, estimates: bool = False) -> None:
         self.module = module
@@ -524,7 +530,7 @@ class Builder:
         index = index if isinstance(index, Value) else self.i64(index)
         if index.constant == 0:
             return pointer
-        return self.emit(f"getelementptr inbounds {scalar.scalar}, ptr {pointer.text}, i64 {index.text}", PTR)
+        return self.emit(f"{self.gep} {scalar.scalar}, ptr {pointer.text}, i64 {index.text}", PTR)
 
     def load(self, type_: Type, pointer: Value, index: Any = 0, *, align: int | None = None) -> Value:
         """The value at `pointer` and `index` elements on. Booleans stand in memory as bytes of 0 or 1."""
@@ -576,7 +582,7 @@ class Builder:
         if type_.scalar == "i1":
             return self.compare("ne", self.gather(I8.vector(type_.lanes), pointer, indices, mask), 0)
         at = self.emit(
-            f"getelementptr inbounds {type_.scalar}, ptr {pointer.text}, {indices.type.text} {indices.text}",
+            f"{self.gep} {type_.scalar}, ptr {pointer.text}, {indices.type.text} {indices.text}",
             PTR.vector(type_.lanes),
         )
         mask = self.constant(True, I1.vector(type_.lanes)) if mask is None else mask
@@ -604,7 +610,7 @@ class Builder:
         if value.type.scalar == "i1":
             value = self.convert(value, I8)
         at = self.emit(
-            f"getelementptr inbounds {value.type.scalar}, ptr {pointer.text}, {indices.type.text} {indices.text}",
+            f"{self.gep} {value.type.scalar}, ptr {pointer.text}, {indices.type.text} {indices.text}",
             PTR.vector(value.type.lanes),
         )
         mask = self.constant(True, I1.vector(value.type.lanes)) if mask is None else mask
@@ -621,6 +627,28 @@ class Builder:
         name = f"%{self.fresh('stack')}"
         self._allocas.append(f"  {name} = alloca {type_.text}, i64 {count}, align 64")
         return Value(name, PTR)
+
+    # What memory pointers point to, for a builder that checks what is read and written; see `bounds`
+
+    def owns(
+        self,
+        pointer: Value,
+        bytes_: int | Value | Callable[[], Value],
+        name: str | Callable[[], str],
+        *,
+        before: int = 0,
+        spare: int = 0,
+    ) -> Value:
+        """Say that `pointer`, and what is calculated from the result, points into `bytes_` bytes, called `name`.
+
+        They begin `before` bytes before it. After them stand `spare` more that may be read, but not written.
+        """
+        del bytes_, name, before, spare
+        return pointer
+
+    def stop_outside(self, status: Value, reason: int) -> None:
+        """Store `reason` at `status` where an access lay outside of its memory."""
+        del status, reason
 
     # Control
 
@@ -715,9 +743,10 @@ def define(
     *,
     fused: bool = True,
     estimates: bool = False,
+    internal: bool = True,
 ) -> tuple[Builder, list[Value]]:
-    """A new function of `module`: its builder, and its arguments as values."""
+    """A new function of `module`: its builder, and its arguments as values. Others call it only if not `internal`."""
     values = [Value(f"%{argument}", type_) for argument, type_ in arguments]
-    function = Function(name, values, result)
+    function = Function(name, list(values), result, internal=internal)
     module.functions.append(function)
-    return Builder(module, function, fused=fused, estimates=estimates), values
+    return module.builder(function, fused=fused, estimates=estimates), values

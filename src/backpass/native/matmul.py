@@ -443,17 +443,22 @@ class _WeightsProduct:
         return _Operand(b.offset(self.x.pointer, k, type_), self.x.stride, range(height), AHEAD)
 
     def _packed_x(self) -> Value:
-        return self.b.offset(self.scratch, self.tiling.packed * self.panels.width, self.panels.type)
+        to = self.b.offset(self.scratch, self.tiling.packed * self.panels.width, self.panels.type)
+        tiles = self.tiling.block // self.tiling.rows
+        size = _packed_tile(self.panels, self.tiling) * tiles * self.panels.type.bytes
+        return self.b.owns(to, size, "packed rows of the left matrix")
 
     def pack_errors(self, source: Rows, vectors: int) -> Rows:
         """A panel of E, its rows close together."""
         b, type_, lanes = self.b, self.panels.type, self.panels.lanes
+        size = self.tiling.packed * self.panels.width * type_.bytes
+        packed = b.owns(b.offset(self.scratch, 0, type_), size, "a packed panel of the right matrix")
         with b.loop(0, self.count) as loop:
             at = b.offset(source.pointer, b.mul(loop.index, source.stride), type_)
-            new = b.offset(self.scratch, b.mul(loop.index, vectors * lanes), type_)
+            new = b.offset(packed, b.mul(loop.index, vectors * lanes), type_)
             for v in range(vectors):
                 b.store(b.load(type_.vector(lanes), at, v * lanes), new, v * lanes)
-        return Rows(self.scratch, vectors * lanes)
+        return Rows(packed, vectors * lanes)
 
     def pack_block(self, first: Value, last: Value) -> None:
         """The columns of X for the tiles [first, last): tile by tile, each row by row."""

@@ -14,6 +14,7 @@ from backpass.errors import ShapeError
 from backpass.graph import BATCH, Graph, Node, bind_rows, size
 from backpass.native import cache as disk
 from backpass.native import random
+from backpass.native.bounds import Watch
 from backpass.native.compile import Buffer, Compiler, Job
 from backpass.native.context import PLACES, Reason
 from backpass.native.engine import Library, compile_text, load
@@ -53,8 +54,10 @@ class Machine:
         self._library, self._function = _compiled(self.compiler, target)
         self.arena = _aligned(self.compiler.arena_bytes)
         self._private = _aligned(self.compiler.private_bytes * self.threads)
-        words = PLACES.data + max(1, len(self.compiler.batch_inputs()))
-        self.context = _aligned(8 * words).view(np.int64)
+        words = self.compiler.context_words
+        self.context = _aligned(8 * words * (2 if job.checked else 1)).view(np.int64)
+        self._sizes = self.context[words:]
+        self._watch = Watch(self._library.address(Watch.NAME), self.compiler) if job.checked else None
         self._native = _Native(self._function)
         self._in_order = np.arange(0, dtype=np.uint32)
         self._rows_only = all(kernel.space is Space.ROWS for kernel in self.compiler.plan.kernels)
@@ -71,6 +74,8 @@ class Machine:
     def _point(self, place: int, array: Array | None) -> None:
         self._held[place] = array
         self.context[place] = 0 if array is None else array.ctypes.data
+        if self.job.checked:
+            self._sizes[place] = 0 if array is None else array.nbytes
 
     # Values in and out
 
@@ -151,12 +156,17 @@ class Machine:
         batch: int = 1,
         alone: bool = True,
         losses: Array | None = None,
+        first: int = 0,
+        sums: tuple[float, float] = (0.0, 0.0),
+        last: int = 0,
         poll: Callable[[], object] | None = None,
     ) -> None:
         """Run `epochs` epochs.
 
         `alone` says that the work is short: the calling thread takes part in it, and Ctrl-C waits for its end.
-        `losses` takes, after each step, the mean loss of the epoch so far, float64.
+        `losses` takes, after each step, the mean loss of the epoch so far, float64. Of the first epoch the steps over
+        its first `first` rows are done, and came to `sums`. After `last` steps, if not 0, the program stops; after
+        fewer where `poll` calls `stop`.
         """
         context = self.context
         context[PLACES.threads] = self.threads
@@ -168,20 +178,25 @@ class Machine:
         context[list(places)] = np.array([value & ((1 << 64) - 1) for value in values], np.uint64).view(np.int64)
         context[PLACES.clock] = _clock()
         context[PLACES.stop : PLACES.barrier + 16] = 0
+        context[PLACES.first], context[PLACES.last] = first, last
+        context[PLACES.running : PLACES.running + 2].view(np.float64)[:] = sums
         if alone:
             run(self._function, context.ctypes.data, self.threads)
         else:
             stop = context.ctypes.data + 8 * PLACES.stop
             run(self._function, context.ctypes.data, self.threads, poll=poll, stop_flag=stop)
+        self._look()
 
     def call(self, arrays: Sequence[Array], count: int) -> None:
         """One step over the rows of `arrays`, taken in their order: as `data` and `run`, with less around it."""
         context = self.context
         for number, array in enumerate(arrays):
             context[PLACES.data + number] = array.ctypes.data
+            if self._watch is not None:
+                self._sizes[PLACES.data + number] = array.nbytes
         if count > len(self._in_order):
             self._in_order = np.arange(max(count, self.job.rows), dtype=np.uint32)
-        context[PLACES.order] = self._in_order.ctypes.data
+        self._point(PLACES.order, self._in_order)
         context[_CALL] = (count, max(1, count), 1)
         context[PLACES.stop : PLACES.barrier + 16] = 0
         # A program of rows alone can be run by fewer threads than it was made for.
@@ -191,6 +206,16 @@ class Machine:
             self._native(self._address, 0)
         else:
             run(self._function, self._address, self.threads)
+        self._look()
+
+    def _look(self) -> None:
+        """Of a checked program: whether it met an address outside of its memory."""
+        if self._watch is not None:
+            self._watch.look()
+
+    def stop(self) -> None:
+        """Have the program that runs stop after its step; from within `poll`, or from another thread."""
+        self.context[PLACES.stop] = 1
 
     @property
     def epochs_done(self) -> int:
@@ -353,7 +378,7 @@ def signature(job: Job, threads: int) -> str:
             continue  # it is put into memory when the program starts
         if isinstance(value, np.ndarray):
             lines.append(f"{value.dtype} {value.tobytes().hex()}")
-    lines.append(repr((sorted(job.carried.items()), job.moment, job.loss, job.rows, threads, job.timed)))
+    lines.append(repr((sorted(job.carried.items()), job.moment, job.loss, job.rows, threads, job.timed, job.checked)))
     return sha256("\n".join(lines).encode(errors="surrogatepass")).hexdigest()
 
 

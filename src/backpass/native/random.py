@@ -223,6 +223,7 @@ def emit_shuffle(module: Module, name: str, lanes: int) -> None:
     pairs = b.offset(scratch, _MARGIN, I8)
     size = b.add(b.mul(b.div(b.add(count, GROUP - 1), GROUP), 8 * GROUP), _MARGIN)
     other = b.offset(pairs, size, I8)
+    pairs, other = (b.owns(array, size, "pairs of words and rows", before=_MARGIN) for array in (pairs, other))
     b.call(f"{name}.pairs", VOID, pairs, count, seed, epoch)
     for array in (pairs, other):
         b.store(b.i64(0), array, -1)

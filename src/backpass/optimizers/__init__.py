@@ -14,6 +14,7 @@ from backpass.optimizers.plateau import ReduceOnPlateau
 from backpass.optimizers.schedule import Schedule
 from backpass.optimizers.schedules import Constant, Cosine, Exponential, OneCycle, Step, WarmUp
 from backpass.optimizers.signs import Lion, Rprop
+from backpass.optimizers.slowed import Slowed
 from backpass.optimizers.transformations import ClipByGlobalNorm, ClipByValue, Transformation, WeightDecay
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Rprop",
     "Rule",
     "Schedule",
+    "Slowed",
     "State",
     "Step",
     "Transformation",

@@ -1,9 +1,11 @@
 """The main job: a table in, a trained network out."""
 
+import json
+import signal
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from backpass.recipes import defaults, run, scores
 from backpass.recipes.defaults import Recipe
 from backpass.recipes.prepare import Part, Prepared, prepare
 from backpass.recipes.scores import Score
-from backpass.training import EarlyStopping, History, Listener, Trainer
+from backpass.training import Checkpoints, EarlyStopping, History, Listener, Trainer
 from backpass.training.progress import on_terminal
 
 LINEAR_ROWS = 20_000  # the linear baseline learns all it can from so many rows
@@ -39,6 +41,8 @@ class Outcome:
         scores: of this network, of a linear model, and of saying the same for every row, on the held-out rows.
         held_out: which rows the scores are of: "test", "validation" (which told when to stop, too), or None.
         seconds: from the first step to the last score.
+        interrupted_by: the number of the signal that ended the training, such as 2 for Ctrl-C; 0 for none.
+        steps: made in all.
         run: the folder where all was saved, or None.
     """
 
@@ -48,6 +52,8 @@ class Outcome:
     held_out: str | None
     seconds: float
     run: Path | None
+    interrupted_by: int = 0
+    steps: int = 0
 
     def __str__(self) -> str:
         return "\n".join(scores.table(list(self.scores))) if self.scores else "no rows were held out: no score"
@@ -69,32 +75,57 @@ class Plan:
     precision: str
     class_weights: str | None = None
     threads: int | None = None
+    on_divergence: str = "stop"
+    asked: dict[str, Any] = field(default_factory=dict)
+    """The arguments of `plan` that make it again; "table" is None where that was no file."""
 
     def fit(
-        self, *, progress: bool = False, listeners: Sequence[Listener] = (), stop_on_interrupt: bool = False
+        self,
+        *,
+        progress: bool = False,
+        listeners: Sequence[Listener] = (),
+        stop_on_interrupt: bool = False,
+        checkpoints: Checkpoints | None = None,
     ) -> Outcome:
-        """Train, and measure on held-out rows."""
+        """Train, and measure on held-out rows. Where there are `checkpoints` already, it goes on from them."""
         started = time.perf_counter()
-        trainer = self._trainer(listeners)
-        train, validation = self.prepared.train, self.prepared.validation
-        history = trainer.fit(
-            train.inputs,
-            train.targets,
-            epochs=self.recipe.epochs,
-            validation=None if validation is None else (validation.inputs, validation.targets),
-            class_weights=self.class_weights,
-            stopping=None if validation is None else EarlyStopping(self.recipe.patience),
-            progress=progress,
-            stop_on_interrupt=stop_on_interrupt,
-        )
-        if not history:
-            raise KeyboardInterrupt  # before the first epoch was over: there is nothing to keep
-        held_out = "test" if self.prepared.test is not None else "validation" if validation is not None else None
-        found = self._scores(trainer, self.prepared.test or validation, stop_on_interrupt=stop_on_interrupt)
-        model = self._model(trainer, found, held_out)
-        return Outcome(model, history, found, held_out, time.perf_counter() - started, None)
+        trainer = self.trainer(listeners)
+        arguments = self.arguments() | {"progress": progress, "stop_on_interrupt": stop_on_interrupt}
+        arguments["on_divergence"] = self.on_divergence
+        if checkpoints is not None and checkpoints.store.steps():
+            trainer.resume(checkpoints, **arguments)
+        else:
+            trainer.fit(epochs=self.recipe.epochs, checkpoints=checkpoints, **arguments)
+        if trainer.interrupted_by and not trainer.steps:  # there is nothing to keep
+            raise (
+                KeyboardInterrupt
+                if trainer.interrupted_by == signal.SIGINT
+                else SystemExit(128 + trainer.interrupted_by)
+            )
+        return self._measured(trainer, started, stop_on_interrupt=stop_on_interrupt)
 
-    def _trainer(self, listeners: Sequence[Listener]) -> Trainer:
+    def arguments(self) -> dict[str, Any]:
+        """Of the Trainer's `fit`, `resume` and `replay`: what this is trained on."""
+        train, validation = self.prepared.train, self.prepared.validation
+        return {
+            "inputs": train.inputs,
+            "targets": train.targets,
+            "validation": None if validation is None else (validation.inputs, validation.targets),
+            "class_weights": self.class_weights,
+            "stopping": None if validation is None else EarlyStopping(self.recipe.patience),
+        }
+
+    def _measured(self, trainer: Trainer, started: float, *, stop_on_interrupt: bool) -> Outcome:
+        validation = self.prepared.validation
+        held_out = "test" if self.prepared.test is not None else "validation" if validation is not None else None
+        part = self.prepared.test or validation
+        found = self._scores(trainer, part, stop_on_interrupt=stop_on_interrupt, quick=bool(trainer.interrupted_by))
+        model = self._model(trainer, found, held_out)
+        seconds = time.perf_counter() - started
+        return Outcome(model, trainer.history, found, held_out, seconds, None, trainer.interrupted_by, trainer.steps)
+
+    def trainer(self, listeners: Sequence[Listener] = ()) -> Trainer:
+        """A new Trainer for it."""
         steps = self.recipe.epochs * -(-self.prepared.train.rows // self.recipe.batch_size)
         return Trainer(
             self.network,
@@ -125,7 +156,10 @@ class Plan:
             about,
         )
 
-    def _scores(self, trainer: Trainer, part: Part | None, *, stop_on_interrupt: bool) -> tuple[Score, ...]:
+    def _scores(
+        self, trainer: Trainer, part: Part | None, *, stop_on_interrupt: bool, quick: bool = False
+    ) -> tuple[Score, ...]:
+        """`quick` leaves out the linear model, which must be trained."""
         if part is None:
             return ()
         ours = self._answers(trainer, part)
@@ -134,7 +168,7 @@ class Plan:
         label = f'always "{constant.values[0]}"' if ours.classes else "always the mean"
         return (
             scores.score("this network", ours, actual),
-            *self._linear_score(part, actual, stop_on_interrupt=stop_on_interrupt),
+            *(() if quick else self._linear_score(part, actual, stop_on_interrupt=stop_on_interrupt)),
             scores.score(label, constant, actual),
         )
 
@@ -186,10 +220,12 @@ def plan(
     precision: str = "float32",
     class_weights: str | None = None,
     threads: int | None = None,
+    on_divergence: str = "stop",
     recipe: Mapping[str, Any] | None = None,
     **reading: Any,
 ) -> Plan:
     """Read and understand the table, and choose a network for it; see `train` for the arguments."""
+    asked = dict(locals())
     if not 0 <= seed < 1 << 63:
         raise UsageError(f"--seed is {seed}, expected a whole number from 0 to 2^63 - 1")
     if reading.get("test_table") is not None and reading.get("test") is not None:
@@ -202,7 +238,23 @@ def plan(
         raise UsageError("--class-weights goes with classes, and the target is a number: leave it out")
     chosen = defaults.recipe(prepared.train.rows, **(recipe or {}))
     network = defaults.network(chosen, prepared.tabular.inputs, prepared.tabular.targets)
-    return Plan(prepared, chosen, network, seed, precision, class_weights, threads)
+    return Plan(prepared, chosen, network, seed, precision, class_weights, threads, on_divergence, _plain(asked))
+
+
+def _plain(asked: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `plan` as JSON has them, without those that were left out."""
+    asked |= asked.pop("reading")
+    asked["recipe"] = {name: x for name, x in (asked["recipe"] or {}).items() if x is not None}
+    for role in ("table", "test_table"):
+        given = asked.get(role)
+        asked[role] = str(given) if isinstance(given, (str, Path)) else None
+    asked["target"] = asked["target"] if isinstance(asked["target"], str) else list(asked["target"])
+    empty: tuple[Any, ...] = (None, (), [], {})
+    kept = {
+        name: x for name, x in asked.items() if name == "table" or not any(x is each or x == each for each in empty)
+    }
+    found: dict[str, Any] = json.loads(json.dumps(kept, default=list))
+    return found
 
 
 def train(
@@ -224,6 +276,7 @@ def train(
     class_weights: str | None = None,
     threads: int | None = None,
     recipe: Mapping[str, Any] | None = None,
+    on_divergence: str = "stop",
     out: str | Path | None = None,
     progress: bool | None = None,
 ) -> Outcome:
@@ -247,6 +300,7 @@ def train(
         threads: how many share the work, at most 256; None for as many as pay. The weights do not depend on it.
         recipe: choices in place of defaults: hidden, activation, dropout, learning_rate, weight_decay, batch_size,
             epochs, patience.
+        on_divergence: "stop", or "rollback": go back to the best epoch and on with half the learning rate.
         out: a new or empty folder to save the run in; None saves nothing.
         progress: whether to show progress on standard error; None shows it where that is a terminal.
 
@@ -262,6 +316,7 @@ def train(
         precision=precision,
         class_weights=class_weights,
         threads=threads,
+        on_divergence=on_divergence,
         recipe=recipe,
         test_table=test_table,
         test=test,
@@ -278,13 +333,20 @@ def train(
     if out is None:
         return planned.fit(progress=shown)
     with run.folder_for(Path(out), planned.prepared.table.name, str(target)) as folder:
-        return save(planned, planned.fit(progress=shown), folder, {"target": target, "seed": seed})
+        return fit_into(folder, planned, progress=shown)
 
 
-def save(planned: Plan, outcome: Outcome, folder: Path, asked: dict[str, Any]) -> Outcome:
-    """Write the run into `folder`, and say so in the outcome."""
-    run.write_run(folder, outcome.model, outcome.history, asked, report(planned, outcome, folder))
-    return Outcome(outcome.model, outcome.history, outcome.scores, outcome.held_out, outcome.seconds, folder)
+def fit_into(
+    folder: Path, planned: Plan, *, progress: bool = False, stop_on_interrupt: bool = False, begins: bool = True
+) -> Outcome:
+    """Train, saving all in the folder of a run while it goes on; what was begun there before goes on."""
+    if begins:
+        run.begin(folder, planned.asked, planned.prepared.table)
+    outcome = planned.fit(progress=progress, stop_on_interrupt=stop_on_interrupt, checkpoints=run.checkpoints(folder))
+    outcome = replace(outcome, run=folder)
+    state = run.INTERRUPTED if outcome.interrupted_by else run.FINISHED
+    run.end(folder, state, outcome.model, outcome.history, report(planned, outcome, folder))
+    return outcome
 
 
 def report(planned: Plan, outcome: Outcome, folder: Path | None) -> dict[str, Any]:
@@ -301,6 +363,7 @@ def report(planned: Plan, outcome: Outcome, folder: Path | None) -> dict[str, An
         "baselines": [each.to_json() for each in outcome.scores[1:]],
         "weights": outcome.model.weights,
         "run": None if folder is None else str(folder),
+        "steps": outcome.steps,
         "kept_epoch": outcome.history.kept,
         "stopped": outcome.history.reason,
         "table": planned.prepared.summary(),

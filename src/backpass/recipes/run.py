@@ -1,29 +1,39 @@
-"""The folder of a run: what was asked, how it went, and the model."""
+"""The folder of a run: what was asked, how it went, its checkpoints, and the model.
 
-import hashlib
+run.json            what was asked, of which data, on which machine, how far it came, and what came of it
+history.jsonl       one line an epoch
+checkpoints/        what it takes to go on, or to make any step again
+model.safetensors   the network; `backpass predict` reads it
+"""
+
 import json
 import os
-import platform
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from backpass.errors import OutputError
+from backpass.data import Table
+from backpass.errors import BackpassError, OutputError, UsageError
 from backpass.model import Model
-from backpass.model.atomic import write_whole
-from backpass.training import History
+from backpass.recipes.provenance import circumstances, fingerprint
+from backpass.storage.atomic import write_whole
+from backpass.storage.locks import NAME as LOCK
+from backpass.storage.locks import FolderLock
+from backpass.training import Checkpoints, History
 
-FORMAT = 1
-CLAIM = ".training"  # stands in a folder of the user's while a run is on its way
+FORMAT = 2
+CHECKPOINTS = "checkpoints"
 FILES = ("run.json", "history.jsonl", "model.safetensors")
+LARGEST = 1 << 26  # bytes of a run.json
+TRAINING, INTERRUPTED, FINISHED = "training", "interrupted", "finished"
 
 
 @contextmanager
 def folder_for(out: Path | None, table: str, target: str) -> Iterator[Path]:
-    """The folder for a run, `out` or a new one in runs/. Where the run fails, nothing of it is left behind.
+    """The folder for a run, `out` or a new one in runs/, locked. Where the run fails before it can be gone on with,
+    nothing of it is left behind.
 
     Raises:
         OutputError: it holds something already, or cannot be made.
@@ -31,17 +41,23 @@ def folder_for(out: Path | None, table: str, target: str) -> Iterator[Path]:
     wanted = Path("runs") if out is None else out
     absent = [place for place in (wanted, *wanted.parents) if not os.path.lexists(place)]
     made: list[Path] = []
+    lock: FolderLock | None = None
     try:
-        made.append(new_folder(table, target, wanted) if out is None else named_folder(out))
+        made.append(new_folder(table, target, wanted) if out is None else _named_folder(out))
+        lock = FolderLock(made[0])
+        check_free(made[0])  # another may have been there in between
         yield made[0]
-        (made[0] / CLAIM).unlink(missing_ok=True)
     except BaseException:
-        for file in (folder / name for folder in made for name in (*FILES, CLAIM)):
-            file.unlink(missing_ok=True)
+        if made and lock is not None and not can_be_resumed(made[0]):
+            _remove_all(made[0])
+        if lock is not None:
+            lock.release()
         for folder in dict.fromkeys([*(made if out is None else ()), *absent]):
             with suppress(OSError):
                 folder.rmdir()
         raise
+    else:
+        lock.release()
 
 
 def new_folder(table: str, target: str, parent: Path = Path("runs")) -> Path:
@@ -65,7 +81,7 @@ def new_folder(table: str, target: str, parent: Path = Path("runs")) -> Path:
     raise OutputError(f"{parent}: holds a million runs of {stem}: give --out FOLDER")
 
 
-def named_folder(path: Path) -> Path:
+def _named_folder(path: Path) -> Path:
     """The folder the user named, made if it is not there.
 
     Raises:
@@ -74,9 +90,6 @@ def named_folder(path: Path) -> Path:
     check_free(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        (path / CLAIM).touch(exist_ok=False)  # of two trainings that begin at once, one finds it there
-    except FileExistsError:
-        raise OutputError(f"{path}: another training is writing there: choose another --out") from None
     except OSError as error:
         raise OutputError(f"{path}: cannot be made a folder ({error.strerror}): choose another --out") from None
     return path
@@ -89,31 +102,76 @@ def check_free(path: Path) -> None:
         OutputError: it is there and holds something, or is no folder.
     """
     try:
-        occupied = path.exists() and any(path.iterdir())
+        occupied = path.exists() and any(each.name != LOCK for each in path.iterdir())
     except OSError as error:
         raise OutputError(f"{path}: cannot be made a folder ({error.strerror}): choose another --out") from None
+    if occupied and can_be_resumed(path):
+        raise OutputError(f"{path}: holds a run: choose another --out, or go on with it: backpass resume {path}")
     if occupied:
         raise OutputError(f"{path}: is a folder with something in it: choose another --out, nothing is written over")
 
 
-def write_run(folder: Path, model: Model, history: History, asked: dict[str, Any], outcome: dict[str, Any]) -> None:
-    """The files of a finished run. The model comes last: where it is, the others are."""
-    from backpass import __version__
+def checkpoints(folder: Path) -> Checkpoints:
+    """Those of a run."""
+    return Checkpoints(folder / CHECKPOINTS)
 
-    versions = {"backpass": __version__, "python": platform.python_version(), "numpy": np.__version__}
-    content = {"format": FORMAT, "asked": asked, "versions": versions, "outcome": outcome}
-    write_whole(folder / "run.json", (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+def can_be_resumed(folder: Path) -> bool:
+    """Is there anything that a training can go on from?"""
+    with suppress(BackpassError):
+        return any(checkpoints(folder).store.steps()) and (folder / "run.json").is_file()
+    return False
+
+
+def begin(folder: Path, asked: dict[str, Any], table: Table) -> None:
+    """Note what a run is to be, before its first step."""
+    _write(folder, {"state": TRAINING, "asked": asked, **circumstances(), "data": fingerprint(asked, table)})
+
+
+def end(folder: Path, state: str, model: Model, history: History, outcome: dict[str, Any]) -> None:
+    """The files of a run that has ended, for now or for good. The model comes last: where it is, the others are."""
+    _write(folder, {**read(folder), "state": state, "outcome": outcome})
     write_whole(folder / "history.jsonl", "".join(json.dumps(record) + "\n" for record in history).encode())
     model.save(folder / "model.safetensors")
 
 
-def fingerprint(path: str) -> str | None:
-    """The sha256 of a file's bytes; None where they cannot be read a second time, as those of standard input."""
-    with suppress(OSError):
-        if path != "-" and Path(path).is_file():
-            with Path(path).open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-    return None
+def read(folder: Path) -> dict[str, Any]:
+    """The content of a run's run.json.
+
+    Raises:
+        UsageError: it is no run, or not one that this version understands.
+    """
+    path = folder / "run.json"
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: is no folder, expected that of a run, such as runs/loans-default-1")
+    try:
+        if path.stat().st_size > LARGEST:
+            raise UsageError(f"{path}: is larger than any run.json: it is none")
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UsageError(f"{folder}: holds no run.json, expected the folder of a run") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError):
+        raise UsageError(f"{path}: is damaged, expected JSON as `backpass train` writes it") from None
+    version = content.get("format") if isinstance(content, dict) else None
+    if type(version) is not int or not isinstance(content.get("asked"), dict):
+        raise UsageError(f"{path}: is no run's: it lacks what was asked")
+    if version > FORMAT:
+        raise UsageError(f"{path}: is of format {version}, this version reads up to {FORMAT}: update backpass")
+    found: dict[str, Any] = content
+    return found
+
+
+def _write(folder: Path, content: dict[str, Any]) -> None:
+    text = json.dumps({"format": FORMAT, **{name: x for name, x in content.items() if name != "format"}}, indent=2)
+    write_whole(folder / "run.json", (text + "\n").encode())
+
+
+def _remove_all(folder: Path) -> None:
+    for file in (folder / name for name in FILES):
+        file.unlink(missing_ok=True)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
 
 
 def _plain(name: str) -> str:

@@ -7,12 +7,13 @@ from typing import Any, TypeAlias
 
 @dataclass(frozen=True)
 class TrainingStarted:
-    """Training begins: `epochs` at most, each over `rows` rows in batches of `batch_size`."""
+    """Training begins: `epochs` at most, each over `rows` rows in batches of `batch_size`; `done` were made before."""
 
     epochs: int
     rows: int
     batch_size: int
     parameters: int
+    done: int = 0
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,15 @@ class EpochFinished:
 
 
 @dataclass(frozen=True)
+class RolledBack:
+    """Training diverged, for the `cause` given, and goes on from `step` with `rate` times its learning rate."""
+
+    cause: str
+    step: int
+    rate: float
+
+
+@dataclass(frozen=True)
 class TrainingFinished:
     """Training is over, for the `reason` given; the weights kept are those of epoch `kept`."""
 
@@ -42,5 +52,5 @@ class TrainingFinished:
     seconds: float
 
 
-Event: TypeAlias = TrainingStarted | StepFinished | EpochFinished | TrainingFinished
+Event: TypeAlias = TrainingStarted | StepFinished | EpochFinished | RolledBack | TrainingFinished
 Listener: TypeAlias = Callable[[Event], None]

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -23,12 +24,22 @@ FETCHING = 20  # a fetch of all values may take one part in so many of the time
 
 @dataclass
 class State:
-    """All that a training has brought forth so far, and all that it needs to go on."""
+    """All that a training has brought forth so far, and all that it needs to go on: how things stand between two steps.
+
+    Attributes:
+        parameters, optimizer: the weights and biases, and the state of the optimizer.
+        step: steps made in all.
+        epoch: whole epochs made.
+        batch: steps made of the epoch that is under way; 0 between two epochs.
+        sums: of that epoch so far, losses times weights, and weights.
+    """
 
     parameters: Structure
     optimizer: Structure
     step: int = 0
     epoch: int = 0
+    batch: int = 0
+    sums: tuple[float, float] = (0.0, 0.0)
 
 
 EpochSum: TypeAlias = tuple[float, float, float]
@@ -51,13 +62,22 @@ class Work:
     tell: Callable[[int, int, float, int], None] | None
     """Called for each step with its number, its epoch, the mean loss of that so far and the rows seen, in order, but
     maybe somewhat later; None where nobody listens."""
+    pause: Callable[[], bool] = lambda: False
+    """Asked now and then whether to stop after a step, in mid-epoch."""
+
+    @property
+    def steps(self) -> int:
+        """Of an epoch."""
+        return self.data.steps(self.batch_size)
 
 
 class Executor(Protocol):
     """Runs epochs on a State that it holds."""
 
-    def run(self, epochs: int) -> list[EpochSum]:
-        """At most so many epochs; at least one.
+    def run(self, epochs: int, *, steps: int = 0) -> list[EpochSum]:
+        """At most so many epochs, and one at least that the State is in or before; what each came to that was ended.
+
+        It stops within an epoch after `steps` steps, if that is not 0, and where `Work.pause` says so.
 
         Raises:
             NotFiniteError: a loss or a value that is carried on is not finite; the state is that before the epoch.
@@ -90,6 +110,7 @@ class ReferenceExecutor:
         self._step = Program(simplify(graph))
         pairs = zip(graph.inputs, graph.outputs[1:], strict=False)
         self._changed = [None if old is new else old.name for old, new in pairs]
+        self._seconds = 0.0  # of the epoch that is under way
 
     @property
     def finished(self) -> list[EpochSum]:
@@ -105,17 +126,19 @@ class ReferenceExecutor:
 
     def close(self) -> None: ...
 
-    def run(self, epochs: int) -> list[EpochSum]:
+    def run(self, epochs: int, *, steps: int = 0) -> list[EpochSum]:
         del epochs
         with one_thread():
-            return [self._epoch()]
+            return self._epoch(steps)
 
-    def _epoch(self) -> EpochSum:
+    def _epoch(self, most: int) -> list[EpochSum]:
+        """What is left of an epoch, or `most` steps of it."""
         work, state, started = self._work, self._state, time.perf_counter()
-        loss_sum, weight_sum, seen, steps = 0.0, 0.0, 0, state.step
+        (loss_sum, weight_sum), steps, before = state.sums, state.step, state.batch
+        seen = before * work.batch_size
         values = [*flatten(state.parameters), *flatten(state.optimizer)]
         order = batches(work.data.count, work.batch_size, seed=work.seed, epoch=state.epoch, shuffle=work.shuffle)
-        for rows in order:
+        for rows in islice(order, before, None):
             moment = np.array([work.seed, steps], np.int64)
             loss, *values = self._step(*values, moment, *work.data.take(rows))
             steps += 1
@@ -130,12 +153,21 @@ class ReferenceExecutor:
                     raise NotFiniteError(not_finite(name, steps, state.epoch + 1))
             if work.tell is not None:
                 work.tell(steps, state.epoch + 1, loss_sum / weight_sum if weight_sum else 0.0, seen)
+            if steps - state.step == most or work.pause():
+                break
+        self._seconds += time.perf_counter() - started
+        batch = before + steps - state.step
         learned = len(flatten(state.parameters))
         state.parameters = unflatten(state.parameters, values[:learned])
         state.optimizer = unflatten(state.optimizer, values[learned:])
         state.step = steps
+        if batch < work.steps:
+            state.batch, state.sums = batch, (loss_sum, weight_sum)
+            return []
+        state.batch, state.sums = 0, (0.0, 0.0)
         state.epoch += 1
-        return loss_sum, weight_sum, time.perf_counter() - started
+        seconds, self._seconds = self._seconds, 0.0
+        return [(loss_sum, weight_sum, seconds)]
 
 
 @dataclass
@@ -181,7 +213,8 @@ class NativeExecutor:
     def __init__(self, work: Work, state: State, threads: int | None, kept: "Kept") -> None:
         self._work = work
         self._state = state
-        self._epoch, self._step = state.epoch, state.step
+        self._stand_at_state()
+        self._seconds = 0.0  # of the epoch that is under way
         rows = min(work.batch_size, work.data.count)
         key = (work.key, rows, threads)
         self._machine, self._pace = kept.take(key) or (self._compiled(rows, threads), _Pace())
@@ -217,38 +250,61 @@ class NativeExecutor:
         self._machine.release()
         self._give_back()
 
-    def run(self, epochs: int) -> list[EpochSum]:
+    def run(self, epochs: int, *, steps: int = 0) -> list[EpochSum]:
+        from backpass.native import Reason
+
         many = self._pace.epochs(epochs)
         started = time.perf_counter()
         alone = 0 < self._pace.epoch * many < PATIENCE / 10
         self.finished, self._told = [], 0
         try:
-            self._call(many, alone=alone)
+            self._call(many, alone=alone, last=steps)
             self._tell()
         except BaseException:  # Ctrl-C, or a listener's own error
-            whole = self._told // self._steps if self._work.tell else self._machine.epochs_done
+            told = (self._batch + self._told) // self._work.steps
+            whole = told if self._work.tell else self._machine.epochs_done
             self.finished = self._sums(time.perf_counter() - started)[:whole]
             self._back_to(self._epoch + whole)
             raise
-        if reason := self._machine.reason:
+        if (reason := self._machine.reason) not in (Reason.ENDED, Reason.STOPPED):
             self.finished = self._sums(time.perf_counter() - started)
             self._stopped(reason)
-        self._epoch += many
-        self._step += self._machine.steps_done
         seconds = time.perf_counter() - started
-        self._pace.epoch = seconds / many
         sums = self._sums(seconds)
-        if time.perf_counter() - self._pace.fetched > FETCHING * self._pace.fetch:
+        self._go_on()
+        self._pace.epoch = seconds * self._work.steps / max(1, self._machine.steps_done)
+        if self._batch or time.perf_counter() - self._pace.fetched > FETCHING * self._pace.fetch:
             self.fetch()
         return sums
 
+    def _go_on(self) -> None:
+        """Note how far the last call came."""
+        epochs, steps = self._machine.epochs_done, self._machine.steps_done
+        self._batch += steps - epochs * self._work.steps
+        self._epoch += epochs
+        self._step += steps
+        self._in_epoch = self._machine.running if self._batch else (0.0, 0.0)
+
+    def _stand_at_state(self) -> None:
+        """Where the next call begins: at the last state that is known."""
+        state = self._state
+        self._epoch, self._step, self._batch, self._in_epoch = state.epoch, state.step, state.batch, state.sums
+
     def _sums(self, seconds: float) -> list[EpochSum]:
-        records = self._machine.records
-        records[:, 2] = _lengths(records, seconds)
+        """What the whole epochs of the last call came to, which took so long."""
+        records, steps = self._machine.records, self._machine.steps_done
+        inside = self._batch + steps - len(records) * self._work.steps  # of an epoch that is not over
+        rest = seconds * min(1.0, inside / max(1, steps))
+        if not len(records):
+            self._seconds += seconds
+            return []
+        records[:, 2] = _lengths(records, seconds - rest)
+        records[0, 2] += self._seconds
+        self._seconds = rest
         return list(zip(*records.T.tolist(), strict=True))
 
-    def _call(self, epochs: int, *, alone: bool = False) -> None:
-        self._losses = np.zeros(epochs * self._steps) if self._work.tell else None
+    def _call(self, epochs: int, *, alone: bool = False, last: int = 0) -> None:
+        self._losses = np.zeros(epochs * self._work.steps) if self._work.tell else None
         self._machine.run(
             seed=self._work.seed,
             step=self._step,
@@ -257,13 +313,17 @@ class NativeExecutor:
             batch=self._work.batch_size,
             alone=alone,
             losses=self._losses,
-            poll=self._tell,
+            first=self._batch * self._work.batch_size,
+            sums=self._in_epoch,
+            last=last,
+            poll=self._look,
         )
 
-    @property
-    def _steps(self) -> int:
-        """Of an epoch."""
-        return self._work.data.steps(self._work.batch_size)
+    def _look(self) -> None:
+        """While it runs: tell of its steps, and stop it if that is wanted."""
+        self._tell()
+        if self._work.pause():
+            self._machine.stop()
 
     def _tell(self) -> None:
         """Tell of the steps that were made since it was told the last time."""
@@ -271,7 +331,7 @@ class NativeExecutor:
         if work.tell is None or losses is None:
             return
         while self._told < self._machine.steps_done:
-            epoch, inside = divmod(self._told, self._steps)
+            epoch, inside = divmod(self._batch + self._told, work.steps)
             seen = min(work.data.count, (inside + 1) * work.batch_size)
             loss = float(losses[self._told])
             self._told += 1
@@ -287,7 +347,7 @@ class NativeExecutor:
         state.parameters = self.parameters()
         values = [_frozen(self._machine.take_input(place)) for place in range(learned, learned + kept)]
         state.optimizer = unflatten(state.optimizer, values)
-        state.step, state.epoch = self._step, self._epoch
+        state.step, state.epoch, state.batch, state.sums = self._step, self._epoch, self._batch, self._in_epoch
         self._pace.fetched = time.perf_counter()
         self._pace.fetch = self._pace.fetched - started
 
@@ -325,7 +385,7 @@ class NativeExecutor:
     def _back_to(self, epoch: int) -> None:
         """To the end of an epoch that is over: from the last state that is known, to the same bits."""
         self._put(self._state)
-        self._step, self._epoch = self._state.step, self._state.epoch
+        self._stand_at_state()
         missing = epoch - self._state.epoch
         if missing:
             self._told = sys.maxsize  # it was told of these steps
@@ -335,8 +395,7 @@ class NativeExecutor:
                 self.finished = []
                 self._put(self._state)
                 raise
-            self._step += self._machine.steps_done
-            self._epoch = epoch
+            self._go_on()
         self.fetch()
 
 

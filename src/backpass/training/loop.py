@@ -1,8 +1,9 @@
 """The training loop: epochs, and what is looked at between them."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -15,15 +16,28 @@ from backpass.graph import BATCH
 from backpass.losses import Loss
 from backpass.model.network import ForwardPass
 from backpass.nn import Layer, count, specs
-from backpass.optimizers import Optimizer
-from backpass.training.events import EpochFinished, Event, Listener, StepFinished, TrainingFinished, TrainingStarted
+from backpass.optimizers import Optimizer, Slowed
+from backpass.training.events import (
+    EpochFinished,
+    Event,
+    Listener,
+    RolledBack,
+    StepFinished,
+    TrainingFinished,
+    TrainingStarted,
+)
 from backpass.training.executors import EpochSum, Executor, Kept, NativeExecutor, ReferenceExecutor, State, Work
-from backpass.training.history import INTERRUPTED, History
+from backpass.training.history import INTERRUPTED
+from backpass.training.interrupts import Interrupts, noticed
 from backpass.training.rows import Rows
+from backpass.training.saving import Keeper, Progress
 from backpass.training.step import training_step
-from backpass.training.stopping import BestSoFar, EarlyStopping
+from backpass.training.stopping import EarlyStopping
 
 Metric = Callable[[Array, Array], float]
+ON_DIVERGENCE = ("stop", "rollback")
+SLOWER = 0.5  # of the learning rate, after a rollback
+LEAST_RATE = SLOWER**10  # and less than that will not help either
 
 
 @dataclass
@@ -45,79 +59,174 @@ class Loop:
     executor: str
     threads: int | None
     kept: Kept
+    keeper: Keeper | None = None
+    on_divergence: str = "stop"
+    _interrupts: Interrupts = field(default_factory=Interrupts)
+    _good: tuple[State, int] | None = None  # to go back to: the state of the best epoch, and the length of the history
 
-    def run(self, state: State, history: History, epochs: int, *, stop_on_interrupt: bool = False) -> None:
-        """Train `state` for at most `epochs` epochs, adding to `history`."""
-        started = time.perf_counter()
-        self._tell(TrainingStarted(epochs, self.data.count, self.batch_size, count(state.parameters)))
-        best = BestSoFar(self.stopping.improvement if self.stopping else 0.0)
-        executor = self._executor(state)
-        first, history.reason, kept = state.epoch, f"all {epochs:,} epochs done", None
+    def run(self, state: State, progress: Progress, *, stop_on_interrupt: bool = False) -> int:
+        """Train `state` until `progress` is at its last epoch, adding to its history.
+
+        A first Ctrl-C or SIGTERM ends it after the step: the state is then that between two steps, and the number of
+        the signal is returned; 0 where none came.
+        """
+        started, history = time.perf_counter(), progress.history
+        with noticed() as self._interrupts:
+            try:
+                while not self._trained(state, progress):
+                    pass
+            except KeyboardInterrupt:  # raised by a listener, or where signals cannot be noticed
+                if not stop_on_interrupt or self._interrupts:
+                    raise
+            finally:
+                if self.keeper is not None:
+                    self.keeper.close()
+        if progress.kept is not None:
+            state.parameters, state.batch, state.sums = progress.kept, 0, (0.0, 0.0)
+        self._tell(TrainingFinished(history.reason, history.kept, time.perf_counter() - started))
+        return self._interrupts.signal
+
+    def _trained(self, state: State, progress: Progress) -> bool:
+        """Train to the end, whatever that is; false where it diverged, and is to go on more slowly."""
+        history, keeper = progress.history, self.keeper
+        epochs, done = progress.last - progress.first, self._epochs_done(progress)
+        self._tell(TrainingStarted(epochs, self.data.count, self.batch_size, count(state.parameters), done))
+        executor = self._executor(state, progress)
+        if keeper is not None and keeper.is_fresh:
+            keeper.save(state, progress)
+        if self._good is None:
+            self._good = replace(state), len(history)
         try:
-            while (done := self._epochs_done(history, first)) < epochs:
-                if not self._looks_between:
-                    history.extend(self._records(executor.run(epochs - done), first + done + 1))
-                    history.kept = history[-1]["epoch"]
-                    continue
-                for total in executor.run(1):
-                    record = self._record(total, executor, state, first + done + 1)
-                    history.append(record)
-                    is_best = best.better(record["epoch"], record.get("validation_loss", record["loss"]))
-                    if is_best and self.stopping is not None:
-                        kept = executor.parameters()
-                    if is_best or self.stopping is None:
-                        history.kept = record["epoch"]
-                    self._tell(EpochFinished(record, is_best))
-                if self.stopping and history[-1]["epoch"] - best.epoch >= self.stopping.patience:
-                    history.reason = f"no better validation loss for {self.stopping.patience} epochs"
-                    break
+            while (reason := self._over(progress)) is None:
+                self._go_on(executor, state, progress)
+                if keeper is not None and (state.batch or keeper.due_after(progress.epoch)):
+                    executor.fetch()
+                    keeper.save(state, progress)
             executor.fetch()
+            progress.finished, history.reason = not self._interrupts, reason
+            if keeper is not None:
+                keeper.save(state, progress)
         except BaseException as error:  # also a listener's own: what is done is kept
-            self._broken_off(executor, state, history, first)
+            self._broken_off(executor, state, progress)
+            if isinstance(error, NotFiniteError) and self._slows_down(state, progress, error):
+                return False
             if isinstance(error, KeyboardInterrupt):
                 history.reason = INTERRUPTED
-            if not (stop_on_interrupt and isinstance(error, KeyboardInterrupt)):
-                raise
+            raise
         finally:
             executor.close()
-        state.parameters = state.parameters if kept is None else kept
-        self._tell(TrainingFinished(history.reason, history.kept, time.perf_counter() - started))
+        return True
 
-    def _broken_off(self, executor: Executor, state: State, history: History, first: int) -> None:
+    def run_to(self, step: int, state: State, progress: Progress) -> None:
+        """Train `state` up to `step` steps, the last of a training that was, and tell nobody."""
+        while state.step < step:
+            executor = self._executor(state, progress)
+            turns = [at for at, _ in progress.rates if at > state.step]
+            until = min([step, *turns])
+            try:
+                while state.step < until:
+                    self._go_on(executor, state, progress, until - state.step)
+                    executor.fetch()
+            finally:
+                executor.close()
+
+    def _go_on(self, executor: Executor, state: State, progress: Progress, steps: int = 0) -> None:
+        """Some epochs, or a part of one; at most so many steps, if that is not 0."""
+        history, left = progress.history, progress.last - progress.first - self._epochs_done(progress)
+        if not self._looks_between:
+            until = self.keeper.epochs_until(progress.epoch) if self.keeper is not None else None
+            history.extend(self._records(executor.run(min(left, until or left), steps=steps), progress.epoch + 1))
+            history.kept = progress.epoch
+            return
+        for total in executor.run(1, steps=steps):
+            record = self._record(total, executor, state, progress.epoch + 1)
+            history.append(record)
+            is_best = progress.best.better(record["epoch"], record.get("validation_loss", record["loss"]))
+            if is_best and self.stopping is not None:
+                progress.kept = executor.parameters()
+            if is_best or self.stopping is None:
+                history.kept = record["epoch"]
+            if is_best and self.on_divergence == "rollback":
+                executor.fetch()
+                self._good = replace(state), len(history)
+            self._tell(EpochFinished(record, is_best))
+
+    def _over(self, progress: Progress) -> str | None:
+        """Why the training is over; None while it is not."""
+        epochs = progress.last - progress.first
+        patience = math.inf if self.stopping is None else self.stopping.patience
+        if progress.finished:
+            return progress.history.reason
+        if self._interrupts:
+            return INTERRUPTED
+        if progress.epoch - max(progress.first, progress.best.epoch) >= patience:
+            return f"no better validation loss for {patience} epochs"
+        return f"all {epochs:,} epochs done" if progress.epoch >= progress.last else None
+
+    def _slows_down(self, state: State, progress: Progress, error: NotFiniteError) -> bool:
+        """After a divergence: whether it goes on, from the best state so far, with smaller steps."""
+        rate = SLOWER * (progress.rates[-1][1] if progress.rates else 1.0)
+        if self.on_divergence != "rollback" or rate < LEAST_RATE or self._good is None:
+            return False
+        good, epochs = self._good
+        for name, value in vars(good).items():
+            setattr(state, name, value)
+        del progress.history[epochs:]
+        progress.rates.append((state.step, rate))
+        if self.keeper is not None:
+            self.keeper.forget_after(state.step)
+            self.keeper.save(state, progress)
+        self._tell(RolledBack(str(error), state.step, rate))
+        return True
+
+    def _broken_off(self, executor: Executor, state: State, progress: Progress) -> None:
         """Keep what was done before an error or Ctrl-C."""
-        history.extend(self._records(executor.finished, first + self._epochs_done(history, first) + 1))
+        history = progress.history
+        history.extend(self._records(executor.finished, progress.epoch + 1))
         executor.fetch()
         while history and history[-1]["epoch"] > state.epoch:
             history.pop()  # Ctrl-C came again, before the last epochs were made anew
+        if self.keeper is not None and not self._interrupts:  # nobody waits for that who pressed Ctrl-C twice
+            self.keeper.save(state, progress)
 
     @staticmethod
-    def _epochs_done(history: History, first: int) -> int:
-        return max(0, int(history[-1]["epoch"]) - first) if history else 0
+    def _epochs_done(progress: Progress) -> int:
+        return max(0, progress.epoch - progress.first)
 
     @property
     def _looks_between(self) -> bool:
         """Is there something to do between two epochs, beside noting what they came to?"""
-        return bool(self.held_out is not None or self.listeners or self.stopping or self.optimizer.observes)
+        watched = self.listeners or self.optimizer.observes or self.on_divergence == "rollback"
+        return bool(self.held_out is not None or self.stopping or watched)
 
-    def _executor(self, state: State) -> Executor:
+    def _executor(self, state: State, progress: Progress) -> Executor:
         tell = self._step_finished if self.listeners else None
-        trace = partial(self._traced, state)
-        work = Work(trace, self._key(), self.data, self.batch_size, self.seed, self.shuffle, tell)
+        rule = self.rule(state, progress)
+        trace = partial(self.traced, state, rule)
+        work = Work(trace, self._key(rule), self.data, self.batch_size, self.seed, self.shuffle, tell, self._pauses)
         if self.executor == "reference":
             return ReferenceExecutor(work, state)
         return NativeExecutor(work, state, self.threads, self.kept)
 
-    def _key(self) -> Any:
+    def rule(self, state: State, progress: Progress) -> Optimizer:
+        """What makes the changes of the step after `state`."""
+        rate = progress.rate_after(state.step)
+        return self.optimizer if rate == 1.0 else Slowed(self.optimizer, rate)
+
+    def _pauses(self) -> bool:
+        return bool(self._interrupts) or (self.keeper is not None and self.keeper.due())
+
+    def _key(self, rule: Optimizer) -> Any:
         """What decides which step is traced."""
         given = [self.data.targets] + ([] if self.data.weights is None else [self.data.weights])
         specs = [(str(array.dtype), array.shape[1:]) for array in given]
-        return self.network, self.loss, self.optimizer, str(row_shape(self.data.inputs)), specs
+        return self.network, self.loss, rule, str(row_shape(self.data.inputs)), specs
 
-    def _traced(self, state: State) -> Traced:
+    def traced(self, state: State, rule: Optimizer) -> Traced:
         return training_step(
             self.network,
             self.loss,
-            self.optimizer,
+            rule,
             parameters=state.parameters,
             state=state.optimizer,
             inputs=specs(row_shape(self.data.inputs), _float_type(state.parameters)),

@@ -33,14 +33,15 @@ class Watch:
     def __init__(self, show: Callable[["Watch"], None]) -> None:
         self._show = show
         self._started = time.monotonic()
-        self.epochs = self.epoch = self.rows = self.seen = 0
+        self.epochs = self.epoch = self.rows = self.seen = self._before = 0
         self.loss = float("nan")
         self.validation = self._best = ""
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, TrainingStarted):
             self._started = time.monotonic()
-            self.epochs, self.rows, self.seen, self.epoch = event.epochs, event.rows, 0, 0
+            self.epochs, self.rows, self.epoch = event.epochs, event.rows, event.done
+            self.seen = self._before = event.done * event.rows
         elif isinstance(event, StepFinished):
             self.loss = event.loss
             self.seen = self.epoch * self.rows + event.rows
@@ -62,7 +63,7 @@ class Watch:
 
     @property
     def rows_per_second(self) -> float:
-        return self.seen / max(1e-9, time.monotonic() - self._started)
+        return (self.seen - self._before) / max(1e-9, time.monotonic() - self._started)
 
     @property
     def left(self) -> str:

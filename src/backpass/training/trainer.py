@@ -1,6 +1,8 @@
 """The Trainer: minibatches, epochs, validation, early stopping."""
 
+import signal
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,10 +23,22 @@ from backpass.training.events import Listener
 from backpass.training.executors import EXECUTORS, Kept, State
 from backpass.training.explain import explain_step, likely_targets
 from backpass.training.history import History
-from backpass.training.loop import Loop, Metric, batch_spec
+from backpass.training.loop import ON_DIVERGENCE, Loop, Metric, batch_spec
 from backpass.training.progress import showing
+from backpass.training.replay import Replayed, replayed, state_before
 from backpass.training.rows import Rows, weights_by_label
-from backpass.training.stopping import EarlyStopping
+from backpass.training.saving import (
+    Checkpoints,
+    Keeper,
+    Progress,
+    as_checkpoints,
+    described,
+    fingerprint,
+    newest,
+    require_same,
+    restore,
+)
+from backpass.training.stopping import BestSoFar, EarlyStopping
 
 if TYPE_CHECKING:
     from backpass.native.explain import Explanation
@@ -52,6 +66,7 @@ class Trainer:
     Attributes:
         parameters: the weights and biases, once they exist.
         history: one record an epoch, over all calls of `fit`.
+        interrupted_by: the number of the signal that ended the last `fit`, such as 2 for Ctrl-C; 0 for none.
     """
 
     def __init__(
@@ -88,6 +103,7 @@ class Trainer:
         self.metrics = dict(metrics or {})
         self.listeners = list(listeners)
         self.history = History()
+        self.interrupted_by = 0
         self._state: State | None = None
         self._row_shape: Any = None
         self._tabular: Tabular | None = None
@@ -99,6 +115,11 @@ class Trainer:
     def parameters(self) -> Structure:
         """The weights and biases; None before the first call of `build` or `fit`."""
         return None if self._state is None else self._state.parameters
+
+    @property
+    def steps(self) -> int:
+        """Steps made so far."""
+        return 0 if self._state is None else self._state.step
 
     def build(self, inputs: Any) -> "Trainer":
         """Make the first weights for inputs like these, if there are none yet."""
@@ -130,8 +151,12 @@ class Trainer:
         shuffle: bool = True,
         progress: bool = False,
         stop_on_interrupt: bool = False,
+        checkpoints: Checkpoints | str | Path | None = None,
+        on_divergence: str = "stop",
     ) -> History:
         """Train for at most `epochs` epochs; called again, it goes on from where it is.
+
+        Ctrl-C and SIGTERM end it after the step, a second one at once; the next `fit` goes on with the step after.
 
         Args:
             inputs: an array (rows, ...), or a dictionary of such for networks with several inputs; or a table, as a
@@ -144,13 +169,119 @@ class Trainer:
             stopping: when to stop early. With it, the weights of the best validation loss are kept.
             shuffle: whether each epoch has the rows in a new order.
             progress: whether to show a progress bar on standard error.
-            stop_on_interrupt: whether Ctrl-C ends the training in good order, rather than raising KeyboardInterrupt.
+            stop_on_interrupt: whether `fit` then returns; otherwise the signal takes its course, as KeyboardInterrupt.
+            checkpoints: a new or empty folder to save the training in as it goes on, every minute and at its end; or
+                Checkpoints, that say how often. `resume` goes on from there, after whatever crash.
+            on_divergence: "stop", or "rollback": when a loss or weight is no longer finite, go back to the best state
+                so far and on with half the learning rate.
 
         Raises:
             ShapeError: arrays do not fit the network, the loss or each other.
             NotFiniteError: a loss or weight became infinite or not a number.
+            OutputError: the folder of the checkpoints cannot be written, or holds some already.
         """
         _require(_is_whole(epochs) and epochs >= 1, "epochs", epochs, "a whole number of 1 or more")
+        _require(on_divergence in ON_DIVERGENCE, "on_divergence", on_divergence, " or ".join(ON_DIVERGENCE))
+        job = self._job(inputs, targets, validation, weights, class_weights, stopping, shuffle=shuffle)
+        state, _ = self._built(job.data.inputs)
+        steps = state.step - state.batch + epochs * job.data.steps(self.batch_size)
+        best = BestSoFar(stopping.improvement if stopping else 0.0)
+        done = Progress(state.epoch, state.epoch + epochs, steps, self.history, best, begun=state.step)
+        keeper = None if checkpoints is None else Keeper(as_checkpoints(checkpoints), self._plan(job), fresh=True)
+        return self._run(job, done, keeper, on_divergence, progress=progress, stop_on_interrupt=stop_on_interrupt)
+
+    def resume(
+        self,
+        checkpoints: Checkpoints | str | Path,
+        inputs: Any,
+        targets: Any,
+        *,
+        validation: Any = None,
+        weights: Any = None,
+        class_weights: Mapping[int, float] | str | None = None,
+        stopping: EarlyStopping | None = None,
+        shuffle: bool = True,
+        progress: bool = False,
+        stop_on_interrupt: bool = False,
+        on_divergence: str = "stop",
+    ) -> History:
+        """Go on with a training from its newest checkpoint, to the end that it was to have.
+
+        The Trainer and the arguments are those that the training was begun with; threads and executor may differ. The
+        weights at the end are those of a training that was never interrupted, to the bit, on the same kind of machine.
+
+        Raises:
+            CheckpointError: there is no whole checkpoint, or it is of another network, optimizer or data; the message
+                names the difference.
+            OutputError: another process trains there.
+        """
+        _require(on_divergence in ON_DIVERGENCE, "on_divergence", on_divergence, " or ".join(ON_DIVERGENCE))
+        job = self._job(inputs, targets, validation, weights, class_weights, stopping, shuffle=shuffle)
+        state, _ = self._built(job.data.inputs)
+        given, plan = as_checkpoints(checkpoints), self._plan(job)
+        keeper = Keeper(given, plan, fresh=False)
+        try:
+            snapshot = newest(given.store)
+            require_same(given.folder, snapshot, plan)
+            self._state, kept = restore(snapshot, state)
+            done = Progress.from_json(
+                snapshot.about["progress"], self.history, stopping.improvement if stopping else 0.0
+            )
+            done.kept = kept
+        except BaseException:
+            keeper.close()
+            raise
+        return self._run(job, done, keeper, on_divergence, progress=progress, stop_on_interrupt=stop_on_interrupt)
+
+    def replay(
+        self,
+        step: int,
+        checkpoints: Checkpoints | str | Path,
+        inputs: Any,
+        targets: Any,
+        *,
+        validation: Any = None,
+        weights: Any = None,
+        class_weights: Mapping[int, float] | str | None = None,
+        stopping: EarlyStopping | None = None,
+        shuffle: bool = True,
+    ) -> "Replayed":
+        """Step number `step` of a training that was saved, from 1 on, run again with the value of every node.
+
+        It goes from the nearest checkpoint before, or from the beginning. Trainer and arguments are those that the
+        training was begun with. The weights before and after the step are those of the training, to the bit. This
+        Trainer's own weights and history stay as they are.
+
+        Raises:
+            CheckpointError: as `resume`; or the training has not made so many steps, or its beginning is not known.
+        """
+        _require(_is_whole(step) and step >= 1, "step", step, "a whole number of 1 or more")
+        given = as_checkpoints(checkpoints)
+        job = self._job(inputs, targets, validation, weights, class_weights, stopping, shuffle=shuffle)
+        _, forward = self._built(job.data.inputs)
+        last = newest(given.store)
+        require_same(given.folder, last, self._plan(job))
+        done = Progress.from_json(last.about["progress"], History())
+        start = typed(self.network.init(self._row_shape, Key.of(self.seed).fold("parameters")), self.precision)
+        state = state_before(given, step, last, done, State(start, self.optimizer.init(start)))
+        if not self.optimizer.observes:
+            job = replace(job, held_out=None)
+        loop = self._loop(replace(job, stopping=None), done, forward, None)
+        loop.listeners = ()
+        return replayed(loop, step, state, done)
+
+    def _job(
+        self,
+        inputs: Any,
+        targets: Any,
+        validation: Any,
+        weights: Any,
+        class_weights: Any,
+        stopping: EarlyStopping | None,
+        *,
+        shuffle: bool,
+    ) -> "_Job":
+        """The rows as they are trained on, all checked."""
         _require_options(self.batch_size, self.executor, self.threads)  # they may have been set since
         if stopping is not None and validation is None:
             raise UsageError("early stopping looks at the validation loss: give validation=(inputs, targets)")
@@ -161,31 +292,74 @@ class Trainer:
         if class_weights is not None:
             by_label = weights_by_label(data.targets, class_weights)
             data, held_out = data.weighted(by_label), held_out and held_out.weighted(by_label)
-        state, forward = self._built(data.inputs)
+        _, forward = self._built(data.inputs)
         for rows in (data, held_out):
             if rows is not None:
                 self.loss.check_targets(rows.targets, forward.outputs)
         self._targets = batch_spec(data.targets), None if data.weights is None else batch_spec(data.weights)
+        return _Job(data, held_out, stopping, shuffle)
+
+    def _plan(self, job: "_Job") -> dict[str, Any]:
+        """What must be the same for a training to go on as if it had never stopped."""
+        return {
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "precision": self.precision,
+            "shuffle": job.shuffle,
+            "network": described(self.network),
+            "loss": described(self.loss),
+            "optimizer": described(self.optimizer),
+            "stopping": described(job.stopping),
+            "rows": fingerprint(job.data),
+            "validation rows": fingerprint(job.held_out),
+        }
+
+    def _run(
+        self,
+        job: "_Job",
+        done: Progress,
+        keeper: Keeper | None,
+        on_divergence: str,
+        *,
+        progress: bool,
+        stop_on_interrupt: bool,
+    ) -> History:
+        state, forward = self._built(job.data.inputs)
         with showing(progress=progress) as bar:
-            loop = Loop(
-                network=self.network,
-                loss=self.loss,
-                optimizer=self.optimizer.over(state.step + epochs * data.steps(self.batch_size)),
-                data=data,
-                held_out=held_out,
-                forward=forward,
-                metrics=self.metrics,
-                batch_size=self.batch_size,
-                seed=self.seed,
-                shuffle=shuffle,
-                stopping=stopping,
-                listeners=[*self.listeners, *bar],
-                executor=self.executor,
-                threads=self.threads,
-                kept=self._kept,
-            )
-            loop.run(state, self.history, epochs, stop_on_interrupt=stop_on_interrupt)
+            loop = self._loop(job, done, forward, keeper, on_divergence, bar)
+            self.interrupted_by = loop.run(state, done, stop_on_interrupt=stop_on_interrupt)
+        if self.interrupted_by and not stop_on_interrupt:
+            signal.raise_signal(signal.Signals(self.interrupted_by))
         return self.history
+
+    def _loop(
+        self,
+        job: "_Job",
+        done: Progress,
+        forward: ForwardPass,
+        keeper: Keeper | None,
+        on_divergence: str = "stop",
+        more: Sequence[Listener] = (),
+    ) -> Loop:
+        return Loop(
+            network=self.network,
+            loss=self.loss,
+            optimizer=self.optimizer.over(done.steps),
+            data=job.data,
+            held_out=job.held_out,
+            forward=forward,
+            metrics=self.metrics,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            shuffle=job.shuffle,
+            stopping=job.stopping,
+            listeners=[*self.listeners, *more],
+            executor=self.executor,
+            threads=self.threads,
+            kept=self._kept,
+            keeper=keeper,
+            on_divergence=on_divergence,
+        )
 
     def outputs(self, inputs: Any) -> Array:
         """The network's raw outputs (logits, for classification), shape (rows, ...)."""
@@ -262,6 +436,16 @@ class Trainer:
         if self._state is None or self._forward is None:
             raise AssertionError("build makes both")
         return self._state, self._forward
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The rows of a training, and how it goes over them."""
+
+    data: Rows
+    held_out: Rows | None
+    stopping: EarlyStopping | None
+    shuffle: bool
 
 
 def _three(validation: Any) -> tuple[Any, Any, Any]:

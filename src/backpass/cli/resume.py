@@ -1,0 +1,44 @@
+"""`backpass resume`: a run that was ended goes on, as if it had never been."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from backpass.cli.options import json_option, quiet_option, threads_option
+from backpass.cli.output import Voice, working
+from backpass.cli.train import going_on_told, tell_outcome
+
+EPILOG = """\b
+Examples:
+  backpass resume runs/loans-default-1
+  backpass resume runs/loans-default-1 --table moved/loans.csv --threads 2
+"""
+
+
+@click.command(epilog=EPILOG, short_help="Go on with a training that was interrupted or killed.")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--table", metavar="TABLE", help="Where the table is now, if it was moved.")
+@click.option("--test", "test_table", metavar="TABLE", help="Where the table given as --test is now.")
+@threads_option
+@json_option
+@quiet_option
+def resume(run: Path, **options: Any) -> None:
+    """Go on with the training in the folder RUN, from its newest checkpoint.
+
+    The network at the end is the one that a training without interruption gives, to the bit, with any number of
+    threads. The table must be the same; what differs is named.
+    """
+    from backpass.recipes import again
+    from backpass.recipes.main_job import fit_into
+    from backpass.storage.locks import FolderLock
+
+    voice = Voice(as_json=options["as_json"], quiet=options["quiet"])
+    again.require_unfinished(run)
+    with FolderLock(run):
+        with working(f"reading the table of {run}"):
+            planned = again.plan_of(run, options["table"], options["test_table"], threads=options["threads"])
+        voice.say([f"going on with {run}: {again.how_far(run)}", ""])
+        with going_on_told(run):
+            outcome = fit_into(run, planned, progress=not options["quiet"], stop_on_interrupt=True, begins=False)
+    tell_outcome(voice, planned, outcome, run)

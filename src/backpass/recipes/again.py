@@ -1,0 +1,189 @@
+"""A run once more: to go on with it, or to do it again and compare."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backpass.errors import UsageError
+from backpass.forward import flatten
+from backpass.model import Model, load
+from backpass.recipes import run
+from backpass.recipes.main_job import Plan, plan
+from backpass.recipes.provenance import circumstances, fingerprint, require_same_data
+from backpass.training import Replayed
+from backpass.training.saving import newest
+
+
+def plan_of(
+    folder: Path, table: str | None = None, test_table: str | None = None, *, threads: int | None = None
+) -> Plan:
+    """The plan of a run, made again from what was asked.
+
+    Args:
+        folder: of the run.
+        table, test_table: where the tables are now, if they were moved.
+        threads: how many share the work; None for as many as the run was asked to use.
+
+    Raises:
+        UsageError: it is no run, its table was not a file, or the data changed; the difference is named.
+        TableError: a table cannot be read.
+    """
+    content = run.read(folder)
+    moved = {"table": table, "test_table": test_table, "threads": threads}
+    asked = content["asked"] | {name: given for name, given in moved.items() if given is not None}
+    if asked.get("table") in (None, "-") or asked.get("test_table") == "-":
+        raise UsageError(f"{folder}: its table was no file: save it, and name it with --table")
+    try:
+        planned = plan(**asked)
+    except TypeError as error:
+        raise UsageError(f"{folder / 'run.json'}: what was asked is not understood ({error})") from None
+    require_same_data(folder, content.get("data") or {}, fingerprint(asked, planned.prepared.table))
+    return planned
+
+
+def require_unfinished(folder: Path) -> None:
+    """See that there is something to go on with.
+
+    Raises:
+        UsageError: the run is finished, or it is none.
+    """
+    content = run.read(folder)
+    if content.get("state") == run.FINISHED:
+        reason = (content.get("outcome") or {}).get("stopped", "its training ended")
+        raise UsageError(f"{folder}: is finished ({reason}): there is nothing to go on with")
+
+
+def how_far(folder: Path) -> str:
+    """How far the training of a run came, in words."""
+    store = run.checkpoints(folder).store
+    if not store.steps():
+        return "nothing was saved yet, it begins anew"
+    snapshot = newest(store)
+    return f"step {snapshot.step:,}, after {snapshot.epoch:,} epochs"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run in its folder: finished, interrupted or killed.
+
+    Attributes:
+        folder: where it is.
+        table, test_table: where its tables are now; None where they were.
+    """
+
+    folder: Path
+    table: str | None = None
+    test_table: str | None = None
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What run.json says: what was asked, the state, versions and machine, the data, the outcome."""
+        return run.read(self.folder)
+
+    @property
+    def model(self) -> Model:
+        """Its network, as it was saved last."""
+        return load(self.folder)
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One record an epoch, as far as it was saved."""
+        store = run.checkpoints(self.folder).store
+        return list(newest(store).about["progress"]["history"]) if store.steps() else []
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Its table read again, and its network; see `plan_of` for what may be wrong."""
+        return plan_of(self.folder, self.table, self.test_table)
+
+    def replay(self, step: int) -> Replayed:
+        """Step number `step`, from 1 on, made again with the value of every node; see `Trainer.replay`."""
+        return self.plan.trainer().replay(step, run.checkpoints(self.folder), **self.plan.arguments())
+
+
+def open_run(folder: str | Path, *, table: str | None = None, test_table: str | None = None) -> Run:
+    """A run in its folder, to look into; `table` and `test_table` say where its tables are now, if they were moved.
+
+    Raises:
+        UsageError: the folder holds no run.
+    """
+    found = Run(Path(folder), table, test_table)
+    _ = found.about
+    return found
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A run and what came of doing it again.
+
+    Attributes:
+        same: whether all weights are equal, to the bit.
+        sha256: of the weights, then and now.
+        largest: the largest difference of two weights, infinite where they do not fit each other.
+        epochs: how many there were, then and now.
+        different: what of versions and machine is another, in words.
+    """
+
+    same: bool
+    sha256: tuple[str, str]
+    largest: float
+    epochs: tuple[int, int]
+    different: list[str]
+
+    def lines(self) -> list[str]:
+        if self.same:
+            return [f"the same, bit for bit: {self.epochs[1]} epochs, weights sha256 {self.sha256[1][:16]}..."]
+        told = [f"not the same: weights differ by up to {self.largest:.3g}"]
+        if self.epochs[0] != self.epochs[1]:
+            told.append(f"  {self.epochs[0]} epochs then, {self.epochs[1]} now")
+        told += [f"  {line}" for line in self.different]
+        if not self.different:
+            told.append("  versions and machine are the same: this should not be, please report it")
+        return told
+
+    def to_json(self) -> dict[str, Any]:
+        return vars(self) | {"largest": self.largest if np.isfinite(self.largest) else None}
+
+
+def compare(folder: Path, planned: Plan, *, progress: bool = False) -> Comparison:
+    """Train by `planned` and compare with the network in the folder of a run.
+
+    Raises:
+        UsageError: the run is not finished.
+        ModelFileError: its model cannot be read.
+    """
+    content = run.read(folder)
+    if content.get("state") != run.FINISHED:
+        raise UsageError(f"{folder}: is not finished: go on with it first: backpass resume {folder}")
+    then = load(folder)
+    trainer = planned.trainer()
+    trainer.fit(
+        epochs=planned.recipe.epochs, on_divergence=planned.on_divergence, progress=progress, **planned.arguments()
+    )
+    now = trainer.model()
+    old, new = ([np.asarray(value) for value in flatten(each.parameters)] for each in (then, now))
+    fit = [a.shape for a in old] == [b.shape for b in new]
+    largest = (
+        max((float(np.max(np.abs(a - b), initial=0.0)) for a, b in zip(old, new, strict=True)), default=0.0)
+        if fit
+        else np.inf
+    )
+    sums = then.weights, now.weights
+    epochs = int((content.get("outcome") or {}).get("epochs", 0)), len(trainer.history)
+    return Comparison(sums[0] == sums[1], sums, largest, epochs, _different(content, circumstances()))
+
+
+def _different(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What of versions and machine is another, and whether it may change bits."""
+    told = []
+    for kind in ("versions", "machine"):
+        old = then.get(kind) or {}
+        for name, value in now[kind].items():
+            if name in old and old[name] != value and name != "threads":
+                told.append(f"{name} was {old[name]}, is {value}")
+    if any(line.startswith(("vector_bits", "features")) for line in told):
+        told.append("sums along rows are made in the order of a machine's vectors: their last bits differ")
+    return told

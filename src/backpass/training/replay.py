@@ -1,0 +1,114 @@
+"""Any step of a training run again, with every value kept.
+
+Seed, step number and parameters determine a step entirely. So a step is found by training on from the nearest
+checkpoint before it; then it is made once by the executor of the training, for its bits, and once node by node, for its
+values.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from backpass.data.arrays import Array
+from backpass.data.batches import batches
+from backpass.errors import CheckpointError
+from backpass.forward import Program, Structure, Traced, flatten, one_thread
+from backpass.graph import Node
+from backpass.training.checkpoints import Snapshot
+from backpass.training.executors import State
+from backpass.training.history import History
+from backpass.training.loop import Loop
+from backpass.training.saving import Checkpoints, Progress, restore
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Replayed:
+    """One step of a training.
+
+    Attributes:
+        step: its number in the whole training, from 1 on.
+        epoch, batch: the epoch, from 1 on, and the place of the step in it, from 0 on.
+        rows: the numbers of the rows of its batch, in order, among those that were trained on.
+        loss: of the batch, before the step.
+        before, after: parameters before and after it, bit for bit those of the training.
+        optimizer_before, optimizer_after: the state of the optimizer.
+        traced: the graph of the step: its nodes, from inputs to changed parameters.
+        values: the value of every node of that graph, calculated in NumPy.
+    """
+
+    step: int
+    epoch: int
+    batch: int
+    rows: Array
+    loss: float
+    before: Structure
+    after: Structure
+    optimizer_before: Structure
+    optimizer_after: Structure
+    traced: Traced
+    values: Mapping[Node, Array]
+
+    def __repr__(self) -> str:
+        return f"Replayed(step={self.step}, epoch={self.epoch}, batch={self.batch}, loss={self.loss:.6g})"
+
+    def named(self, name: str) -> list[Array]:
+        """The values of the nodes of this name, in the order of the graph; one of the backward pass ends with a '."""
+        return [self.values[node] for node in self.traced.graph.nodes if node.name == name]
+
+
+def state_before(checkpoints: Checkpoints, step: int, last: Snapshot, done: Progress, begin: State) -> State:
+    """The nearest state before `step` that is known: that of a checkpoint, or `begin`, that of a training's beginning.
+
+    Raises:
+        CheckpointError: the training made fewer steps, or nothing is known of so early a step.
+    """
+    if step > last.step:
+        raise CheckpointError(
+            f"{checkpoints.folder}: step {step:,} was not made, or not saved yet: the newest checkpoint is of step "
+            f"{last.step:,}"
+        )
+    if step <= done.begun:
+        raise CheckpointError(f"{checkpoints.folder}: step {step:,} was made before the training that is saved there")
+    found = checkpoints.store.before(step - 1)
+    if found.snapshot is not None:
+        return restore(found.snapshot, begin)[0]
+    if done.begun:
+        raise CheckpointError(f"{checkpoints.folder}: no checkpoint from before step {step:,} is left to begin with")
+    return begin
+
+
+def replayed(loop: Loop, step: int, state: State, done: Progress) -> Replayed:
+    """Step `step` of the training that `loop` and `done` tell of, from a `state` before it."""
+    past = replace(done, history=History(), first=state.epoch, finished=False)
+    loop.run_to(step - 1, state, past)
+    before = replace(state)
+    data = loop.data
+    order = batches(data.count, loop.batch_size, seed=loop.seed, epoch=state.epoch, shuffle=loop.shuffle)
+    rows = next(islice(order, state.batch, None))
+    traced, values = _values(loop, before, past, rows)
+    loop.run_to(step, state, past)
+    return Replayed(
+        step=step,
+        epoch=before.epoch + 1,
+        batch=before.batch,
+        rows=rows,
+        loss=float(values[traced.graph.outputs[0]]),
+        before=before.parameters,
+        after=state.parameters,
+        optimizer_before=before.optimizer,
+        optimizer_after=state.optimizer,
+        traced=traced,
+        values=values,
+    )
+
+
+def _values(loop: Loop, state: State, done: Progress, rows: Array) -> tuple[Traced, Mapping[Node, Array]]:
+    """The graph of the step after `state`, and every value in it."""
+    traced = loop.traced(state, loop.rule(state, done))
+    moment = np.array([loop.seed, state.step], np.int64)
+    inputs: list[Any] = [*flatten(state.parameters), *flatten(state.optimizer), moment, *loop.data.take(rows)]
+    with one_thread():
+        return traced, Program(traced.graph).every_value(*inputs)

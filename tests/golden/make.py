@@ -1,0 +1,73 @@
+"""Makes the golden files of this version: `python tests/golden/make.py`. See README.md; no file is ever made again."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import backpass as bp
+from backpass import losses, nn
+from backpass.model.file import FORMAT
+from backpass.recipes import plan
+
+HERE = Path(__file__).parent
+EXAMPLES = HERE.parents[1] / "examples" / "data"
+TINY = {"hidden": (4,), "epochs": 5}
+
+
+def columns(path, rows):
+    """Some rows of a table as text, by columns."""
+    header, *lines = (line.split(",") for line in path.read_text().splitlines())
+    return {name: [lines[row][place] for row in rows] for place, name in enumerate(header)}
+
+
+def of_table(folder, name, table, target, rows, **options):
+    """A model of a table, with rows and the answers for them."""
+    model = plan(EXAMPLES / table, target, recipe=TINY, **options).fit().model
+    inputs = columns(EXAMPLES / table, rows)
+    inputs.pop(target)
+    answers = model.predict(bp.Table.from_data(inputs, name="golden"))
+    numbers = answers.values if answers.probabilities is None else answers.probabilities
+    content = {"inputs": inputs, "predictions": numbers.tolist(), "classes": list(answers.classes)}
+    write(folder, name, model, content | {"answers": answers.values.tolist()})
+
+
+def of_arrays(folder):
+    """A network of two inputs, of layers of several kinds, with weights that were drawn and never trained."""
+    rng = np.random.default_rng(1)
+    inputs = {"numbers": rng.normal(size=(6, 3)), "level": rng.integers(0, 5, 6)}
+    network = nn.Sequential(
+        parts=nn.Concatenate(numbers=nn.Identity(), level=nn.Embedding(5, 2)),
+        first=nn.Dense(6, initializer=nn.He()),
+        gelu=nn.GELU(),
+        drop=nn.Dropout(0.25),
+        around=nn.Residual(nn.Dense(6), nn.Tanh()),
+        last=nn.Dense(3),
+    )
+    trainer = bp.Trainer(network, losses.CrossEntropy(label_smoothing=0.1), seed=2, precision="float64").build(inputs)
+    plain = {key: value.tolist() for key, value in inputs.items()}
+    write(folder, "arrays", trainer.model(), {"inputs": plain, "predictions": trainer.predict(inputs).tolist()})
+
+
+def write(folder, name, model, content):
+    model.save(folder / f"{name}.safetensors")
+    (folder / f"{name}.json").write_text(json.dumps(content | {"weights": model.weights}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    folder = HERE / f"backpass-{bp.__version__}-format-{FORMAT}"
+    if folder.exists():
+        sys.exit(f"{folder} is there already, and stays as it is: a golden file is never made again")
+    folder.mkdir()
+    of_table(folder, "classification", "iris.csv", "species", [0, 50, 60, 100, 149])
+    of_table(
+        folder,
+        "regression",
+        "penguins.csv",
+        "body_mass_g",
+        [0, 3, 100, 200, 300],
+        columns={"flipper_length_mm": "category"},
+    )
+    of_arrays(folder)
+    print(folder, {each.name: each.stat().st_size for each in sorted(folder.iterdir())})
