@@ -1,11 +1,12 @@
 """Bad input: one clear line on standard error, exit status 2, nothing left behind."""
 
 import gzip
-import os
 from pathlib import Path
 
 import pytest
 from cli_helpers import ABALONE, IRIS, QUICK, write
+
+from backpass.storage import disk
 
 
 @pytest.fixture
@@ -139,17 +140,30 @@ def test_a_place_for_runs_that_is_a_file(refused, tmp_path):
     refused("train", IRIS, "--target", "species", *QUICK, words="runs: is a file")
 
 
-def test_a_disk_that_fills_while_the_run_is_written_leaves_nothing(refused, monkeypatch):
-    written = []
+def test_a_disk_that_is_full_when_a_run_begins_leaves_nothing(refused, monkeypatch):
+    def full(_handle, _data):
+        raise OSError(28, "No space left on device")
 
-    def full(handle):
-        written.append(handle)
-        if len(written) == 3:
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(disk, "write", full)
     refused("train", IRIS, "--target", "species", *QUICK, words="No space left")
-    assert len(written) == 3
+
+
+def test_a_disk_that_fills_before_the_model_is_written_loses_nothing(run, monkeypatch, tmp_path):
+    rename = disk.rename
+
+    def full(old, new):
+        if new.name == "model.safetensors":
+            raise OSError(28, "No space left on device")
+        rename(old, new)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(disk, "rename", full)
+        ran = run("train", IRIS, "--target", "species", "--out", "r", *QUICK)
+    assert ran.status == 2
+    assert "No space left" in ran.err
+    assert not (tmp_path / "r/model.safetensors").exists()
+    assert run("resume", "r").status == 0
+    assert (tmp_path / "r/model.safetensors").is_file()
 
 
 def test_tables_that_do_not_fit_the_model(refused, iris_run, tmp_path):

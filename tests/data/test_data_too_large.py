@@ -1,4 +1,4 @@
-"""Tables that memory does not hold, and bombs that only look small: one clear line, and little memory until then."""
+"""Tables from strangers: more than memory holds, bombs that only look small, names that steer a terminal."""
 
 import gzip
 import io
@@ -109,3 +109,10 @@ def test_lines_of_many_keys_that_memory_does_not_hold_are_refused(tmp_path, free
     path = written(tmp_path, "t.jsonl", lines)
     free(24 * MIB)
     refused(path, 24)
+
+
+def test_a_name_in_a_message_steers_no_terminal(tmp_path):
+    """Escape sequences of a table's names are shown, not obeyed."""
+    with pytest.raises(TableError, match=r'"\\x1b\[31mred" more than once') as told:
+        read_table(written(tmp_path, "t.csv", b"\x1b[31mred,\x1b[31mred\n1,2\n"))
+    assert str(told.value).isprintable()

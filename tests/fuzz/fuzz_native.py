@@ -2,7 +2,11 @@
 
     python tests/fuzz/fuzz_native.py --cases 2000 --seed 0
     python tests/fuzz/fuzz_native.py --networks --cases 500
+    python tests/fuzz/fuzz_native.py --trainings --cases 1000
     python tests/fuzz/fuzz_native.py --cases 1 --seed 1125 --steps 6
+
+With --trainings networks are trained for 20 steps, and one that differs is made small and printed as Python code. With
+BACKPASS_CHECKED=1 in the environment, whatever is compiled checks that it stays within its memory.
 
 A case is a seed: what differs or fails is printed with it, and with the operations of its graph. Even seeds make graphs
 in which nothing is rounded, and their values must be equal to the bit. With --target the code is made for narrower
@@ -26,12 +30,18 @@ os.environ.setdefault("BACKPASS_CACHE", "off")
 
 from native_helpers import assert_agree, random_work
 from random_programs import Choices, made
+from random_trainings import disagreement, training_text
+from shrinking import smallest
 
 from backpass.errors import NotFiniteError, ShapeError
 from backpass.forward import Program
 from backpass.native import NativeProgram
 from backpass.native.target import named
 
+SHOWN = """\
+for trainer in trainers:
+    print(trainer.history[-1]["loss"], trainer.parameters)
+"""
 ROWS = (5, 1, 0, 2, 3, 16, 17, 33, 65)
 
 
@@ -71,18 +81,41 @@ def network_case(seed: int) -> str:
     return ""
 
 
+def training_case(seed: int) -> str:
+    """What is wrong with the training of a seed, and the smallest code found that goes wrong, too."""
+
+    def wrong(numbers: list[int]) -> str:
+        try:
+            return disagreement(training_text(Choices(numbers)))
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is a failure to report)
+            return f"{type(error).__name__}: {error}"
+
+    numbers = choices(seed)[:60]
+    if not wrong(numbers):
+        return ""
+    numbers = smallest(numbers, lambda less: bool(wrong(less)), tries=150)
+    return f"{wrong(numbers)}\n{training_text(Choices(numbers))}{SHOWN}"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--cases", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--networks", action="store_true")
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument("--networks", action="store_true")
+    kinds.add_argument("--trainings", action="store_true")
     parser.add_argument("--target", choices=["sse2", "avx2", "avx512"])
     given = parser.parse_args()
     failed, started = 0, time.perf_counter()
     for seed in range(given.seed, given.seed + given.cases):
         try:
-            wrong = network_case(seed) if given.networks else graph_case(seed, given.steps, given.target)
+            if given.networks:
+                wrong = network_case(seed)
+            elif given.trainings:
+                wrong = training_case(seed)
+            else:
+                wrong = graph_case(seed, given.steps, given.target)
         except Exception as error:  # noqa: BLE001  (whatever it is, it is a failure to report)
             wrong = f"{type(error).__name__}: {error}"
             if given.cases == 1:

@@ -13,24 +13,21 @@ from backpass.recipes import plan
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "examples" / "data"
+STEP = 9  # of the run, that is made again
 TINY = {"hidden": (4,), "epochs": 5}
 
 
-def columns(path, rows):
-    """Some rows of a table as text, by columns."""
-    header, *lines = (line.split(",") for line in path.read_text().splitlines())
-    return {name: [lines[row][place] for row in rows] for place, name in enumerate(header)}
-
-
 def of_table(folder, name, table, target, rows, **options):
-    """A model of a table, with rows and the answers for them."""
+    """A model of a table, with some of its rows and the answers for them."""
     model = plan(EXAMPLES / table, target, recipe=TINY, **options).fit().model
-    inputs = columns(EXAMPLES / table, rows)
-    inputs.pop(target)
-    answers = model.predict(bp.Table.from_data(inputs, name="golden"))
-    numbers = answers.values if answers.probabilities is None else answers.probabilities
-    content = {"inputs": inputs, "predictions": numbers.tolist(), "classes": list(answers.classes)}
-    write(folder, name, model, content | {"answers": answers.values.tolist()})
+    header, *lines = (EXAMPLES / table).read_text().splitlines()
+    inputs = folder / f"{name}.csv"
+    inputs.write_text("".join(f"{line}\n" for line in [header, *(lines[row] for row in rows)]))
+    answers = model.predict_table(inputs)
+    content = {"values": answers.values.tolist(), "classes": list(answers.classes)}
+    if answers.probabilities is not None:
+        content["probabilities"] = answers.probabilities.tolist()
+    write(folder, name, model, content)
 
 
 def of_arrays(folder):
@@ -47,7 +44,20 @@ def of_arrays(folder):
     )
     trainer = bp.Trainer(network, losses.CrossEntropy(label_smoothing=0.1), seed=2, precision="float64").build(inputs)
     plain = {key: value.tolist() for key, value in inputs.items()}
-    write(folder, "arrays", trainer.model(), {"inputs": plain, "predictions": trainer.predict(inputs).tolist()})
+    write(folder, "arrays", trainer.model(), {"inputs": plain, "values": trainer.predict(inputs).tolist()})
+
+
+def of_run(folder):
+    """A run with checkpoints, and what one of its steps was. Of the machine only what bits depend on is kept."""
+    outcome = bp.train(EXAMPLES / "iris.csv", "species", recipe=TINY | {"batch_size": 16}, out=folder / "run")
+    about = json.loads((folder / "run/run.json").read_text())
+    about["asked"]["table"] = "iris.csv"
+    about["machine"] = {"vector_bits": about["machine"]["vector_bits"]}
+    (folder / "run/run.json").write_text(json.dumps(about, indent=2) + "\n")
+    step = bp.open_run(folder / "run", table=str(EXAMPLES / "iris.csv")).replay(STEP)
+    weights = {name: {key: value.tolist() for key, value in part.items()} for name, part in step.after.items()}
+    content = {"steps": outcome.steps, "step": STEP, "loss": step.loss, "rows": step.rows.tolist(), "after": weights}
+    (folder / "run.json").write_text(json.dumps(content) + "\n")
 
 
 def write(folder, name, model, content):
@@ -70,4 +80,5 @@ if __name__ == "__main__":
         columns={"flipper_length_mm": "category"},
     )
     of_arrays(folder)
-    print(folder, {each.name: each.stat().st_size for each in sorted(folder.iterdir())})
+    of_run(folder)
+    print(folder, {each.name: each.stat().st_size for each in sorted(folder.iterdir())})  # noqa: T201 - a script

@@ -83,9 +83,46 @@ def test_an_entry_that_others_can_write_is_absent(cache, mode):
 def test_a_folder_that_others_can_write_is_not_used(cache):
     cache.put(KEY, b"code", {})
     cache.folder.chmod(0o777)
-    assert cache.get(KEY) is None
-    cache.put(OTHER, b"code", {})
+    with pytest.warns(
+        RuntimeWarning, match=r"others may write into .*cache \(mode 777, expected 700\): `chmod 700` it"
+    ):
+        assert cache.get(KEY) is None
+    cache.put(OTHER, b"code", {})  # and is said once
     assert len(list(cache.folder.iterdir())) == 1
+    cache.folder.chmod(0o700)
+    assert cache.get(KEY) == Entry(b"code", {})
+
+
+@posix
+@pytest.mark.parametrize("mode", [0o720, 0o702, 0o777])
+def test_nothing_is_put_where_others_can_write(cache, mode):
+    """Not even the first entry: the folder was there before, made by somebody careless."""
+    cache.folder.mkdir(parents=True)
+    cache.folder.chmod(mode)
+    with pytest.warns(RuntimeWarning, match=f"mode {mode:03o}, expected 700"):
+        cache.put(KEY, b"code", {})
+    assert not list(cache.folder.iterdir())
+
+
+@posix
+def test_a_folder_that_others_could_look_into_becomes_private(cache):
+    """What is kept there is for this user alone, also where the folder was made by hand."""
+    cache.folder.mkdir(parents=True, mode=0o755)
+    cache.folder.chmod(0o755)
+    cache.put(KEY, b"code", {})
+    assert stat.S_IMODE(cache.folder.stat().st_mode) == 0o700
+
+
+@posix
+def test_a_link_in_place_of_the_folder_is_not_followed(cache, tmp_path):
+    """Whoever may make the link decides what is read."""
+    cache.put(KEY, b"code", {})
+    cache.folder.rename(tmp_path / "moved")
+    cache.folder.symlink_to(tmp_path / "moved")
+    with pytest.warns(RuntimeWarning, match=r"cache is no folder: remove it, or name another place in BACKPASS_CACHE"):
+        assert cache.get(KEY) is None
+    cache.put(OTHER, b"code", {})
+    assert len(list((tmp_path / "moved").iterdir())) == 1
 
 
 @posix
@@ -93,7 +130,11 @@ def test_what_another_user_owns_is_not_used(cache, monkeypatch):
     cache.put(KEY, b"code", {})
     me = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: me + 1)
-    assert cache.get(KEY) is None
+    with pytest.warns(RuntimeWarning, match=rf"belongs to user {me}, not to this one \({me + 1}\): remove it"):
+        assert cache.get(KEY) is None
+    cache.put(OTHER, b"code", {})
+    monkeypatch.setattr(os, "geteuid", lambda: me)
+    assert cache.get(OTHER) is None
 
 
 @posix

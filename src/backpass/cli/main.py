@@ -2,6 +2,7 @@
 
 import io
 import sys
+import warnings
 
 import click
 
@@ -10,7 +11,7 @@ from backpass.cli.check import check
 from backpass.cli.demo import demo
 from backpass.cli.evaluate import evaluate
 from backpass.cli.explain import explain
-from backpass.cli.output import abandon_output
+from backpass.cli.output import abandon_output, printable
 from backpass.cli.predict import predict
 from backpass.cli.reproduce import reproduce
 from backpass.cli.resume import resume
@@ -43,6 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that a terminal has no letters for is shown by its numbers
             stream.reconfigure(errors="backslashreplace")
+    warnings.showwarning = lambda message, *_: click.echo(f"backpass: {printable(str(message))}", err=True)
     try:
         backpass.main(arguments, prog_name="backpass", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -60,5 +62,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _tell(message: str, status: int = 2) -> None:
     abandon_output()
-    click.echo(f"backpass: {' '.join(message.split())}", err=True)
+    click.echo(f"backpass: {printable(' '.join(message.split()))}", err=True)
     sys.exit(status)

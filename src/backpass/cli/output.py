@@ -23,13 +23,18 @@ class Voice:
         text = lines if isinstance(lines, str) else "\n".join(lines)
         if not self.quiet and (text or isinstance(lines, str)):
             with writing():
-                click.echo(text, err=self.as_json)
+                click.echo("\n".join(map(printable, text.split("\n"))), err=self.as_json)
 
     def result(self, value: dict[str, Any]) -> None:
         """The one JSON object, where it was asked for."""
         if self.as_json:
             with writing():
                 click.echo(json.dumps(value, allow_nan=False))
+
+
+def printable(line: str) -> str:
+    """A line in which no name from a file can move the cursor or change colours: what does is shown by its number."""
+    return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in line)
 
 
 @contextmanager

@@ -10,8 +10,8 @@ SHOWN_TEXT = 60
 
 
 def quoted(text: str) -> str:
-    """The text in double quotes on one line, cut where it is long."""
-    line = " ".join(text.split())
+    """The text in double quotes on one line, cut where it is long; what would steer a terminal is shown as "\\x1b"."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
     return f'"{line[: SHOWN_TEXT - 3]}..."' if len(line) > SHOWN_TEXT else f'"{line}"'
 
 

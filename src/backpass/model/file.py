@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from backpass.data.checked_json import Record
+from backpass.data.limits import amount, free_memory
 from backpass.errors import BackpassError, ModelFileError
 from backpass.forward import Structure, flatten, labels, map_structure, trace
 from backpass.forward.trace import like
@@ -26,6 +27,9 @@ KEY = "backpass"
 _SHOWN = 300
 _WIDEST_VALUE = 1 << 24  # numbers a row that any value of a network may have: what is beyond was not made by training
 _PRECISIONS = ("float32", "float64")
+# What a small file must not ask for: each part of the JSON takes some hundred bytes in memory, each layer is traced.
+_MOST_PARTS, _MOST_LAYERS = 1 << 22, 10_000
+_COPIES = 2  # of a file's content in memory, while it is read
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +122,7 @@ def _read(place: Path) -> Content:
     tensors, text = _opened(place)
     record = Record(_checked(_parsed(text)), "metadata")
     _check_format(record)
-    network = build(record.take("network"))
+    network = build(_of_few_layers(record.take("network")))
     if not isinstance(network, Layer):
         raise ModelFileError("the network is not a layer: the file is damaged or was changed")
     tabular = record.take("tabular")
@@ -145,6 +149,7 @@ def _opened(place: Path) -> tuple[dict[str, Any], str]:
     """Tensors and metadata. The library checks the header's length, every offset and every size before it reads."""
     from safetensors import SafetensorError, safe_open
 
+    _check_room(place)
     try:
         with safe_open(place, framework="numpy") as file:
             text = (file.metadata() or {}).get(KEY)
@@ -157,11 +162,32 @@ def _opened(place: Path) -> tuple[dict[str, Any], str]:
         raise ModelFileError("not a model file, or a damaged one: expected safetensors") from None
 
 
+def _check_room(place: Path) -> None:
+    """A file of zeros may be larger than its disk, and than any memory: it is not read before it is known to fit."""
+    needed, free = _COPIES * place.stat().st_size, free_memory()
+    if free is not None and needed > free:
+        raise ModelFileError(f"reading it needs {amount(needed)}, and {amount(free)} are free here")
+
+
 def _parsed(text: str) -> Any:
+    if sum(map(text.count, ",[{")) > _MOST_PARTS:
+        raise ModelFileError("the metadata has too many parts to be true: the file is damaged or was changed")
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise ModelFileError("the metadata is no JSON: the file is damaged or was changed") from None
+
+
+def _of_few_layers(network: Any) -> Any:
+    """The network's description as it is, once it is seen not to be endless."""
+    layers, waiting = 0, [network]
+    while waiting:
+        part = waiting.pop()
+        layers += isinstance(part, dict)
+        waiting += part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+    if layers > _MOST_LAYERS:
+        raise ModelFileError(f"the network has {layers:,} parts, expected at most {_MOST_LAYERS:,}")
+    return network
 
 
 def _refuse_constant(name: str) -> Any:

@@ -133,6 +133,7 @@ class CheckedBuilder(Builder):
 
     def __init__(self, module: CheckedModule, function: Function, **options: bool) -> None:
         super().__init__(module, function, **options)
+        self.comment(f"{function.name}: checked")  # so two functions are never of one text, and taken for one another
         self._places: dict[str, tuple[Region, int | None]] = {}
         """Of each pointer its region, and how far into it, where that is known."""
         given = list(function.arguments)

@@ -1,7 +1,8 @@
 """Object code kept on disk, so that a program is compiled once and not at every start.
 
 What is read from here is run. So nothing is taken that this user did not write, or that others could have written, or
-that is not, byte for byte, what was put here under this key. Such an entry counts as absent and is written anew.
+that is not, byte for byte, what was put here under this key. Such an entry counts as absent and is written anew. A
+folder that is another user's, or that others may write, is not used at all, and a warning says so once.
 """
 
 import json
@@ -10,6 +11,7 @@ import stat
 import struct
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -51,7 +53,7 @@ class ObjectCache:
         if self.folder is None:
             return None
         try:
-            if not _is_ours(os.lstat(self.folder), stat.S_ISDIR):
+            if not _is_usable(self.folder):
                 return None
             path = self._path(self.folder, key)
             entry = _unpacked(_read_ours(path), key)
@@ -69,8 +71,10 @@ class ObjectCache:
         part = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not _is_ours(os.lstat(self.folder), stat.S_ISDIR):
+            if not _is_usable(self.folder):
                 return
+            if os.name == "posix":  # made by hand, perhaps, for others to look into
+                self.folder.chmod(0o700)
             _write_ours(part, _packed(key, code, metadata))
             part.replace(path)
             self._trim(self.folder)
@@ -158,6 +162,28 @@ def _unpacked(content: bytes, key: str) -> Entry | None:
     if sha256(body).digest() != digest:
         return None
     return Entry(body[described:], json.loads(body[:described]))
+
+
+def _is_usable(folder: Path) -> bool:
+    """Is it a folder of this user, that nobody else may write?"""
+    status = os.lstat(folder)
+    if _is_ours(status, stat.S_ISDIR):
+        return True
+    if not stat.S_ISDIR(status.st_mode):
+        _warn(f"{folder} is no folder: remove it")
+    elif status.st_uid != os.geteuid():
+        _warn(f"the folder {folder} belongs to user {status.st_uid}, not to this one ({os.geteuid()}): remove it")
+    else:
+        mode = stat.S_IMODE(status.st_mode)
+        _warn(f"others may write into the folder {folder} (mode {mode:03o}, expected 700): `chmod 700` it")
+    return False
+
+
+@cache
+def _warn(found: str) -> None:
+    """Once for each."""
+    line = f"compiled programs are not kept: {found}, or name another place in BACKPASS_CACHE"
+    warnings.warn(line, RuntimeWarning, stacklevel=2)
 
 
 def _is_ours(status: os.stat_result, is_kind: Any) -> bool:

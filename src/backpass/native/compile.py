@@ -404,6 +404,7 @@ class Compiler:
         arguments = [("to", PTR), ("data", PTR), ("order", PTR), ("begin", I64), ("end", I64)]
         b, (to, data, order, begin, end) = self._define(f"take.{len(self.calls)}", arguments)
         b.function.comment = f"rows of {node.name or 'an input'}"
+        to = _claimed(b, to, self.buffers[node], self._name_of)
         stride = self.buffers[node].layout.strides[0]  # type: ignore[union-attr]
         lanes = self.lanes
         with b.loop(begin, end, stem="row") as loop:

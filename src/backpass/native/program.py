@@ -391,7 +391,9 @@ def _compiled(compiler: Compiler, target: Target) -> tuple[Library, int]:
     store = disk.open_cache()
     entry = store.get(key)
     if entry is None:
-        code = compile_text(compiler.compile() if text is None else text, target)
+        # Of a checked program the text is three times as long, and it need not be fast: the code generator is quick there.
+        effort = 0 if compiler.job.checked else 2
+        code = compile_text(compiler.compile() if text is None else text, target, effort)
         store.put(key, code, {})
     else:
         code = entry.code

@@ -141,6 +141,13 @@ def _lower_pad(e: Any, index: Sequence[Any], x: Node, margins: tuple[Margin | No
     return e.read(x, places, inside=inside)
 
 
+def _lower_flip(e: Any, index: Sequence[Any], x: Node, axes: tuple[int, ...]) -> Any:
+    """The element as far from the other end. Lanes may reach past the last row: they would read before the first."""
+    places = [e.length(x, i) - 1 - place if i in axes else place for i, place in enumerate(index)]
+    turned = [i for i in axes if isinstance(x.shape[i], Batch)]
+    return e.read(x, places, inside=[places[i].between(0, e.length(x, i)) for i in turned])
+
+
 def _lower_concatenate(e: Any, index: Sequence[Any], parts: Sequence[Node], axis: int) -> Any:
     """The element of the part that the place lies in."""
     value, start = None, 0
@@ -223,9 +230,7 @@ FLIP = Movement(
     forward=lambda x, *, axes: np.flip(x, axes),
     derivative=lambda dy, y, x, *, axes: (_flipped(dy, axes),),
     shape=lambda x, *, axes: x,
-    lower=lambda e, index, x, *, axes: e.read(
-        x, [e.length(x, i) - 1 - place if i in axes else place for i, place in enumerate(index)]
-    ),
+    lower=lambda e, index, x, *, axes: _lower_flip(e, index, x, axes),
     unmoved=lambda *, axes: not axes,
     samples=_cases(
         ((2, 3), {"axes": (1,)}), ((2, 3), {"axes": (0, 1)}), ((0,), {"axes": (0,)}), ((1,), {"axes": (0,)})

@@ -17,6 +17,7 @@ from typing import Any
 from backpass.data import Table
 from backpass.errors import BackpassError, OutputError, UsageError
 from backpass.model import Model
+from backpass.model.file import to_bytes
 from backpass.recipes.provenance import circumstances, fingerprint
 from backpass.storage.atomic import write_whole
 from backpass.storage.locks import NAME as LOCK
@@ -106,13 +107,21 @@ def check_free(path: Path) -> None:
     except OSError as error:
         raise OutputError(f"{path}: cannot be made a folder ({error.strerror}): choose another --out") from None
     if occupied and can_be_resumed(path):
-        raise OutputError(f"{path}: holds a run: choose another --out, or go on with it: backpass resume {path}")
+        raise OutputError(
+            f"{path}: holds a run, and nothing is written over: choose another --out, or backpass resume {path}"
+        )
     if occupied:
         raise OutputError(f"{path}: is a folder with something in it: choose another --out, nothing is written over")
 
 
 def checkpoints(folder: Path) -> Checkpoints:
-    """Those of a run."""
+    """Those of a run.
+
+    Raises:
+        UsageError: their folder is a link, which may lead anywhere.
+    """
+    if (folder / CHECKPOINTS).is_symlink():
+        raise UsageError(f"{folder / CHECKPOINTS}: is a link, expected a folder")
     return Checkpoints(folder / CHECKPOINTS)
 
 
@@ -129,10 +138,11 @@ def begin(folder: Path, asked: dict[str, Any], table: Table) -> None:
 
 
 def end(folder: Path, state: str, model: Model, history: History, outcome: dict[str, Any]) -> None:
-    """The files of a run that has ended, for now or for good. The model comes last: where it is, the others are."""
+    """The files of a run that has ended, for now or for good. What says so comes last: then the others are there."""
+    records = "".join(json.dumps(record) + "\n" for record in history)
+    write_whole(folder / "history.jsonl", records.encode(), links=False)
+    write_whole(folder / "model.safetensors", to_bytes(model), links=False)
     _write(folder, {**read(folder), "state": state, "outcome": outcome})
-    write_whole(folder / "history.jsonl", "".join(json.dumps(record) + "\n" for record in history).encode())
-    model.save(folder / "model.safetensors")
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -165,7 +175,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 def _write(folder: Path, content: dict[str, Any]) -> None:
     text = json.dumps({"format": FORMAT, **{name: x for name, x in content.items() if name != "format"}}, indent=2)
-    write_whole(folder / "run.json", (text + "\n").encode())
+    write_whole(folder / "run.json", (text + "\n").encode(), links=False)
 
 
 def _remove_all(folder: Path) -> None:

@@ -64,6 +64,8 @@ class Work:
     maybe somewhat later; None where nobody listens."""
     pause: Callable[[], bool] = lambda: False
     """Asked now and then whether to stop after a step, in mid-epoch."""
+    why: Callable[[str, int, int], str] = lambda what, step, epoch: f"{what} is not finite: step {step}, epoch {epoch}"
+    """The line for what is no longer finite after a step in an epoch."""
 
     @property
     def steps(self) -> int:
@@ -147,10 +149,10 @@ class ReferenceExecutor:
             weight_sum += weight
             seen += len(rows)
             if not np.isfinite(loss):
-                raise NotFiniteError(not_finite("the loss", steps, state.epoch + 1))
+                raise NotFiniteError(work.why("the loss", steps, state.epoch + 1))
             for name, value in zip(self._changed, values, strict=True):
                 if name is not None and value.dtype.kind == "f" and not np.isfinite(value).all():
-                    raise NotFiniteError(not_finite(name, steps, state.epoch + 1))
+                    raise NotFiniteError(work.why(name, steps, state.epoch + 1))
             if work.tell is not None:
                 work.tell(steps, state.epoch + 1, loss_sum / weight_sum if weight_sum else 0.0, seen)
             if steps - state.step == most or work.pause():
@@ -372,7 +374,7 @@ class NativeExecutor:
         self._back_to(epoch - 1)
         if reason == Reason.NUMBER:
             raise ShapeError(f"an index lies outside of its table, at step {step:,} in epoch {epoch:,}")
-        raise NotFiniteError(not_finite(what, step, epoch))
+        raise NotFiniteError(self._work.why(what, step, epoch))
 
     def _not_finite(self) -> str:
         """What of all that is carried on is no longer finite."""
@@ -405,13 +407,6 @@ def _are_equal(first: Any, second: Any) -> bool:
         return bool(first == second)
     except ValueError:
         return False
-
-
-def not_finite(what: str, step: int, epoch: int) -> str:
-    return (
-        f"{what} is no longer finite after step {step:,}, in epoch {epoch:,}: "
-        "try a smaller learning rate, scaled inputs, or clipped gradients"
-    )
 
 
 def _frozen(array: Any) -> Any:

@@ -17,6 +17,7 @@ from backpass.losses import Loss
 from backpass.model.network import ForwardPass
 from backpass.nn import Layer, count, specs
 from backpass.optimizers import Optimizer, Slowed
+from backpass.training.divergence import explained
 from backpass.training.events import (
     EpochFinished,
     Event,
@@ -102,6 +103,7 @@ class Loop:
                 if keeper is not None and (state.batch or keeper.due_after(progress.epoch)):
                     executor.fetch()
                     keeper.save(state, progress)
+                    keeper.warn()
             executor.fetch()
             progress.finished, history.reason = not self._interrupts, reason
             if keeper is not None:
@@ -203,10 +205,18 @@ class Loop:
         tell = self._step_finished if self.listeners else None
         rule = self.rule(state, progress)
         trace = partial(self.traced, state, rule)
-        work = Work(trace, self._key(rule), self.data, self.batch_size, self.seed, self.shuffle, tell, self._pauses)
+        why = partial(self._why, rule, progress)
+        work = Work(
+            trace, self._key(rule), self.data, self.batch_size, self.seed, self.shuffle, tell, self._pauses, why
+        )
         if self.executor == "reference":
             return ReferenceExecutor(work, state)
         return NativeExecutor(work, state, self.threads, self.kept)
+
+    def _why(self, rule: Optimizer, progress: Progress, what: str, step: int, epoch: int) -> str:
+        """The line for a divergence."""
+        before = progress.history[-1]["loss"] if progress.epoch > progress.first else None
+        return explained(what, step, epoch, data=self.data, optimizer=rule, before=before)
 
     def rule(self, state: State, progress: Progress) -> Optimizer:
         """What makes the changes of the step after `state`."""

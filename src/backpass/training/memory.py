@@ -131,7 +131,7 @@ class _Estimate:
         self.parameters = map_structure(_stand_in, self._first() if self.fresh else training.parameters)
         self.state = _state(training.optimizer, self.parameters)
         self.real = np.dtype(training.precision)
-        self.forward = simplify(trace(training.network, map_structure(like, self.parameters), self._inputs()).graph)
+        self.forward = trace(training.network, map_structure(like, self.parameters), self._inputs()).graph
 
     def _first(self) -> Structure:
         """The parameters' shapes: the first weights as a function of a seed that is not known."""
@@ -179,7 +179,7 @@ class _Estimate:
         """Weights are drawn in float64, one after the other, and converted when all are there."""
         if not self.fresh:
             return 0
-        counts = [leaf.size for leaf in flatten(self.parameters)]
+        counts = [int(leaf.size) for leaf in flatten(self.parameters)]
         most, total = max(counts, default=0), sum(counts)
         return max(8 * (total - most) + DRAWING * most, (8 + self.real.itemsize) * total)
 
@@ -195,7 +195,7 @@ class _Estimate:
             graph, parameters=learned, state=kept, rows=rows, threads=threads, available=available_threads()
         )
         compiler = Compiler(job, host())
-        return compiler.arena_bytes + compiler.threads * compiler.private_bytes
+        return int(compiler.arena_bytes + compiler.threads * compiler.private_bytes)
 
     def _order(self, rows: int, *, native: bool) -> int:
         """The order of all rows, with the memory to shuffle them; beside it the reference takes each batch out."""
@@ -203,7 +203,7 @@ class _Estimate:
         if native:
             return data.count * (4 + 16)
         taken = [*flatten(data.inputs), data.targets, *([] if data.weights is None else [data.weights])]
-        return data.count * 16 + ceil(sum(part.nbytes for part in taken) * rows / data.count)
+        return data.count * 16 + ceil(sum(int(part.nbytes) for part in taken) * rows / data.count)
 
     def _validation(self, *, values: bool) -> int:
         """A forward pass over some rows at once, and the outputs and losses of all rows; roughly if only `values`."""
@@ -219,7 +219,7 @@ class _Estimate:
         from backpass.native.compile import Compiler
         from backpass.native.target import host
 
-        return Compiler(Job(self.forward, rows=rows), host()).arena_bytes + LOSS_VALUES * outputs
+        return int(Compiler(Job(simplify(self.forward), rows=rows), host()).arena_bytes) + LOSS_VALUES * outputs
 
 
 def _evaluated(graph: Graph, rows: int) -> int:
@@ -246,7 +246,7 @@ def _bytes(node: Node, rows: int) -> int:
 def _stand_in(value: Any) -> Any:
     """An array of the shape and type of a value, that has the memory of one number."""
     spec = like(value)
-    return np.broadcast_to(np.zeros((), spec.dtype), spec.shape)
+    return np.broadcast_to(np.zeros((), spec.dtype), bind_rows(spec.shape, None))
 
 
 def _state(optimizer: Optimizer, parameters: Structure) -> Structure:

@@ -6,6 +6,7 @@ import math
 import re
 import time
 import warnings
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,7 +154,8 @@ class Keeper:
         make_folder(folder)
         self._lock = locks.FolderLock(folder)
         self.is_fresh = fresh
-        self._writer = BackgroundWriter(checkpoints.store, _warn)
+        self._problems: deque[str] = deque()  # of the thread that writes
+        self._writer = BackgroundWriter(checkpoints.store, self._problems.append)
         self._saved = time.monotonic()
 
     def due(self) -> bool:
@@ -178,12 +180,18 @@ class Keeper:
         self._writer.close()
         self._checkpoints.store.forget_after(step)
 
+    def warn(self) -> None:
+        """Tell of checkpoints that could not be written."""
+        while self._problems:
+            _warn(self._problems.popleft())
+
     def close(self) -> None:
         """Returns when the last checkpoint stands on the disk, or could not be written."""
         try:
             self._writer.close()
         finally:
             self._lock.release()
+        self.warn()
 
 
 def make_folder(folder: Path) -> None:

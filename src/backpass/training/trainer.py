@@ -24,6 +24,7 @@ from backpass.training.executors import EXECUTORS, Kept, State
 from backpass.training.explain import explain_step, likely_targets
 from backpass.training.history import History
 from backpass.training.loop import ON_DIVERGENCE, Loop, Metric, batch_spec
+from backpass.training.memory import Training, check_memory
 from backpass.training.progress import showing
 from backpass.training.replay import Replayed, replayed, state_before
 from backpass.training.rows import Rows, weights_by_label
@@ -178,6 +179,7 @@ class Trainer:
         Raises:
             ShapeError: arrays do not fit the network, the loss or each other.
             NotFiniteError: a loss or weight became infinite or not a number.
+            UsageError: the training needs more memory than there is.
             OutputError: the folder of the checkpoints cannot be written, or holds some already.
         """
         _require(_is_whole(epochs) and epochs >= 1, "epochs", epochs, "a whole number of 1 or more")
@@ -292,12 +294,31 @@ class Trainer:
         if class_weights is not None:
             by_label = weights_by_label(data.targets, class_weights)
             data, held_out = data.weighted(by_label), held_out and held_out.weighted(by_label)
+        self._require_memory(data, held_out, 2 + (stopping is not None))
         _, forward = self._built(data.inputs)
         for rows in (data, held_out):
             if rows is not None:
                 self.loss.check_targets(rows.targets, forward.outputs)
         self._targets = batch_spec(data.targets), None if data.weights is None else batch_spec(data.weights)
         return _Job(data, held_out, stopping, shuffle)
+
+    def _require_memory(self, data: Rows, held_out: Rows | None, copies: int) -> None:
+        check_memory(
+            Training(
+                self.network,
+                self.loss,
+                self.optimizer,
+                data,
+                held_out,
+                row_shape(data.inputs),
+                self.batch_size,
+                self.precision,
+                self.executor,
+                self.threads,
+                self.parameters,
+                copies,
+            )
+        )
 
     def _plan(self, job: "_Job") -> dict[str, Any]:
         """What must be the same for a training to go on as if it had never stopped."""

@@ -1,0 +1,82 @@
+"""Why a training diverged, as far as its numbers tell: one line, the likeliest cause first."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from backpass.forward import flatten
+from backpass.optimizers import Optimizer, Schedule
+from backpass.training.rows import Rows
+
+LARGE = 100.0  # inputs and targets beyond this are not scaled
+FAST = 0.05  # a learning rate beyond this is a large one for most rules
+
+
+def explained(
+    what: str, step: int, epoch: int, *, data: Rows, optimizer: Optimizer, before: float | None = None
+) -> str:
+    """The line for a training in which `what` is no longer finite.
+
+    Args:
+        what: the loss, or the name of a parameter.
+        step, epoch: counted from 1.
+        data: the rows that are trained on.
+        optimizer: its learning rate is told.
+        before: the mean loss of the last epoch that was whole, None in the first.
+    """
+    inputs, targets = largest_input(data), _largest([data.targets])
+    rate = learning_rate(optimizer)
+    known = [f"the loss was {before:.3g} an epoch before"] if before is not None else []
+    known += [f"learning rate {rate:.3g}"] if rate is not None else []
+    known += [f"inputs up to {inputs:.3g}"] if inputs else []
+    known += [f"targets up to {targets:.3g}"] if targets else []
+    advice = ["scale the inputs"] if inputs > LARGE else []
+    advice += ["scale the targets"] if targets > LARGE else []
+    slower = f"try a learning rate of {rate / 10:.1g}" if rate is not None else "try a smaller learning rate"
+    advice.insert(0 if rate is not None and rate > FAST and not advice else len(advice), slower)
+    advice += [] if clips(optimizer) else ["clip gradients"]
+    numbers = f" ({', '.join(known)})" if known else ""
+    return f"{what} is no longer finite after step {step:,}, in epoch {epoch:,}{numbers}: {', or '.join(advice)}"
+
+
+def largest_input(data: Rows) -> float:
+    """The largest size of a real input; 0 where all are whole numbers, which are names of levels."""
+    return _largest(flatten(data.inputs))
+
+
+def _largest(arrays: list[Any]) -> float:
+    sizes = [max(abs(float(x.max())), abs(float(x.min()))) for x in arrays if x.dtype.kind == "f" and x.size]
+    return max(sizes, default=0.0)
+
+
+def learning_rate(optimizer: Optimizer) -> float | None:
+    """The highest one that it ever has, as far as that is a plain number; None where it has none."""
+    found = [_highest(getattr(part, "learning_rate", None)) for part in _parts(optimizer)]
+    return max((rate for rate in found if rate is not None), default=None)
+
+
+def clips(optimizer: Optimizer) -> bool:
+    """Does it hold gradients within bounds?"""
+    return any(type(part).__name__.startswith("Clip") for part in _parts(optimizer))
+
+
+def _parts(optimizer: Optimizer) -> list[Optimizer]:
+    """The optimizer and all that it is made of."""
+    found, waiting = [], [optimizer]
+    while waiting:
+        part = waiting.pop()
+        found.append(part)
+        for value in vars(part).values():
+            held = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else [value]
+            waiting += [each for each in held if isinstance(each, Optimizer)]
+    return found
+
+
+def _highest(rate: Any) -> float | None:
+    """A number itself; of a schedule the number that it starts from or rises to, or that of the schedule after it."""
+    if isinstance(rate, Schedule):
+        named = (_highest(getattr(rate, name, None)) for name in ("value", "initial", "peak", "then"))
+        return max((each for each in named if each is not None), default=None)
+    plain = isinstance(rate, (float, int, np.floating)) and not isinstance(rate, bool)
+    return float(rate) if plain and math.isfinite(rate) else None
