@@ -125,7 +125,7 @@ def _ended_well(pid: int) -> bool:
 
 def _run(folder: Path, options: argparse.Namespace, threads: int) -> None:
     """As `backpass train` and `backpass resume`, with a checkpoint after every epoch."""
-    run.checkpoints = lambda place: Checkpoints(place / run.CHECKPOINTS, epochs=1, seconds=0.02)
+    run.checkpoints = lambda place, _=0.0: Checkpoints(place / run.CHECKPOINTS, epochs=1, seconds=0.02)
     if (folder / "run.json").is_file():
         if run.read(folder)["state"] != run.FINISHED:
             fit_into(folder, again.plan_of(folder, threads=threads), begins=False)

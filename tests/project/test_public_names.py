@@ -43,7 +43,7 @@ def test_the_names_at_the_top():
     assert set(backpass.__all__) == {
         *("__version__", "BackpassError", "Model", "Program", "Table", "Trainer"),
         *("check_gradients", "evaluate", "grad", "load", "read_table", "trace", "train", "value_and_grad"),
-        *("losses", "nn", "ops", "optimizers", "training"),
+        *("losses", "nn", "open_run", "ops", "optimizers", "training"),
     }
     assert dir(backpass) == sorted(backpass.__all__)
 

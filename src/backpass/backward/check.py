@@ -146,7 +146,7 @@ def _merge(parts: Sequence[Any], rest: Sequence[Any], varied: Sequence[int]) -> 
     return [next(ours) if place in varied else next(others) for place in range(len(parts) + len(rest))]
 
 
-def _ways(x: Array, directions: int, rng: np.random.Generator) -> list[Array]:
+def _ways(x: Array, directions: int, rng: "np.random.Generator") -> list[Array]:
     """Directions to vary `x` along: its elements one by one, or random signs for all elements."""
     if x.size <= SINGLE_ELEMENTS:
         return list(np.eye(x.size).reshape(x.size, *x.shape))

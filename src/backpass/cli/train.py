@@ -76,6 +76,14 @@ NEARLY_PERFECT = 0.995  # of accuracy or R², where a column that tells the answ
     show_default=True,
     help="When the loss is no longer finite: stop, or go back to the best epoch and on with half the learning rate.",
 )
+@click.option(
+    "--save-every",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often all that it takes to go on is saved.",
+)
 @threads_option
 @delimiter_option
 @json_option
@@ -143,6 +151,7 @@ def _plan(table: str, options: dict[str, Any]) -> "Plan":
         class_weights=options["class_weights"],
         threads=options["threads"],
         on_divergence=options["on_divergence"],
+        save_every=options["save_every"],
         recipe={"hidden": sizes(options["hidden"])} | {name: options[name] for name in recipe_names},
         test_table=options["test_table"],
         test=options["test_part"],

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backpass.data import Table, read_table, usable_rows
 from backpass.data.arrays import Array, as_inputs, row_shape
+from backpass.data.table import Table
 from backpass.errors import NotFiniteError, UsageError
 from backpass.forward import flatten
 from backpass.model.file import Content, read, to_bytes
@@ -89,6 +89,8 @@ class Model(Content):
         threads: int | None = None,
     ) -> dict[str, float]:
         """Metrics on the rows of a table that have a target: accuracy, log_loss, auc; or rmse, mae, r2."""
+        from backpass.data import usable_rows
+
         targets = self._table_part().targets
         given = open_table(table)
         rows = usable_rows(given, targets.schema)
@@ -166,6 +168,8 @@ def open_table(table: Any, delimiter: str | None = None) -> Table:
     if isinstance(table, Table):
         return table
     if isinstance(table, (str, Path)):
+        from backpass.data import read_table
+
         return read_table(table, delimiter=delimiter)
     if isinstance(table, np.ndarray):
         raise UsageError(

@@ -2,14 +2,16 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backpass.data import Table, TableEncoder, TargetEncoder, usable_rows
 from backpass.data.arrays import Inputs
 from backpass.data.checked_json import Record
 from backpass.model import metrics
+
+if TYPE_CHECKING:
+    from backpass.data import Table, TableEncoder, TargetEncoder
 
 Array = np.ndarray[Any, Any]
 
@@ -18,13 +20,15 @@ Array = np.ndarray[Any, Any]
 class Tabular:
     """The encoders of a table's inputs and targets, learned from training rows."""
 
-    inputs: TableEncoder
-    targets: TargetEncoder
+    inputs: "TableEncoder"
+    targets: "TargetEncoder"
 
     def encode(
-        self, table: Table, *, coerce: Collection[str] = (), notes: list[str] | None = None
+        self, table: "Table", *, coerce: Collection[str] = (), notes: list[str] | None = None
     ) -> tuple[Inputs, Array]:
         """The rows of a table that have a target, as the network takes them: inputs and targets."""
+        from backpass.data import usable_rows
+
         rows = usable_rows(table, self.targets.schema)
         inputs = network_inputs(self.inputs.encode(rows, coerce=coerce, notes=notes))
         return inputs, np.asarray(self.targets.encode(rows, notes=notes))
@@ -34,6 +38,8 @@ class Tabular:
 
     @classmethod
     def from_json(cls, value: object) -> "Tabular":
+        from backpass.data import TableEncoder, TargetEncoder
+
         record = Record(value, "tabular")
         tabular = cls(TableEncoder.from_json(record.take("inputs")), TargetEncoder.from_json(record.take("targets")))
         record.finish()

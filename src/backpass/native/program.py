@@ -391,7 +391,7 @@ def _compiled(compiler: Compiler, target: Target) -> tuple[Library, int]:
     store = disk.open_cache()
     entry = store.get(key)
     if entry is None:
-        # Of a checked program the text is three times as long, and it need not be fast: the code generator is quick there.
+        # The text of a checked program is long, and it need not run fast: there the code generator is to be quick.
         effort = 0 if compiler.job.checked else 2
         code = compile_text(compiler.compile() if text is None else text, target, effort)
         store.put(key, code, {})

@@ -122,7 +122,7 @@ def cast(x: Value, dtype: Any) -> Any:
     return apply(CAST, x, dtype=dtype)
 
 
-def _cast_samples(rng: np.random.Generator) -> list[Case]:
+def _cast_samples(rng: "np.random.Generator") -> list[Case]:
     return [
         Case((rng.normal(size=shape),), {"dtype": np.dtype(name)})
         for shape in [(3, 2), (0,), (1,), ()]

@@ -93,7 +93,7 @@ MINIMUM = Pointwise(
 )
 
 
-def _where_samples(rng: np.random.Generator) -> list[Case]:
+def _where_samples(rng: "np.random.Generator") -> list[Case]:
     shapes: list[tuple[tuple[int, ...], ...]] = [
         ((4,), (4,), (4,)),
         ((3, 1), (4,), (3, 4)),

@@ -12,7 +12,7 @@ _PAIR = between(-2.0, 2.0, -2.0, 2.0)
 
 
 def _booleans(count: int) -> Any:
-    def cases(rng: np.random.Generator) -> list[Case]:
+    def cases(rng: "np.random.Generator") -> list[Case]:
         return [Case(tuple(rng.random(shape) < 0.5 for _ in range(count)), {}) for shape in [(3, 4), (0,), (1,), ()]]
 
     return cases

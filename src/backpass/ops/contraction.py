@@ -101,7 +101,7 @@ def _grouped(x: Any, letters: str, groups: tuple[str, str, str]) -> Any:
     return x.transpose(order).reshape(lengths)
 
 
-def _samples(rng: np.random.Generator) -> list[Case]:
+def _samples(rng: "np.random.Generator") -> list[Case]:
     calls: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = [
         ("ik,kj->ij", (3, 4), (4, 2)),
         ("ik,jk->ij", (3, 4), (2, 4)),

@@ -51,7 +51,7 @@ def _one_hot(indices: Any, *, classes: int, dtype: DType) -> Any:
     return (np.asarray(indices)[..., None] == np.arange(classes)).astype(dtype)
 
 
-def _gather_samples(rng: np.random.Generator) -> list[Case]:
+def _gather_samples(rng: "np.random.Generator") -> list[Case]:
     calls: list[tuple[tuple[int, ...], tuple[int, ...]]] = [
         ((5, 3), (4,)),
         ((5,), (2, 3)),
@@ -62,7 +62,7 @@ def _gather_samples(rng: np.random.Generator) -> list[Case]:
     return [Case((rng.normal(size=table), rng.integers(0, table[0], size)), {}) for table, size in calls]
 
 
-def _scatter_samples(rng: np.random.Generator) -> list[Case]:
+def _scatter_samples(rng: "np.random.Generator") -> list[Case]:
     calls: list[tuple[tuple[int, ...], tuple[int, ...]]] = [
         ((4, 3), (4,)),
         ((2, 3), (2, 3)),

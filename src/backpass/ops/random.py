@@ -95,7 +95,7 @@ def _bernoulli(state: Any, *, shape: tuple[int, ...], dtype: DType, stream: int,
 
 
 def _samples(**attributes: Any) -> Any:
-    def cases(rng: np.random.Generator) -> list[Case]:
+    def cases(rng: "np.random.Generator") -> list[Case]:
         state = rng.integers(0, 1000, 2)
         names = ("float32", "float64")
         shapes: list[tuple[int, ...]] = [(3, 5), (2, 3, 25), (70,), (0, 4), (0,), (1,), ()]

@@ -20,7 +20,7 @@ from backpass.ops.samples import Case
 from backpass.ops.source import rows
 
 
-def _samples(rng: np.random.Generator) -> list[Case]:
+def _samples(rng: "np.random.Generator") -> list[Case]:
     calls = [
         ((3, 4), (0,)),
         ((3, 4), (1,)),
@@ -37,7 +37,7 @@ def _samples(rng: np.random.Generator) -> list[Case]:
     ]
 
 
-def _sum_samples(rng: np.random.Generator) -> list[Case]:
+def _sum_samples(rng: "np.random.Generator") -> list[Case]:
     return [*_samples(rng), Case((np.zeros((0, 3)),), {"axes": (0,), "keepdims": False})]
 
 

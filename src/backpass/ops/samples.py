@@ -23,8 +23,9 @@ class Case:
     attributes: Mapping[str, Any]
 
 
-Cases: TypeAlias = Callable[[np.random.Generator], list[Case]]
-Samples: TypeAlias = Domain | Cases
+# As text, for np.random takes time to import, and only tests draw numbers from it.
+Cases: TypeAlias = "Callable[[np.random.Generator], list[Case]]"
+Samples: TypeAlias = "Domain | Cases"
 
 
 def between(*bounds: float, **attributes: Any) -> Domain:

@@ -135,7 +135,7 @@ class Comparison:
 
     def lines(self) -> list[str]:
         if self.same:
-            return [f"the same, bit for bit: {self.epochs[1]} epochs, weights sha256 {self.sha256[1][:16]}..."]
+            return [f"the same, bit for bit: {self.epochs[1]} epochs, and every weight is equal"]
         told = [f"not the same: weights differ by up to {self.largest:.3g}"]
         if self.epochs[0] != self.epochs[1]:
             told.append(f"  {self.epochs[0]} epochs then, {self.epochs[1]} now")

@@ -76,6 +76,7 @@ class Plan:
     class_weights: str | None = None
     threads: int | None = None
     on_divergence: str = "stop"
+    save_every: float = run.SECONDS
     asked: dict[str, Any] = field(default_factory=dict)
     """The arguments of `plan` that make it again; "table" is None where that was no file."""
 
@@ -221,6 +222,7 @@ def plan(
     class_weights: str | None = None,
     threads: int | None = None,
     on_divergence: str = "stop",
+    save_every: float = run.SECONDS,
     recipe: Mapping[str, Any] | None = None,
     **reading: Any,
 ) -> Plan:
@@ -238,7 +240,9 @@ def plan(
         raise UsageError("--class-weights goes with classes, and the target is a number: leave it out")
     chosen = defaults.recipe(prepared.train.rows, **(recipe or {}))
     network = defaults.network(chosen, prepared.tabular.inputs, prepared.tabular.targets)
-    return Plan(prepared, chosen, network, seed, precision, class_weights, threads, on_divergence, _plain(asked))
+    return Plan(
+        prepared, chosen, network, seed, precision, class_weights, threads, on_divergence, save_every, _plain(asked)
+    )
 
 
 def _plain(asked: dict[str, Any]) -> dict[str, Any]:
@@ -277,6 +281,7 @@ def train(
     threads: int | None = None,
     recipe: Mapping[str, Any] | None = None,
     on_divergence: str = "stop",
+    save_every: float = run.SECONDS,
     out: str | Path | None = None,
     progress: bool | None = None,
 ) -> Outcome:
@@ -301,6 +306,7 @@ def train(
         recipe: choices in place of defaults: hidden, activation, dropout, learning_rate, weight_decay, batch_size,
             epochs, patience.
         on_divergence: "stop", or "rollback": go back to the best epoch and on with half the learning rate.
+        save_every: seconds from one checkpoint to the next, where there is a folder for them.
         out: a new or empty folder to save the run in; None saves nothing.
         progress: whether to show progress on standard error; None shows it where that is a terminal.
 
@@ -317,6 +323,7 @@ def train(
         class_weights=class_weights,
         threads=threads,
         on_divergence=on_divergence,
+        save_every=save_every,
         recipe=recipe,
         test_table=test_table,
         test=test,
@@ -342,7 +349,8 @@ def fit_into(
     """Train, saving all in the folder of a run while it goes on; what was begun there before goes on."""
     if begins:
         run.begin(folder, planned.asked, planned.prepared.table)
-    outcome = planned.fit(progress=progress, stop_on_interrupt=stop_on_interrupt, checkpoints=run.checkpoints(folder))
+    checkpoints = run.checkpoints(folder, planned.save_every)
+    outcome = planned.fit(progress=progress, stop_on_interrupt=stop_on_interrupt, checkpoints=checkpoints)
     outcome = replace(outcome, run=folder)
     state = run.INTERRUPTED if outcome.interrupted_by else run.FINISHED
     run.end(folder, state, outcome.model, outcome.history, report(planned, outcome, folder))

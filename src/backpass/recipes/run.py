@@ -26,6 +26,7 @@ from backpass.training import Checkpoints, History
 
 FORMAT = 2
 CHECKPOINTS = "checkpoints"
+SECONDS = 60.0  # from one checkpoint to the next
 FILES = ("run.json", "history.jsonl", "model.safetensors")
 LARGEST = 1 << 26  # bytes of a run.json
 TRAINING, INTERRUPTED, FINISHED = "training", "interrupted", "finished"
@@ -114,15 +115,15 @@ def check_free(path: Path) -> None:
         raise OutputError(f"{path}: is a folder with something in it: choose another --out, nothing is written over")
 
 
-def checkpoints(folder: Path) -> Checkpoints:
-    """Those of a run.
+def checkpoints(folder: Path, seconds: float = SECONDS) -> Checkpoints:
+    """Those of a run, one every so many seconds at least.
 
     Raises:
         UsageError: their folder is a link, which may lead anywhere.
     """
     if (folder / CHECKPOINTS).is_symlink():
         raise UsageError(f"{folder / CHECKPOINTS}: is a link, expected a folder")
-    return Checkpoints(folder / CHECKPOINTS)
+    return Checkpoints(folder / CHECKPOINTS, seconds)
 
 
 def can_be_resumed(folder: Path) -> bool:

@@ -6,8 +6,8 @@ name. What a process that died leaves is a file under such another name, which `
 
 import itertools
 import os
+import platform
 import re
-import socket
 import sys
 import threading
 import time
@@ -20,7 +20,7 @@ from backpass.errors import OutputError
 from backpass.storage import disk
 
 _STALE = 3600.0  # seconds after which an unfinished file has no writer any more, on whatever machine
-_HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
+_HOST = f"{zlib.crc32(platform.node().encode()):08x}"
 _PART = re.compile(r"\..+\.([0-9a-f]{8})-(\d{1,10})-\d+\.part")
 _number = itertools.count(
     time.time_ns() % 1_000_000_000

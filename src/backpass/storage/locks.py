@@ -8,7 +8,7 @@ a dead process is no lock. The file tells who holds it, for people; it decides n
 import errno
 import json
 import os
-import socket
+import platform
 import stat
 import sys
 import threading
@@ -104,7 +104,7 @@ class FolderLock:
 
     def _sign(self) -> None:
         """Write down who holds it; on a full disk that is left out."""
-        text = json.dumps({"process": os.getpid(), "host": socket.gethostname(), "since": self.since})
+        text = json.dumps({"process": os.getpid(), "host": platform.node(), "since": self.since})
         with suppress(OSError):
             os.ftruncate(self._handle, 0)
             os.write(self._handle, text.encode())
@@ -173,7 +173,7 @@ def _held_by(folder: Path, handle: int) -> str:
     content = found if isinstance(found, dict) else {}
     process, host, since = content.get("process"), content.get("host"), content.get("since")
     who = f"process {process}" if type(process) is int and 0 < process < 1 << 32 else "another process"
-    if isinstance(host, str) and host.isprintable() and 0 < len(host) <= 64 and host != socket.gethostname():
+    if isinstance(host, str) and host.isprintable() and 0 < len(host) <= 64 and host != platform.node():
         who += f" on {host}"
     return f"{folder}: is being trained by {who} {_told(since)}"
 

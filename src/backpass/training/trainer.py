@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from backpass.data import Table, TableEncoder, TargetEncoder, infer_schema, usable_rows
 from backpass.data.arrays import Array, as_inputs, row_shape
+from backpass.data.table import Table
 from backpass.errors import UsageError
 from backpass.forward import Spec, Structure
 from backpass.losses import Loss
@@ -440,6 +440,8 @@ class Trainer:
 
     def _from_table(self, table: Any, target: str, validation: Any) -> tuple[Any, Any, Any]:
         """Inputs, targets and validation rows as arrays. The encoders are learned from the first table given."""
+        from backpass.data import TableEncoder, TargetEncoder, infer_schema, usable_rows
+
         opened = open_table(table)
         if self._tabular is None:
             schema = infer_schema(opened, [target])
