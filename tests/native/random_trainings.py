@@ -10,6 +10,9 @@ from backpass.errors import NotFiniteError
 BOTH = '("native", "reference")'
 WITHIN = {"float64": 1e-8, "float32": 5e-3}
 """How far apart the two may be after 20 steps, relative to the largest element of an array."""
+ROUGHLY = 1e-5
+"""So far with rules that divide gradients by their size. Gradients that cancel almost to nothing (those of a GELU far
+to the left) differ by rounding, and such a rule makes large ones of them. What is wrong shows in all the others."""
 SIZES = (1, 2, 3, 5, 4, 7, 8, 13, 16, 17, 31, 33, 47, 64, 65)
 STEPS = 20
 
@@ -91,7 +94,8 @@ def disagreement(text):
     except NotFiniteError:
         ended = [_is_finite(text.replace(BOTH, f'("{executor}",)')) for executor in ("native", "reference")]
         return "one executor meets what is not finite, the other does not" if any(ended) else ""
-    within = WITHIN[trainers[0].precision]
+    is_smooth = any(f"optimizers.{rule},\n" in text for rule in SMOOTH_RULES)
+    within = WITHIN[trainers[0].precision] if is_smooth else ROUGHLY
     found = differences(*reversed(trainers))
     far = [difference for difference in found.values() if not difference < within]
     return f"{len(far)} of {len(found)} arrays differ by more than {within:g}, by up to {max(far):.3g}" if far else ""

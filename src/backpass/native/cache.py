@@ -28,6 +28,10 @@ _MAGIC = b"bpnat\0\r\n"
 _STALE = 3600.0  # seconds after which an unfinished file has no writer any more
 
 
+_sizes: dict[Path, int] = {}
+"""Of each folder about how many bytes are in it, so that not every new entry looks at all others."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """Object code, and what its maker wants to know again without making it."""
@@ -75,9 +79,11 @@ class ObjectCache:
                 return
             if os.name == "posix":  # made by hand, perhaps, for others to look into
                 self.folder.chmod(0o700)
-            _write_ours(part, _packed(key, code, metadata))
+            content = _packed(key, code, metadata)
+            _write_ours(part, content)
             part.replace(path)
-            self._trim(self.folder)
+            size = _sizes.get(self.folder, self.limit) + len(content)
+            _sizes[self.folder] = self._trim(self.folder) if size > self.limit else size
         except OSError:
             _remove(part)
 
@@ -85,8 +91,8 @@ class ObjectCache:
     def _path(folder: Path, key: str) -> Path:
         return folder / f"{key}.object"
 
-    def _trim(self, folder: Path) -> None:
-        """Remove the oldest used until the rest is within the limit, and what killed writers left."""
+    def _trim(self, folder: Path) -> int:
+        """Remove the oldest used until the rest is within the limit, and what killed writers left; returns its size."""
         found = sorted(_files(folder), reverse=True)
         newest = found[0][0] if found else 0.0
         total = 0
@@ -94,6 +100,7 @@ class ObjectCache:
             total += size
             if total > self.limit or (path.suffix == ".part" and used < newest - _STALE):
                 _remove(path)
+        return min(total, self.limit)
 
 
 def open_cache() -> ObjectCache:
