@@ -142,8 +142,8 @@ def _soak(options: argparse.Namespace) -> int:
     rng = np.random.default_rng(0)
     small = _Work("4-16-3", (4, 16, 3), 32, rng.normal(size=(160, 4)), rng.integers(0, 3, 160))
     middle = _Work("64-64-10", (64, 64, 10), 32, rng.normal(size=(1797, 64)), rng.integers(0, 10, 1797))
-    fine = _endures(small, options.steps // 5) and _endures(middle, options.epochs)
-    return 0 if fine else 1
+    fine = [_endures(small, options.steps // 5), _endures(middle, options.epochs)]
+    return 0 if all(fine) else 1
 
 
 class _Work:
@@ -166,15 +166,15 @@ def _endures(work: _Work, epochs: int) -> bool:
         best = min(record["seconds"] for record in trainer.history)
         trainer.history.clear()  # which grows by a record an epoch, as it is to
         parts.append((_memory(), time.perf_counter() - begun, best))
-    growth = parts[-1][0] - parts[1][0]
+    growth = parts[-1][0] - parts[2][0]
     slower = parts[-1][2] / parts[1][2]
     loss = float(np.asarray(trainer.loss(trainer.outputs(work.data[0]), work.data[1])))
     print(
         f"{work.name}: {trainer.steps:,} steps in {sum(part[1] for part in parts):.0f} s; "
-        f"memory grew by {growth:.2f} MiB; "
+        f"MiB in use after each tenth: {' '.join(f'{part[0]:.0f}' for part in parts)}; "
         f"the best epoch of the last tenth took {slower:.2f} times that of the second; loss {loss:.4g}"
     )
-    return growth < 4 and slower < 1.5 and np.isfinite(loss)
+    return growth < 4 and slower < 1.5 and bool(np.isfinite(loss))
 
 
 def _memory() -> float:

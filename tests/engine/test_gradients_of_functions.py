@@ -1,5 +1,6 @@
 """`grad` and `value_and_grad` of Python functions, and what is said where there is no gradient."""
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -123,6 +124,24 @@ def test_gradient_flows_through_a_change_of_type():
 def test_a_value_used_twice_has_the_sum_of_the_errors():
     """The error of a value is the sum over everything that uses it."""
     assert bp.grad(lambda x: x * x + x * 3.0 - x / 2.0)(5.0) == pytest.approx(12.5)
+
+
+SHAPES = [shape for rank in range(4) for shape in itertools.product((1, 2), repeat=rank)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_what_was_stretched_has_the_sum_of_its_errors(shape):
+    """Of a value of any shape that is stretched to any other, the error is the sum over what it was stretched to."""
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=shape)
+    for other in SHAPES:
+        w = rng.normal(size=other)
+        _, pull = np.broadcast_arrays(x, w)
+        wanted = pull.sum(tuple(range(pull.ndim - x.ndim)))
+        wanted = wanted.sum(tuple(i for i in range(x.ndim) if x.shape[i] != wanted.shape[i]), keepdims=True)
+        found = bp.grad(lambda x, w=w: ops.sum(x * w))(x)
+        assert found.shape == shape
+        assert np.allclose(found, wanted.reshape(shape))
 
 
 def test_hessian_of_a_quadratic_form():

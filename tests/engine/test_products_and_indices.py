@@ -202,6 +202,12 @@ def test_rows_that_are_not_there(indices):
         value_of(lambda i: ops.gather(np.ones((3, 2)), i), np.array(indices))
 
 
+def test_a_single_number_is_no_table():
+    """While a function is traced, gather from a single number is refused."""
+    with pytest.raises(ShapeError, match=r"gather: a table .* found a single number"):
+        trace(lambda table: ops.gather(table, np.array([0])), 5.0)
+
+
 def test_scatter_add_needs_a_value_for_each_index():
     """Values whose first axes are not those of the indices are refused."""
     with pytest.raises(ShapeError, match="scatter_add"):

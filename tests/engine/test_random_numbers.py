@@ -110,6 +110,16 @@ def test_both_precisions_draw_the_same_mask():
     np.testing.assert_array_equal(np.floor(double * 2**24) / 2**24, single)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_normal_numbers_are_those_of_box_and_muller(dtype):
+    """They are sqrt(-2 log(1 - u)) cos(2 pi v) of two uniform numbers of their own streams."""
+    u, v = (ops.uniform(KEY.fold(name), (3, 40), dtype).astype(np.float64) for name in ("radius", "angle"))
+    expected = np.sqrt(-2 * np.log(1 - u)) * np.cos(2 * np.pi * v)
+    found = ops.normal(KEY, (3, 40), dtype)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 if dtype == "float32" else 1e-14)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_distributions(dtype):
     """Means and variances are those of the distributions, within 5 standard errors; uniform stays in [0, 1)."""

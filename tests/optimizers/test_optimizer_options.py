@@ -98,6 +98,12 @@ def test_a_name_of_the_catalogue_makes_a_rule_with_its_defaults(name):
     assert rule.__class__.__name__.lower() == name
 
 
+def test_schedules_are_found_by_their_names():
+    names = {"constant", "step", "exponential", "cosine", "warmup", "onecycle", "plateau"}
+    assert set(o.SCHEDULES) == names
+    assert all(name in cls.__name__.lower() for name, cls in o.SCHEDULES.items())
+
+
 @pytest.mark.parametrize("thing", [*o.RULES.values(), *o.SCHEDULES.values()], ids=lambda x: x.__name__)
 def test_every_option_is_explained(thing):
     text = getdoc(thing)

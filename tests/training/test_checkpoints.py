@@ -139,6 +139,16 @@ def test_other_files_are_left_alone(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {*others, "step-000000000002.safetensors"}
 
 
+def test_a_new_folder_is_on_the_disk_before_the_first_checkpoint(tmp_path, monkeypatch):
+    """The folder around a new one is synchronised once, at its beginning: a crash does not take all that is in it."""
+    synced, real = [], disk.sync_folder
+    monkeypatch.setattr(disk, "sync_folder", lambda folder: (synced.append(folder), real(folder)))
+    checkpoints = CheckpointFolder(tmp_path / "c")
+    for step in (1, 2):
+        checkpoints.write(snapshot(step))
+    assert synced == [tmp_path, tmp_path / "c", tmp_path / "c"]
+
+
 def test_a_file_in_the_place_of_the_folder_is_told(tmp_path):
     """The line names the folder that is none."""
     (tmp_path / "c").touch()

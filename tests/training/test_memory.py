@@ -103,6 +103,23 @@ def test_each_part_grows_with_what_it_is_of():
     assert replace(work, parameters=work.network.init((32,), Key.of(0))).need().start == 0 < need.start
 
 
+def test_what_a_training_before_has_left_is_not_counted_again():
+    """Its program where the batch is the same, and its parameters and state."""
+    work = training()
+    need = work.need()
+    begun = replace(work, parameters=work.network.init((32,), Key.of(0)), copies=2)
+    learned = 3 * _total(_Estimate(begun).parameters)  # and Adam's two
+    assert begun.need().learned == replace(begun, copies=3).need().learned - learned
+    again = replace(begun, running=True)
+    assert (again.need().step, again.need().code) == (0, 0) < (need.step, need.code)
+    assert again.need(512).step == begun.need(512).step > 0
+    check_memory(again, free=again.need().total)
+    with pytest.raises(UsageError, match="training needs about"):
+        check_memory(begun, free=again.need().total)
+    reference = replace(again, executor="reference")
+    assert reference.need().step == replace(reference, running=False).need().step > 0
+
+
 def test_a_layer_of_ones_own_that_cannot_be_looked_into_is_tried():
     """Where the first weights cannot be known without being made, nothing is claimed."""
 

@@ -10,17 +10,20 @@ import textwrap
 import threading
 import time
 import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from backpass import Trainer, losses, nn, optimizers
-from backpass.errors import CheckpointError, NotFiniteError, OutputError
+from backpass.errors import CheckpointError, NotFiniteError, OutputError, UsageError
 from backpass.forward import flatten
 from backpass.training import Checkpoints, EarlyStopping, RolledBack
 from backpass.training.events import StepFinished, TrainingStarted
 from backpass.training.executors import EXECUTORS
+from backpass.training.fingerprints import described, fingerprint
+from backpass.training.rows import Rows
 
 RANDOM = np.random.default_rng(0)
 X, Y = RANDOM.normal(size=(230, 6)).astype(np.float32), RANDOM.integers(0, 3, 230)
@@ -246,6 +249,145 @@ def test_a_disk_that_takes_no_more_is_told_of_and_training_goes_on(tmp_path, mon
     assert not list(tmp_path.glob("*.safetensors"))
 
 
+def test_an_epoch_under_way_is_not_ended_with_other_rows_or_batches():
+    more = np.tile(X, (20, 1)), np.tile(Y, 20)
+    for change in ("rows", "batch"):
+        trainer = new(listeners=[stop_at(100)], executor="reference")
+        trainer.fit(*more, epochs=2, stop_on_interrupt=True)
+        assert trainer.steps == 100
+        trainer.listeners.clear()
+        if change == "batch":
+            trainer.batch_size = 50
+        given = (X, Y) if change == "rows" else more
+        history = trainer.fit(*given, epochs=1)
+        assert trainer.steps == 100 + -(-len(given[0]) // trainer.batch_size)
+        assert 0 < history[-1]["loss"] < 3
+
+
+@pytest.mark.parametrize("wrong", [{"batch": 15}, {"batch": 10**6}, {"step": 3, "batch": 4}, {"sums": (np.nan, 1.0)}])
+def test_a_checkpoint_that_no_training_made_is_refused(tmp_path, wrong):
+    new().fit(X, Y, epochs=2, checkpoints=tmp_path)
+    store = Checkpoints(tmp_path).store
+    snapshot = store.newest().snapshot
+    for file in tmp_path.glob("step-*"):
+        file.unlink()
+    store.write(replace(snapshot, **{"batch": 1, **wrong}))
+    trainer = new()
+    with pytest.raises(CheckpointError):
+        trainer.resume(tmp_path, X, Y)
+    assert (trainer.steps, list(trainer.history)) == (0, [])
+
+
+@pytest.mark.parametrize("change", [{"last": np.inf}, {"rates": [[1, 2, 3]]}, {"first": -5}, {"best": 3}, None])
+def test_a_checkpoint_whose_progress_is_none_is_refused(tmp_path, change):
+    new().fit(X, Y, epochs=2, checkpoints=tmp_path)
+    store = Checkpoints(tmp_path).store
+    snapshot = store.newest().snapshot
+    progress = None if change is None else snapshot.about["progress"] | change
+    store.write(replace(snapshot, about=snapshot.about | {"progress": progress}))
+    with pytest.raises(CheckpointError):
+        new().resume(tmp_path, X, Y)
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_an_error_between_an_epoch_and_its_record_costs_no_epoch_when_it_goes_on(tmp_path, executor):
+    calls = []
+
+    def fails_once(*_):
+        calls.append(1)
+        if len(calls) == 3:
+            raise ZeroDivisionError
+        return 0.0
+
+    def fine(*_):
+        return 0.0
+
+    given = {"validation": (X[:20], Y[:20])}
+    trainer = new(executor=executor, metrics={"m": fails_once})
+    with pytest.raises(ZeroDivisionError):
+        trainer.fit(X, Y, epochs=8, checkpoints=Checkpoints(tmp_path, epochs=1), **given)
+    other, whole = (new(executor=executor, metrics={"m": fine}) for _ in range(2))
+    other.resume(tmp_path, X, Y, **given)
+    whole.fit(X, Y, epochs=8, **given)
+    assert without_times(other.history) == without_times(whole.history)
+    assert equal(whole.parameters, other.parameters)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_ends_by_its_own_signals():
+    ended = []
+
+    def forks(event):
+        if isinstance(event, StepFinished) and event.step == 3:
+            child = os.fork()
+            if not child:
+                time.sleep(60)
+                os._exit(0)
+            time.sleep(1)  # Python forgets signals that come while a fork is under way
+            os.kill(child, signal.SIGTERM)
+            ended.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+    new(listeners=[forks], executor="reference").fit(X, Y, epochs=1)
+    assert ended == [-signal.SIGTERM]
+
+
+def test_long_histories_are_saved_and_come_back(tmp_path):
+    trainer = new(optimizer=optimizers.SGD(1e-3), metrics={"m": lambda *_: float("nan")})
+    trainer.fit(X[:16], Y[:16], epochs=3, validation=(X, Y))
+    trainer.fit(X[:16], Y[:16], epochs=20_000, checkpoints=tmp_path)
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 10_000_000
+    other = new(optimizer=optimizers.SGD(1e-3))
+    history = other.resume(tmp_path, X[:16], Y[:16])
+    assert [list(record) for record in history] == [list(record) for record in trainer.history]
+    assert np.array_equal(history.column("loss"), trainer.history.column("loss"))
+    assert all(type(epoch) is int for epoch in history.column("epoch"))
+
+
+def test_an_error_before_the_first_step_leaves_no_lock(tmp_path, monkeypatch):
+    trainer = new()
+    for _ in range(2):
+        with monkeypatch.context() as patched:
+            patched.setattr(Trainer, "_loop", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                trainer.fit(X, Y, epochs=1, checkpoints=tmp_path)
+    trainer.fit(X, Y, epochs=1, checkpoints=tmp_path)
+
+
+@dataclass(frozen=True)
+class Weighted(losses.CrossEntropy):
+    """A loss that holds a long array."""
+
+    costs: object = None
+
+
+def test_what_layers_losses_and_optimizers_hold_is_compared_to_the_last_number():
+    costs = np.zeros(5000)
+    other = costs.copy()
+    other[2500] = 1e-9
+    assert described(Weighted(costs=costs)) == described(Weighted(costs=costs.copy()))
+    assert described(Weighted(costs=costs)) != described(Weighted(costs=other))
+
+
+def test_inputs_named_as_other_rows_are_compared_too():
+    inputs = {"targets": X, "weights": X}
+    rows = [Rows(given, Y, None, "float32") for given in (inputs, {**inputs, "targets": X + 1})]
+    assert fingerprint(rows[0]) != fingerprint(rows[1])
+
+
+@pytest.mark.parametrize(
+    "options", [{"keep": 1.5}, {"keep": True}, {"keep": 0}, {"epochs": 1.5}, {"seconds": None}, {"seconds": "5"}]
+)
+def test_checkpoints_take_whole_numbers_and_seconds(options):
+    with pytest.raises(UsageError, match=f"{next(iter(options))} is .*, expected"):
+        Checkpoints("c", **options)
+
+
+def test_a_mistyped_folder_is_not_made(tmp_path):
+    with pytest.raises(CheckpointError, match="is no folder"):
+        new().resume(tmp_path / "not" / "there", X, Y)
+    assert not list(tmp_path.iterdir())
+
+
 # Replay
 
 
@@ -301,6 +443,11 @@ def test_a_divergence_goes_back_to_the_best_state_and_on_more_slowly_if_asked(tm
     history = trainer.fit(X, targets, epochs=30, on_divergence="rollback", checkpoints=tmp_path)
     assert told
     assert told[0].rate == 0.5
+    stopped = diverging(listeners=[stop_at(trainer.steps - 60)])
+    stopped.fit(X, targets, epochs=30, on_divergence="rollback", checkpoints=tmp_path / "s", stop_on_interrupt=True)
+    resumed = diverging()
+    resumed.resume(tmp_path / "s", X, targets)
+    assert equal(resumed.parameters, trainer.parameters)
     assert [record["epoch"] for record in history] == list(range(1, 31))
     assert history[-1]["loss"] < 1.0
     other = diverging()

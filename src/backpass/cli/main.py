@@ -1,6 +1,7 @@
 """The command `backpass`: its parts, and how errors are told."""
 
 import io
+import signal
 import sys
 import warnings
 
@@ -11,14 +12,12 @@ from backpass.cli.check import check
 from backpass.cli.demo import demo
 from backpass.cli.evaluate import evaluate
 from backpass.cli.explain import explain
-from backpass.cli.output import abandon_output, printable
+from backpass.cli.output import SIGNALLED, abandon_output, printable
 from backpass.cli.predict import predict
 from backpass.cli.reproduce import reproduce
 from backpass.cli.resume import resume
 from backpass.cli.train import train
 from backpass.errors import BackpassError
-
-INTERRUPTED = 130  # what a shell expects of a command that Ctrl-C ended
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
@@ -55,9 +54,9 @@ def main(arguments: list[str] | None = None) -> None:
         _tell(str(error), error.exit_status)
     except MemoryError:
         _tell("there is not enough memory for this: take fewer nodes (--hidden), rows or columns")
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as error:
         click.echo("backpass: interrupted", err=True)
-        sys.exit(INTERRUPTED)
+        sys.exit(SIGNALLED + getattr(error.__cause__ or error, "signal", signal.SIGINT))  # click makes its own of it
 
 
 def _tell(message: str, status: int = 2) -> None:

@@ -11,6 +11,8 @@ import click
 
 from backpass.errors import OutputError
 
+SIGNALLED = 128  # and the number of the signal: what a shell expects of a command that a signal ended
+
 
 class Voice:
     """Speaks to people on standard output; with `as_json` on standard error, so that one JSON object stands alone."""

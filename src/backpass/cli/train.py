@@ -20,8 +20,8 @@ from backpass.cli.options import (
     table_argument,
     threads_option,
 )
-from backpass.cli.output import Voice, working
-from backpass.errors import NotFiniteError, UsageError
+from backpass.cli.output import SIGNALLED, Voice, working
+from backpass.errors import NotFiniteError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from backpass.recipes.main_job import Outcome, Plan
@@ -34,7 +34,6 @@ Examples:
 """
 
 
-SIGNALLED = 128  # and the number of the signal: what a shell expects of a command that a signal ended
 NEARLY_PERFECT = 0.995  # of accuracy or R², where a column that tells the answer is likelier than so good a network
 
 
@@ -118,13 +117,18 @@ def going_on_told(folder: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        if run.can_be_resumed(folder):
+        if run.has_saved(folder):
             click.echo(f"backpass: stopped at once; what was saved before stays: backpass resume {folder}", err=True)
         raise
-    except NotFiniteError as error:
-        if run.can_be_resumed(folder):
-            raise NotFiniteError(f"{error}; what was saved stays in {folder}") from None
+    except run.NotSavedError:  # which says it
         raise
+    except (NotFiniteError, OutputError, MemoryError) as error:
+        if not run.has_saved(folder):
+            raise
+        if isinstance(error, NotFiniteError):
+            raise NotFiniteError(f"{error}; what was saved stays in {folder}") from None
+        what = error if isinstance(error, OutputError) else "there is not enough memory to go on"
+        raise OutputError(f"{what}; what was saved before stays: backpass resume {folder}") from None
 
 
 def tell_outcome(voice: Voice, planned: "Plan", outcome: "Outcome", folder: Path) -> None:
@@ -187,7 +191,7 @@ def _understood(planned: "Plan") -> list[str]:
     from backpass.recipes.provenance import sha256
 
     tested = planned.asked.get("test_table")
-    same = tested is not None and sha256(tested) is not None and sha256(tested) == sha256(planned.asked["table"] or "-")
+    same = tested is not None and sha256(tested) is not None and sha256(tested) == sha256(planned.asked["table"])
     return [
         *planned.prepared.describe(),
         *(["  note: --test is the same file as TABLE: the score will be of rows trained on"] if same else []),
@@ -203,7 +207,7 @@ def _several(number: int, what: str) -> str:
 def _result(outcome: "Outcome", folder: Path) -> list[str]:
     history = outcome.history
     lines = [f"stopped at epoch {len(history)} after {outcome.seconds:.1f} s: {history.reason}"]
-    if outcome.interrupted_by:
+    if not outcome.finished:
         name = "Ctrl-C" if outcome.interrupted_by == signal.SIGINT else "a signal to end"
         lines = [f"stopped by {name} after step {outcome.steps:,}, with {len(history)} epochs done; all is saved"]
     if history.kept != len(history):
@@ -212,6 +216,8 @@ def _result(outcome: "Outcome", folder: Path) -> list[str]:
         lines += [f"on the {outcome.held_out} rows, with what chance may add or take (95 %):", *_indented(outcome)]
         if outcome.held_out == "validation":
             lines += ["  these rows told when to stop, too: no others were held out to test"]
+        if outcome.finished and outcome.interrupted_by:
+            lines += ["  the linear model was left out: interrupted"]
         lines += _doubt(outcome)
     else:
         lines += ["no rows were held out: there is no score"]
@@ -219,7 +225,7 @@ def _result(outcome: "Outcome", folder: Path) -> list[str]:
         *lines,
         "",
         f"{folder}/  model.safetensors  history.jsonl  run.json  checkpoints/",
-        *([f"go on: backpass resume {folder}"] if outcome.interrupted_by else []),
+        *([f"go on: backpass resume {folder}"] if not outcome.finished else []),
         f"next:  backpass predict {folder} NEW.csv",
         f"       backpass evaluate {folder} LABELLED.csv",
     ]

@@ -1,5 +1,9 @@
 """A run once more: to go on with it, or to do it again and compare."""
 
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,11 +14,11 @@ import numpy as np
 from backpass.errors import UsageError
 from backpass.forward import flatten
 from backpass.model import Model, load
-from backpass.recipes import run
+from backpass.recipes import fields, run
 from backpass.recipes.main_job import Plan, plan
 from backpass.recipes.provenance import circumstances, fingerprint, require_same_data
 from backpass.training import Replayed
-from backpass.training.saving import newest
+from backpass.training.snapshots import newest, records_of
 
 
 def plan_of(
@@ -28,20 +32,34 @@ def plan_of(
         threads: how many share the work; None for as many as the run was asked to use.
 
     Raises:
-        UsageError: it is no run, its table was not a file, or the data changed; the difference is named.
+        UsageError: it is no run, a table was no file or is not where it was, or the data changed; the difference is
+            named.
         TableError: a table cannot be read.
     """
     content = run.read(folder)
+    if "data" not in content:
+        raise UsageError(f"{folder / 'run.json'}: this run does not say what its data was: train anew")
     moved = {"table": table, "test_table": test_table, "threads": threads}
-    asked = content["asked"] | {name: given for name, given in moved.items() if given is not None}
-    if asked.get("table") in (None, "-") or asked.get("test_table") == "-":
-        raise UsageError(f"{folder}: its table was no file: save it, and name it with --table")
-    try:
-        planned = plan(**asked)
-    except TypeError as error:
-        raise UsageError(f"{folder / 'run.json'}: what was asked is not understood ({error})") from None
-    require_same_data(folder, content.get("data") or {}, fingerprint(asked, planned.prepared.table))
+    asked = {"table": fields.NO_FILE} | content["asked"]
+    asked |= {name: given for name, given in moved.items() if given is not None}
+    for role, option in (("table", "--table"), ("test_table", "--test")):
+        if role in asked and moved[role] is None:
+            asked[role] = _place(folder, asked, content.get("paths") or {}, role, option)
+    planned = plan(**asked)
+    require_same_data(folder, content["data"], fingerprint(asked, planned.prepared.table))
     return planned
+
+
+def _place(folder: Path, asked: Mapping[str, Any], paths: Mapping[str, str], role: str, option: str) -> str:
+    """Where a table is: as it was named then, or at the place in full that this was then."""
+    words, given = role.replace("_", " "), str(asked[role])
+    if given == fields.NO_FILE:
+        raise UsageError(f"{folder}: its {words} was no file: save it as one, and name it with {option}")
+    places = list(dict.fromkeys([given, paths.get(role, given)]))
+    for place in places:
+        if os.path.lexists(place):
+            return place
+    raise UsageError(f"{', nor '.join(places)}: no such file: name the {words} of {folder} with {option}")
 
 
 def require_unfinished(folder: Path) -> None:
@@ -51,8 +69,8 @@ def require_unfinished(folder: Path) -> None:
         UsageError: the run is finished, or it is none.
     """
     content = run.read(folder)
-    if content.get("state") == run.FINISHED:
-        reason = (content.get("outcome") or {}).get("stopped", "its training ended")
+    if content.get("state") == fields.FINISHED:
+        reason = content.get("outcome", {}).get("stopped") or "its training ended"
         raise UsageError(f"{folder}: is finished ({reason}): there is nothing to go on with")
 
 
@@ -92,7 +110,7 @@ class Run:
     def history(self) -> list[dict[str, Any]]:
         """One record an epoch, as far as it was saved."""
         store = run.checkpoints(self.folder).store
-        return list(newest(store).about["progress"]["history"]) if store.steps() else []
+        return records_of(newest(store)) if store.steps() else _records(self.folder / "history.jsonl")
 
     @cached_property
     def plan(self) -> Plan:
@@ -102,6 +120,23 @@ class Run:
     def replay(self, step: int) -> Replayed:
         """Step number `step`, from 1 on, made again with the value of every node; see `Trainer.replay`."""
         return self.plan.trainer().replay(step, run.checkpoints(self.folder), **self.plan.arguments())
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    """Those of a history.jsonl, none where it is not there; see `Run.history`."""
+    try:
+        lines = run.content_of(path, run.LARGEST_HISTORY).splitlines()
+    except FileNotFoundError:
+        return []
+    records: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, start=1):
+        record: Any = None
+        with suppress(ValueError, RecursionError):
+            record = json.loads(line)
+        if not fields.is_record(record):
+            raise UsageError(f"{path}: line {number:,} is no record of an epoch: the file is damaged or was changed")
+        records.append(record)
+    return records
 
 
 def open_run(folder: str | Path, *, table: str | None = None, test_table: str | None = None) -> Run:
@@ -156,7 +191,7 @@ def compare(folder: Path, planned: Plan, *, progress: bool = False) -> Compariso
         ModelFileError: its model cannot be read.
     """
     content = run.read(folder)
-    if content.get("state") != run.FINISHED:
+    if content.get("state") != fields.FINISHED:
         raise UsageError(f"{folder}: is not finished: go on with it first: backpass resume {folder}")
     then = load(folder)
     trainer = planned.trainer()
@@ -172,7 +207,7 @@ def compare(folder: Path, planned: Plan, *, progress: bool = False) -> Compariso
         else np.inf
     )
     sums = then.weights, now.weights
-    epochs = int((content.get("outcome") or {}).get("epochs", 0)), len(trainer.history)
+    epochs = content.get("outcome", {}).get("epochs") or 0, len(trainer.history)
     return Comparison(sums[0] == sums[1], sums, largest, epochs, _different(content, circumstances()))
 
 

@@ -1,6 +1,5 @@
 """The main job: a table in, a trained network out."""
 
-import json
 import signal
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -14,13 +13,13 @@ import numpy as np
 from backpass import nn
 from backpass.data import Table
 from backpass.data.arrays import Array, row_shape, take_rows
-from backpass.errors import NotFiniteError, UsageError
+from backpass.errors import BackpassError, NotFiniteError, UsageError
 from backpass.model import Model, Predictions
 from backpass.model.model import open_table
 from backpass.model.network import MOST_THREADS, require_count
 from backpass.model.tabular import answers
 from backpass.optimizers import Adam, Cosine
-from backpass.recipes import defaults, run, scores
+from backpass.recipes import defaults, fields, run, scores
 from backpass.recipes.defaults import Recipe
 from backpass.recipes.prepare import Part, Prepared, prepare
 from backpass.recipes.scores import Score
@@ -41,9 +40,10 @@ class Outcome:
         scores: of this network, of a linear model, and of saying the same for every row, on the held-out rows.
         held_out: which rows the scores are of: "test", "validation" (which told when to stop, too), or None.
         seconds: from the first step to the last score.
-        interrupted_by: the number of the signal that ended the training, such as 2 for Ctrl-C; 0 for none.
-        steps: made in all.
         run: the folder where all was saved, or None.
+        interrupted_by: the number of the signal that ended it, such as 2 for Ctrl-C; 0 for none.
+        steps: made in all.
+        finished: whether the network was trained to its end. A signal after that leaves out the linear model alone.
     """
 
     model: Model
@@ -54,6 +54,7 @@ class Outcome:
     run: Path | None
     interrupted_by: int = 0
     steps: int = 0
+    finished: bool = True
 
     def __str__(self) -> str:
         return "\n".join(scores.table(list(self.scores))) if self.scores else "no rows were held out: no score"
@@ -78,7 +79,7 @@ class Plan:
     on_divergence: str = "stop"
     save_every: float = run.SECONDS
     asked: dict[str, Any] = field(default_factory=dict)
-    """The arguments of `plan` that make it again; "table" is None where that was no file."""
+    """The arguments of `plan` that make it again; a table is "-" where it was no file."""
 
     def fit(
         self,
@@ -92,11 +93,11 @@ class Plan:
         started = time.perf_counter()
         trainer = self.trainer(listeners)
         arguments = self.arguments() | {"progress": progress, "stop_on_interrupt": stop_on_interrupt}
-        arguments["on_divergence"] = self.on_divergence
         if checkpoints is not None and checkpoints.store.steps():
             trainer.resume(checkpoints, **arguments)
         else:
-            trainer.fit(epochs=self.recipe.epochs, checkpoints=checkpoints, **arguments)
+            arguments |= {"epochs": self.recipe.epochs, "on_divergence": self.on_divergence}
+            trainer.fit(checkpoints=checkpoints, **arguments)
         if trainer.interrupted_by and not trainer.steps:  # there is nothing to keep
             raise (
                 KeyboardInterrupt
@@ -119,11 +120,21 @@ class Plan:
     def _measured(self, trainer: Trainer, started: float, *, stop_on_interrupt: bool) -> Outcome:
         validation = self.prepared.validation
         held_out = "test" if self.prepared.test is not None else "validation" if validation is not None else None
-        part = self.prepared.test or validation
-        found = self._scores(trainer, part, stop_on_interrupt=stop_on_interrupt, quick=bool(trainer.interrupted_by))
-        model = self._model(trainer, found, held_out)
-        seconds = time.perf_counter() - started
-        return Outcome(model, trainer.history, found, held_out, seconds, None, trainer.interrupted_by, trainer.steps)
+        part, signalled = self.prepared.test or validation, trainer.interrupted_by
+        linear = None if part is None or signalled else self._linear_model(stop_on_interrupt=stop_on_interrupt)
+        came_late = 0 if linear is None else linear.interrupted_by
+        found = self._scores(trainer, None if came_late else linear, part)
+        return Outcome(
+            self._model(trainer, found, held_out),
+            trainer.history,
+            found,
+            held_out,
+            time.perf_counter() - started,
+            run=None,
+            interrupted_by=signalled or came_late,
+            steps=trainer.steps,
+            finished=not signalled,
+        )
 
     def trainer(self, listeners: Sequence[Listener] = ()) -> Trainer:
         """A new Trainer for it."""
@@ -157,10 +168,7 @@ class Plan:
             about,
         )
 
-    def _scores(
-        self, trainer: Trainer, part: Part | None, *, stop_on_interrupt: bool, quick: bool = False
-    ) -> tuple[Score, ...]:
-        """`quick` leaves out the linear model, which must be trained."""
+    def _scores(self, trainer: Trainer, linear: Trainer | None, part: Part | None) -> tuple[Score, ...]:
         if part is None:
             return ()
         ours = self._answers(trainer, part)
@@ -169,16 +177,9 @@ class Plan:
         label = f'always "{constant.values[0]}"' if ours.classes else "always the mean"
         return (
             scores.score("this network", ours, actual),
-            *(() if quick else self._linear_score(part, actual, stop_on_interrupt=stop_on_interrupt)),
+            *([scores.score("linear model", self._answers(linear, part), actual)] if linear else []),
             scores.score(label, constant, actual),
         )
-
-    def _linear_score(self, part: Part, actual: Array, *, stop_on_interrupt: bool) -> list[Score]:
-        """The linear model's; none where it did not stay finite, which is no reason to lose the network."""
-        with suppress(NotFiniteError):
-            linear = self._linear_model(stop_on_interrupt=stop_on_interrupt)
-            return [scores.score("linear model", self._answers(linear, part), actual)]
-        return []
 
     def _answers(self, trainer: Trainer, part: Part) -> Predictions:
         return answers(self.prepared.tabular, trainer.predict(part.inputs))
@@ -188,8 +189,11 @@ class Plan:
         encoder = self.prepared.tabular.targets
         return targets if encoder.classes else np.asarray(encoder.decode(targets))
 
-    def _linear_model(self, *, stop_on_interrupt: bool) -> Trainer:
-        """The same columns without hidden layers, trained by the same Trainer."""
+    def _linear_model(self, *, stop_on_interrupt: bool) -> Trainer | None:
+        """The same columns without hidden layers, trained by the same Trainer.
+
+        None where it did not stay finite or finds no memory, which is no reason to lose the network.
+        """
         tabular, train, validation = self.prepared.tabular, self.prepared.train, self.prepared.validation
         trainer = Trainer(
             defaults.linear_network(tabular.inputs, tabular.targets),
@@ -201,16 +205,18 @@ class Plan:
             threads=self.threads,
         )
         chosen = np.random.Generator(np.random.Philox(self.seed)).permutation(train.rows)[:LINEAR_ROWS]
-        trainer.fit(
-            take_rows(train.inputs, chosen),
-            train.targets[chosen],
-            epochs=LINEAR_EPOCHS if train.rows >= 2000 else 2 * LINEAR_EPOCHS,
-            validation=None if validation is None else (validation.inputs, validation.targets),
-            stopping=None if validation is None else EarlyStopping(8),
-            class_weights=self.class_weights,
-            stop_on_interrupt=stop_on_interrupt,
-        )
-        return trainer
+        with suppress(NotFiniteError, UsageError, MemoryError):
+            trainer.fit(
+                take_rows(train.inputs, chosen),
+                train.targets[chosen],
+                epochs=LINEAR_EPOCHS if train.rows >= 2000 else 2 * LINEAR_EPOCHS,
+                validation=None if validation is None else (validation.inputs, validation.targets),
+                stopping=None if validation is None else EarlyStopping(8),
+                class_weights=self.class_weights,
+                stop_on_interrupt=stop_on_interrupt,
+            )
+            return trainer
+        return None
 
 
 def plan(
@@ -226,39 +232,62 @@ def plan(
     recipe: Mapping[str, Any] | None = None,
     **reading: Any,
 ) -> Plan:
-    """Read and understand the table, and choose a network for it; see `train` for the arguments."""
-    asked = dict(locals())
-    if not 0 <= seed < 1 << 63:
-        raise UsageError(f"--seed is {seed}, expected a whole number from 0 to 2^63 - 1")
-    if reading.get("test_table") is not None and reading.get("test") is not None:
-        raise UsageError("--test and --test-part both say which rows are scored: give one of them")
-    require_count("threads", threads, MOST_THREADS)
-    opened = open_table(table, reading.get("delimiter"))
-    targets = (target,) if target in opened.columns else split_names(target) if isinstance(target, str) else target
-    prepared = prepare(opened, tuple(targets), seed=seed, precision=precision, **reading)
-    if class_weights is not None and prepared.division.schema.task != "classification":
-        raise UsageError("--class-weights goes with classes, and the target is a number: leave it out")
-    chosen = defaults.recipe(prepared.train.rows, **(recipe or {}))
-    network = defaults.network(chosen, prepared.tabular.inputs, prepared.tabular.targets)
+    """Read and understand the table, and choose a network for it; see `train` for the arguments.
+
+    Raises:
+        UsageError: an argument is not what it must be, or does not fit the table.
+        TableError: a table cannot be read or does not hold what is needed.
+    """
+    test_table = reading.pop("test_table", None)
+    given = {
+        "target": target,
+        "seed": seed,
+        "precision": precision,
+        "class_weights": class_weights,
+        "threads": threads,
+        "on_divergence": on_divergence,
+        "save_every": save_every,
+        "recipe": recipe,
+        **reading,
+    }
+    # What a run.json will hold is what is used: of another type a number may be another, and the network with it.
+    asked = {name: fields.plain(value) for name, value in given.items()}
+    fields.check_asked(asked)
+    asked["recipe"] = {name: value for name, value in (asked["recipe"] or {}).items() if value is not None}
+    prepared = _prepared(table, test_table, asked, {name: asked[name] for name in reading})
+    chosen = defaults.recipe(prepared.train.rows, **asked["recipe"])
     return Plan(
-        prepared, chosen, network, seed, precision, class_weights, threads, on_divergence, save_every, _plain(asked)
+        prepared,
+        chosen,
+        defaults.network(chosen, prepared.tabular.inputs, prepared.tabular.targets),
+        **{name: asked[name] for name in ("seed", "precision", "class_weights", "threads")},
+        **{name: asked[name] for name in ("on_divergence", "save_every")},
+        asked=_kept(table, test_table, asked),
     )
 
 
-def _plain(asked: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of `plan` as JSON has them, without those that were left out."""
-    asked |= asked.pop("reading")
-    asked["recipe"] = {name: x for name, x in (asked["recipe"] or {}).items() if x is not None}
-    for role in ("table", "test_table"):
-        given = asked.get(role)
-        asked[role] = str(given) if isinstance(given, (str, Path)) else None
-    asked["target"] = asked["target"] if isinstance(asked["target"], str) else list(asked["target"])
-    empty: tuple[Any, ...] = (None, (), [], {})
-    kept = {
-        name: x for name, x in asked.items() if name == "table" or not any(x is each or x == each for each in empty)
-    }
-    found: dict[str, Any] = json.loads(json.dumps(kept, default=list))
-    return found
+def _prepared(table: Any, test_table: Any, asked: dict[str, Any], reading: dict[str, Any]) -> Prepared:
+    """The table, read as was asked."""
+    seed, target = asked["seed"], asked["target"]
+    if not 0 <= seed < 1 << 63:
+        raise UsageError(f"--seed is {seed}, expected a whole number from 0 to 2^63 - 1")
+    if test_table is not None and reading.get("test") is not None:
+        raise UsageError("--test and --test-part both say which rows are scored: give one of them")
+    require_count("threads", asked["threads"], MOST_THREADS)
+    opened = open_table(table, reading.get("delimiter"))
+    targets = (target,) if target in opened.columns else split_names(target) if isinstance(target, str) else target
+    chosen = {name: value for name, value in reading.items() if value is not None}
+    prepared = prepare(opened, tuple(targets), seed=seed, precision=asked["precision"], test_table=test_table, **chosen)
+    if asked["class_weights"] is not None and prepared.division.schema.task != "classification":
+        raise UsageError("--class-weights goes with classes, and the target is a number: leave it out")
+    return prepared
+
+
+def _kept(table: Any, test_table: Any, asked: dict[str, Any]) -> dict[str, Any]:
+    """What a run.json keeps of the arguments: what was given."""
+    tables = {"table": table} | ({} if test_table is None else {"test_table": test_table})
+    paths = {role: str(each) if isinstance(each, (str, Path)) else fields.NO_FILE for role, each in tables.items()}
+    return paths | {name: value for name, value in asked.items() if value not in (None, [], {})}
 
 
 def train(
@@ -311,7 +340,8 @@ def train(
         progress: whether to show progress on standard error; None shows it where that is a terminal.
 
     Raises:
-        TableError, UsageError, OutputError, NotFiniteError: see `backpass.errors`.
+        TableError, UsageError, OutputError, NotFiniteError: see `backpass.errors`. An OutputError after the training
+            ended is a `recipes.NotSavedError`: its `outcome` is what this would have returned.
     """
     if out is not None:
         run.check_free(Path(out))
@@ -346,15 +376,33 @@ def train(
 def fit_into(
     folder: Path, planned: Plan, *, progress: bool = False, stop_on_interrupt: bool = False, begins: bool = True
 ) -> Outcome:
-    """Train, saving all in the folder of a run while it goes on; what was begun there before goes on."""
+    """Train, saving all in the folder of a run while it goes on; what was begun there before goes on.
+
+    Raises:
+        NotSavedError: the training ended, and what came of it could not be written; it has the outcome.
+        OutputError: it could not begin.
+        NotFiniteError: as `Trainer.fit`.
+    """
     if begins:
         run.begin(folder, planned.asked, planned.prepared.table)
     checkpoints = run.checkpoints(folder, planned.save_every)
     outcome = planned.fit(progress=progress, stop_on_interrupt=stop_on_interrupt, checkpoints=checkpoints)
     outcome = replace(outcome, run=folder)
-    state = run.INTERRUPTED if outcome.interrupted_by else run.FINISHED
-    run.end(folder, state, outcome.model, outcome.history, report(planned, outcome, folder))
+    state = fields.FINISHED if outcome.finished else fields.INTERRUPTED
+    try:
+        run.end(folder, state, outcome.model, outcome.history, report(planned, outcome, folder))
+    except (BackpassError, MemoryError) as error:
+        what = str(error) or f"{folder}: there is not enough memory to write it"
+        raise run.NotSavedError(f"{what}; {_how_it_stands(folder)}", outcome) from error
     return outcome
+
+
+def _how_it_stands(folder: Path) -> str:
+    """What is left of a run that could not be written at its end, and what to do."""
+    if not run.can_be_resumed(folder):
+        return "the training ended, and cannot be gone on with from there"
+    kept = "its checkpoints stay" if run.has_saved(folder) else "no checkpoint of it could be saved"
+    return f"the training ended, and {kept}: then backpass resume {folder}"
 
 
 def report(planned: Plan, outcome: Outcome, folder: Path | None) -> dict[str, Any]:
@@ -374,6 +422,7 @@ def report(planned: Plan, outcome: Outcome, folder: Path | None) -> dict[str, An
         "steps": outcome.steps,
         "kept_epoch": outcome.history.kept,
         "stopped": outcome.history.reason,
+        "interrupted_by": outcome.interrupted_by,
         "table": planned.prepared.summary(),
     }
 

@@ -38,6 +38,8 @@ def _differences(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> Iterato
     before, after = recorded.get("columns") or {}, now.get("columns") or {}
     yield from (f'the column "{name}" is gone' for name in before if name not in after)
     yield from (f'the column "{name}" is new' for name in after if name not in before)
+    if list(before) != list(after):
+        yield "the columns are in another order"
     if recorded.get("rows") != now.get("rows"):
         yield f"it had {recorded.get('rows'):,} rows, and has {now.get('rows'):,}"
     comparable = recorded.get("sums") == now.get("sums")

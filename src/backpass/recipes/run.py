@@ -9,6 +9,7 @@ model.safetensors   the network; `backpass predict` reads it
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,8 +19,11 @@ from backpass.data import Table
 from backpass.errors import BackpassError, OutputError, UsageError
 from backpass.model import Model
 from backpass.model.file import to_bytes
+from backpass.recipes import fields
+from backpass.recipes.fields import NO_FILE, TRAINING
 from backpass.recipes.provenance import circumstances, fingerprint
-from backpass.storage.atomic import write_whole
+from backpass.storage import disk
+from backpass.storage.atomic import reason, write_whole
 from backpass.storage.locks import NAME as LOCK
 from backpass.storage.locks import FolderLock
 from backpass.training import Checkpoints, History
@@ -29,13 +33,25 @@ CHECKPOINTS = "checkpoints"
 SECONDS = 60.0  # from one checkpoint to the next
 FILES = ("run.json", "history.jsonl", "model.safetensors")
 LARGEST = 1 << 26  # bytes of a run.json
-TRAINING, INTERRUPTED, FINISHED = "training", "interrupted", "finished"
+LARGEST_HISTORY = 1 << 28
+
+
+class NotSavedError(OutputError):
+    """A training ended, and its run could not be written.
+
+    Attributes:
+        outcome: what the training gave, an Outcome.
+    """
+
+    def __init__(self, message: str, outcome: Any) -> None:
+        super().__init__(message)
+        self.outcome = outcome
 
 
 @contextmanager
 def folder_for(out: Path | None, table: str, target: str) -> Iterator[Path]:
-    """The folder for a run, `out` or a new one in runs/, locked. Where the run fails before it can be gone on with,
-    nothing of it is left behind.
+    """The folder for a run, `out` or a new one in runs/, locked. Where the run fails before anything was saved that
+    took work, and before its training ended, nothing of it is left behind.
 
     Raises:
         OutputError: it holds something already, or cannot be made.
@@ -49,8 +65,8 @@ def folder_for(out: Path | None, table: str, target: str) -> Iterator[Path]:
         lock = FolderLock(made[0])
         check_free(made[0])  # another may have been there in between
         yield made[0]
-    except BaseException:
-        if made and lock is not None and not can_be_resumed(made[0]):
+    except BaseException as error:
+        if made and lock is not None and not has_saved(made[0]) and not isinstance(error, NotSavedError):
             _remove_all(made[0])
         if lock is not None:
             lock.release()
@@ -107,10 +123,9 @@ def check_free(path: Path) -> None:
         occupied = path.exists() and any(each.name != LOCK for each in path.iterdir())
     except OSError as error:
         raise OutputError(f"{path}: cannot be made a folder ({error.strerror}): choose another --out") from None
-    if occupied and can_be_resumed(path):
-        raise OutputError(
-            f"{path}: holds a run, and nothing is written over: choose another --out, or backpass resume {path}"
-        )
+    if occupied and (path / "run.json").is_file():
+        going_on = f", or backpass resume {path}" if can_be_resumed(path) else ""
+        raise OutputError(f"{path}: holds a run, and nothing is written over: choose another --out{going_on}")
     if occupied:
         raise OutputError(f"{path}: is a folder with something in it: choose another --out, nothing is written over")
 
@@ -127,27 +142,46 @@ def checkpoints(folder: Path, seconds: float = SECONDS) -> Checkpoints:
 
 
 def can_be_resumed(folder: Path) -> bool:
-    """Is there anything that a training can go on from?"""
+    """Is it a run that `backpass resume` goes on with, or begins anew where nothing was saved yet?"""
     with suppress(BackpassError):
-        return any(checkpoints(folder).store.steps()) and (folder / "run.json").is_file()
+        return read(folder).get("state") != fields.FINISHED
     return False
+
+
+def has_saved(folder: Path) -> bool:
+    """Is there anything in the folder of a run that took work: a checkpoint after its beginning, or a network?"""
+    with suppress(BackpassError, OSError):
+        return (folder / "model.safetensors").exists() or any(checkpoints(folder).store.steps())
+    return True  # what cannot be looked into may be anything
 
 
 def begin(folder: Path, asked: dict[str, Any], table: Table) -> None:
     """Note what a run is to be, before its first step."""
-    _write(folder, {"state": TRAINING, "asked": asked, **circumstances(), "data": fingerprint(asked, table)})
+    given = {role: asked.get(role, NO_FILE) for role in fields.TABLES}
+    content = {
+        "state": TRAINING,
+        "asked": asked,
+        "paths": {role: str(Path(path).absolute()) for role, path in given.items() if path != NO_FILE},
+        "data": fingerprint(asked, table),
+    }
+    _write(folder, content | circumstances())
 
 
 def end(folder: Path, state: str, model: Model, history: History, outcome: dict[str, Any]) -> None:
-    """The files of a run that has ended, for now or for good. What says so comes last: then the others are there."""
+    """The files of a run that has ended, for now or for good. What says so comes last: then the others are there.
+
+    Raises:
+        OutputError: one cannot be written.
+        UsageError: the run.json of its beginning is not there any more.
+    """
     records = "".join(json.dumps(record) + "\n" for record in history)
-    write_whole(folder / "history.jsonl", records.encode(), links=False)
-    write_whole(folder / "model.safetensors", to_bytes(model), links=False)
+    write_whole(folder / "model.safetensors", to_bytes(model), links=False, advice="see to the disk")
+    write_whole(folder / "history.jsonl", records.encode(), links=False, advice="see to the disk")
     _write(folder, {**read(folder), "state": state, "outcome": outcome})
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The content of a run's run.json.
+    """The content of a run's run.json, every field of its kind.
 
     Raises:
         UsageError: it is no run, or not one that this version understands.
@@ -156,32 +190,51 @@ def read(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise UsageError(f"{folder}: is no folder, expected that of a run, such as runs/loans-default-1")
     try:
-        if path.stat().st_size > LARGEST:
-            raise UsageError(f"{path}: is larger than any run.json: it is none")
-        content = json.loads(path.read_bytes())
+        content = json.loads(content_of(path, LARGEST))
     except FileNotFoundError:
         raise UsageError(f"{folder}: holds no run.json, expected the folder of a run") from None
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
+    except UsageError:
+        raise
     except (ValueError, RecursionError):
         raise UsageError(f"{path}: is damaged, expected JSON as `backpass train` writes it") from None
     version = content.get("format") if isinstance(content, dict) else None
     if type(version) is not int or not isinstance(content.get("asked"), dict):
         raise UsageError(f"{path}: is no run's: it lacks what was asked")
     if version > FORMAT:
-        raise UsageError(f"{path}: is of format {version}, this version reads up to {FORMAT}: update backpass")
-    found: dict[str, Any] = content
-    return found
+        shown = str(version)[:20]
+        raise UsageError(f"{path}: is of format {shown}, this version reads up to {FORMAT}: update backpass")
+    return fields.check_run(content, path)
+
+
+def content_of(path: Path, most: int) -> bytes:
+    """The bytes of a plain file, at most so many: a link may lead anywhere, and a pipe has no end.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UsageError: it is something else, or larger, or cannot be read.
+    """
+    try:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UsageError(f"{path}: is a link, a folder or a device, expected a file")
+        if status.st_size > most:
+            raise UsageError(f"{path}: has {status.st_size:,} bytes, more than any such file: it is none")
+        return disk.read(path).tobytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({reason(error)})") from None
 
 
 def _write(folder: Path, content: dict[str, Any]) -> None:
     text = json.dumps({"format": FORMAT, **{name: x for name, x in content.items() if name != "format"}}, indent=2)
-    write_whole(folder / "run.json", (text + "\n").encode(), links=False)
+    write_whole(folder / "run.json", (text + "\n").encode(), links=False, advice="see to the disk")
 
 
 def _remove_all(folder: Path) -> None:
     for file in (folder / name for name in FILES):
-        file.unlink(missing_ok=True)
+        with suppress(OSError):
+            file.unlink()
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
 
 

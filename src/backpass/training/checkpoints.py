@@ -20,7 +20,10 @@ from backpass.storage import atomic, disk, tensors
 
 FORMAT = 1
 _NAME = re.compile(r"step-(\d{12,19})\.safetensors", re.ASCII)
-_LISTS = ("parameters", "optimizer", "best")
+_LISTS = ("parameters", "optimizer", "best", "good")
+_OPTIONAL = {"best", "good"}
+ABSENT = float(np.array(0x7FF8_0000_0000_0BAD, np.int64).view(np.float64))
+"""A number that is not there: a NaN that no calculation gives."""
 _NUMBERS = ("step", "epoch", "batch")
 _FORGED = "no checkpoint, or not all of one: the file was changed"
 
@@ -37,6 +40,8 @@ class Snapshot:
         parameters: flat, in the order of `forward.flatten`.
         optimizer: the optimizer's state, flat.
         best: the parameters of the best epoch so far, flat, if early stopping keeps them.
+        good: parameters and optimizer's state of the best epoch, flat, if a divergence goes back to them.
+        history: the names of what is known of an epoch, and a row of numbers an epoch, float64; ABSENT where none is.
         about: plain data as JSON has it, for the training loop: history, plan, fingerprints.
     """
 
@@ -48,6 +53,8 @@ class Snapshot:
     optimizer: list[Array]
     best: list[Array] | None
     about: dict[str, Any]
+    good: list[Array] | None = None
+    history: tuple[list[str], Array] = ([], np.empty((0, 0)))
 
 
 @dataclass
@@ -167,7 +174,9 @@ def _apart(snapshot: Snapshot) -> tuple[dict[str, Array], dict[str, Any]]:
     arrays = {f"{name}.{place}": np.asarray(value) for name in lists for place, value in enumerate(lists[name])}
     counts = {name: len(values) for name, values in lists.items()}
     numbers = {name: int(getattr(snapshot, name)) for name in _NUMBERS}
-    return arrays | {"sums": np.array(snapshot.sums, np.float64)}, numbers | {"counts": counts, "about": snapshot.about}
+    names, rows = snapshot.history
+    arrays |= {"sums": np.array(snapshot.sums, np.float64), "history": np.ascontiguousarray(rows, np.float64)}
+    return arrays, numbers | {"counts": counts, "columns": list(names), "about": snapshot.about}
 
 
 def _together(arrays: dict[str, Array], content: dict[str, Any]) -> Snapshot:
@@ -180,7 +189,15 @@ def _together(arrays: dict[str, Array], content: dict[str, Any]) -> Snapshot:
         counts = {name: _whole(count) for name, count in content.pop("counts").items()}
         numbers = {name: _whole(content.pop(name)) for name in _NUMBERS}
         about, sums = content.pop("about"), arrays.pop("sums")
-        right = (sums.dtype == np.float64, sums.shape == (2,), isinstance(about, dict), {*counts, "best"} == {*_LISTS})
+        names, rows = content.pop("columns"), arrays.pop("history")
+        right = (
+            sums.dtype == rows.dtype == np.float64,
+            sums.shape == (2,),
+            isinstance(about, dict),
+            {*counts} | _OPTIONAL == {*_LISTS},
+            isinstance(names, list) and all(isinstance(name, str) for name in names),
+            rows.ndim == 2 and isinstance(names, list) and rows.shape[1:] == (len(names),),
+        )
         if not all(right) or content or sum(counts.values()) != len(arrays):
             raise CheckpointError(_FORGED)
         lists = {name: [arrays[f"{name}.{place}"] for place in range(count)] for name, count in counts.items()}
@@ -192,6 +209,8 @@ def _together(arrays: dict[str, Array], content: dict[str, Any]) -> Snapshot:
         parameters=lists["parameters"],
         optimizer=lists["optimizer"],
         best=lists.get("best"),
+        good=lists.get("good"),
+        history=(names, rows),
         about=about,
     )
 

@@ -31,7 +31,8 @@ from backpass.training.executors import EpochSum, Executor, Kept, NativeExecutor
 from backpass.training.history import INTERRUPTED
 from backpass.training.interrupts import Interrupts, noticed
 from backpass.training.rows import Rows
-from backpass.training.saving import Keeper, Progress
+from backpass.training.saving import Keeper
+from backpass.training.snapshots import Progress
 from backpass.training.step import training_step
 from backpass.training.stopping import EarlyStopping
 
@@ -61,9 +62,7 @@ class Loop:
     threads: int | None
     kept: Kept
     keeper: Keeper | None = None
-    on_divergence: str = "stop"
     _interrupts: Interrupts = field(default_factory=Interrupts)
-    _good: tuple[State, int] | None = None  # to go back to: the state of the best epoch, and the length of the history
 
     def run(self, state: State, progress: Progress, *, stop_on_interrupt: bool = False) -> int:
         """Train `state` until `progress` is at its last epoch, adding to its history.
@@ -82,6 +81,8 @@ class Loop:
             finally:
                 if self.keeper is not None:
                     self.keeper.close()
+        if self.keeper is not None:
+            self.keeper.warn()
         if progress.kept is not None:
             state.parameters, state.batch, state.sums = progress.kept, 0, (0.0, 0.0)
         self._tell(TrainingFinished(history.reason, history.kept, time.perf_counter() - started))
@@ -93,10 +94,10 @@ class Loop:
         epochs, done = progress.last - progress.first, self._epochs_done(progress)
         self._tell(TrainingStarted(epochs, self.data.count, self.batch_size, count(state.parameters), done))
         executor = self._executor(state, progress)
+        if progress.good is None and progress.on_divergence == "rollback":
+            progress.good = replace(state), len(history)
         if keeper is not None and keeper.is_fresh:
             keeper.save(state, progress)
-        if self._good is None:
-            self._good = replace(state), len(history)
         try:
             while (reason := self._over(progress)) is None:
                 self._go_on(executor, state, progress)
@@ -135,7 +136,7 @@ class Loop:
     def _go_on(self, executor: Executor, state: State, progress: Progress, steps: int = 0) -> None:
         """Some epochs, or a part of one; at most so many steps, if that is not 0."""
         history, left = progress.history, progress.last - progress.first - self._epochs_done(progress)
-        if not self._looks_between:
+        if not self._looks_between(progress):
             until = self.keeper.epochs_until(progress.epoch) if self.keeper is not None else None
             history.extend(self._records(executor.run(min(left, until or left), steps=steps), progress.epoch + 1))
             history.kept = progress.epoch
@@ -148,9 +149,9 @@ class Loop:
                 progress.kept = executor.parameters()
             if is_best or self.stopping is None:
                 history.kept = record["epoch"]
-            if is_best and self.on_divergence == "rollback":
+            if is_best and progress.on_divergence == "rollback":
                 executor.fetch()
-                self._good = replace(state), len(history)
+                progress.good = replace(state), len(history)
             self._tell(EpochFinished(record, is_best))
 
     def _over(self, progress: Progress) -> str | None:
@@ -168,9 +169,9 @@ class Loop:
     def _slows_down(self, state: State, progress: Progress, error: NotFiniteError) -> bool:
         """After a divergence: whether it goes on, from the best state so far, with smaller steps."""
         rate = SLOWER * (progress.rates[-1][1] if progress.rates else 1.0)
-        if self.on_divergence != "rollback" or rate < LEAST_RATE or self._good is None:
+        if progress.on_divergence != "rollback" or rate < LEAST_RATE or progress.good is None:
             return False
-        good, epochs = self._good
+        good, epochs = progress.good
         for name, value in vars(good).items():
             setattr(state, name, value)
         del progress.history[epochs:]
@@ -188,17 +189,17 @@ class Loop:
         executor.fetch()
         while history and history[-1]["epoch"] > state.epoch:
             history.pop()  # Ctrl-C came again, before the last epochs were made anew
-        if self.keeper is not None and not self._interrupts:  # nobody waits for that who pressed Ctrl-C twice
+        # Nobody waits for that who pressed Ctrl-C twice; and an epoch of which the record is lacking is not saved.
+        if self.keeper is not None and not self._interrupts and state.epoch == progress.epoch:
             self.keeper.save(state, progress)
 
     @staticmethod
     def _epochs_done(progress: Progress) -> int:
         return max(0, progress.epoch - progress.first)
 
-    @property
-    def _looks_between(self) -> bool:
+    def _looks_between(self, progress: Progress) -> bool:
         """Is there something to do between two epochs, beside noting what they came to?"""
-        watched = self.listeners or self.optimizer.observes or self.on_divergence == "rollback"
+        watched = self.listeners or self.optimizer.observes or progress.on_divergence == "rollback"
         return bool(self.held_out is not None or self.stopping or watched)
 
     def _executor(self, state: State, progress: Progress) -> Executor:

@@ -66,6 +66,9 @@ class Training:
         parameters: None where they have not been made yet.
         copies: how often parameters and optimizer state are held beside the executor's own: once to know them between
             epochs, once more for the best so far, and so on.
+        running: whether the executor's program for this step is there already, from the training before, with its
+            memory: what is held is not asked for a second time. Parameters that are given are there in any case, with
+            the optimizer's state.
     """
 
     network: Layer
@@ -80,6 +83,7 @@ class Training:
     threads: int | None = None
     parameters: Structure | None = None
     copies: int = 1
+    running: bool = False
 
     def need(self, batch_size: int | None = None) -> Need:
         """The estimate: within a third of what was measured, for trainings of 100 MiB and more."""
@@ -155,7 +159,21 @@ class _Estimate:
         rows = min(batch_size, training.data.count)
         native = training.executor == "native"
         loaded = "llvmlite" in sys.modules
+        held = native and training.running and rows == min(training.batch_size, training.data.count)
         learned = _total(self.parameters) + _total(self.state)
+        new = training.copies if self.fresh else training.copies - 1
+        return Need(
+            start=self._start(),
+            learned=learned * new + (_total(self.parameters) if native else learned),
+            step=0 if held else self._step(rows, native=native),
+            rows=self._order(rows, native=native),
+            validation=self._validation(values=False),
+            code=(0 if held else COMPILING if loaded else COMPILER) if native else 0,
+        )
+
+    def _step(self, rows: int, *, native: bool) -> int:
+        """The values of one step."""
+        training = self.training
         step = training_step(
             training.network,
             training.loss,
@@ -166,14 +184,7 @@ class _Estimate:
             targets=_spec(training.data.targets),
             weights=None if training.data.weights is None else _spec(training.data.weights),
         ).graph
-        return Need(
-            start=self._start(),
-            learned=learned * training.copies + (_total(self.parameters) if native else learned),
-            step=self._native(step, rows) if native else _evaluated(simplify(step), rows),
-            rows=self._order(rows, native=native),
-            validation=self._validation(values=False),
-            code=(COMPILING if loaded else COMPILER) if native else 0,
-        )
+        return self._native(step, rows) if native else _evaluated(simplify(step), rows)
 
     def _start(self) -> int:
         """Weights are drawn in float64, one after the other, and converted when all are there."""

@@ -21,7 +21,8 @@ from backpass.training.checkpoints import Snapshot
 from backpass.training.executors import State
 from backpass.training.history import History
 from backpass.training.loop import Loop
-from backpass.training.saving import Checkpoints, Progress, restore
+from backpass.training.saving import Checkpoints
+from backpass.training.snapshots import Progress, restored
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -59,8 +60,12 @@ class Replayed:
         return [self.values[node] for node in self.traced.graph.nodes if node.name == name]
 
 
-def state_before(checkpoints: Checkpoints, step: int, last: Snapshot, done: Progress, begin: State) -> State:
+def state_before(
+    checkpoints: Checkpoints, step: int, last: Snapshot, done: Progress, begin: State, steps: int
+) -> State:
     """The nearest state before `step` that is known: that of a checkpoint, or `begin`, that of a training's beginning.
+
+    An epoch has so many `steps`.
 
     Raises:
         CheckpointError: the training made fewer steps, or nothing is known of so early a step.
@@ -74,7 +79,7 @@ def state_before(checkpoints: Checkpoints, step: int, last: Snapshot, done: Prog
         raise CheckpointError(f"{checkpoints.folder}: step {step:,} was made before the training that is saved there")
     found = checkpoints.store.before(step - 1)
     if found.snapshot is not None:
-        return restore(found.snapshot, begin)[0]
+        return restored(found.snapshot, begin, steps)[0]
     if done.begun:
         raise CheckpointError(f"{checkpoints.folder}: no checkpoint from before step {step:,} is left to begin with")
     return begin
@@ -82,7 +87,7 @@ def state_before(checkpoints: Checkpoints, step: int, last: Snapshot, done: Prog
 
 def replayed(loop: Loop, step: int, state: State, done: Progress) -> Replayed:
     """Step `step` of the training that `loop` and `done` tell of, from a `state` before it."""
-    past = replace(done, history=History(), first=state.epoch, finished=False)
+    past = replace(done, history=History(), first=state.epoch, finished=False, on_divergence="stop")
     loop.run_to(step - 1, state, past)
     before = replace(state)
     data = loop.data

@@ -22,23 +22,15 @@ from backpass.optimizers import Adam, Optimizer
 from backpass.training.events import Listener
 from backpass.training.executors import EXECUTORS, Kept, State
 from backpass.training.explain import explain_step, likely_targets
+from backpass.training.fingerprints import described, fingerprint, quick_fingerprint
 from backpass.training.history import History
 from backpass.training.loop import ON_DIVERGENCE, Loop, Metric, batch_spec
 from backpass.training.memory import Training, check_memory
 from backpass.training.progress import showing
 from backpass.training.replay import Replayed, replayed, state_before
 from backpass.training.rows import Rows, weights_by_label
-from backpass.training.saving import (
-    Checkpoints,
-    Keeper,
-    Progress,
-    as_checkpoints,
-    described,
-    fingerprint,
-    newest,
-    require_same,
-    restore,
-)
+from backpass.training.saving import Checkpoints, Keeper, as_checkpoints
+from backpass.training.snapshots import Progress, newest, require_same, restored
 from backpass.training.stopping import BestSoFar, EarlyStopping
 
 if TYPE_CHECKING:
@@ -105,6 +97,7 @@ class Trainer:
         self.listeners = list(listeners)
         self.history = History()
         self.interrupted_by = 0
+        self._epoch_of: Any = None
         self._state: State | None = None
         self._row_shape: Any = None
         self._tabular: Tabular | None = None
@@ -186,11 +179,14 @@ class Trainer:
         _require(on_divergence in ON_DIVERGENCE, "on_divergence", on_divergence, " or ".join(ON_DIVERGENCE))
         job = self._job(inputs, targets, validation, weights, class_weights, stopping, shuffle=shuffle)
         state, _ = self._built(job.data.inputs)
+        if state.batch and self._epoch_of != self._epoch_like(job):  # what is under way was an epoch over other rows
+            state.batch, state.sums = 0, (0.0, 0.0)
         steps = state.step - state.batch + epochs * job.data.steps(self.batch_size)
         best = BestSoFar(stopping.improvement if stopping else 0.0)
         done = Progress(state.epoch, state.epoch + epochs, steps, self.history, best, begun=state.step)
+        done.on_divergence = on_divergence
         keeper = None if checkpoints is None else Keeper(as_checkpoints(checkpoints), self._plan(job), fresh=True)
-        return self._run(job, done, keeper, on_divergence, progress=progress, stop_on_interrupt=stop_on_interrupt)
+        return self._run(job, done, keeper, progress=progress, stop_on_interrupt=stop_on_interrupt)
 
     def resume(
         self,
@@ -205,7 +201,6 @@ class Trainer:
         shuffle: bool = True,
         progress: bool = False,
         stop_on_interrupt: bool = False,
-        on_divergence: str = "stop",
     ) -> History:
         """Go on with a training from its newest checkpoint, to the end that it was to have.
 
@@ -217,7 +212,6 @@ class Trainer:
                 names the difference.
             OutputError: another process trains there.
         """
-        _require(on_divergence in ON_DIVERGENCE, "on_divergence", on_divergence, " or ".join(ON_DIVERGENCE))
         job = self._job(inputs, targets, validation, weights, class_weights, stopping, shuffle=shuffle)
         state, _ = self._built(job.data.inputs)
         given, plan = as_checkpoints(checkpoints), self._plan(job)
@@ -225,15 +219,15 @@ class Trainer:
         try:
             snapshot = newest(given.store)
             require_same(given.folder, snapshot, plan)
-            self._state, kept = restore(snapshot, state)
-            done = Progress.from_json(
-                snapshot.about["progress"], self.history, stopping.improvement if stopping else 0.0
-            )
-            done.kept = kept
+            steps = job.data.steps(self.batch_size)
+            found, done = restored(snapshot, state, steps, stopping.improvement if stopping else 0.0)
         except BaseException:
             keeper.close()
             raise
-        return self._run(job, done, keeper, on_divergence, progress=progress, stop_on_interrupt=stop_on_interrupt)
+        self._state = found
+        self.history[:], self.history.reason, self.history.kept = done.history, done.history.reason, done.history.kept
+        done.history = self.history
+        return self._run(job, done, keeper, progress=progress, stop_on_interrupt=stop_on_interrupt)
 
     def replay(
         self,
@@ -263,9 +257,10 @@ class Trainer:
         _, forward = self._built(job.data.inputs)
         last = newest(given.store)
         require_same(given.folder, last, self._plan(job))
-        done = Progress.from_json(last.about["progress"], History())
         start = typed(self.network.init(self._row_shape, Key.of(self.seed).fold("parameters")), self.precision)
-        state = state_before(given, step, last, done, State(start, self.optimizer.init(start)))
+        begin, steps = State(start, self.optimizer.init(start)), job.data.steps(self.batch_size)
+        _, done = restored(last, begin, steps)
+        state = state_before(given, step, last, done, begin, steps)
         if not self.optimizer.observes:
             job = replace(job, held_out=None)
         loop = self._loop(replace(job, stopping=None), done, forward, None)
@@ -317,8 +312,13 @@ class Trainer:
                 self.threads,
                 self.parameters,
                 copies,
+                running=bool(self._kept.held),
             )
         )
+
+    def _epoch_like(self, job: "_Job") -> tuple[Any, ...]:
+        """What an epoch that is under way must be like to go on."""
+        return quick_fingerprint(job.data), self.batch_size, self.seed, job.shuffle
 
     def _plan(self, job: "_Job") -> dict[str, Any]:
         """What must be the same for a training to go on as if it had never stopped."""
@@ -340,15 +340,19 @@ class Trainer:
         job: "_Job",
         done: Progress,
         keeper: Keeper | None,
-        on_divergence: str,
         *,
         progress: bool,
         stop_on_interrupt: bool,
     ) -> History:
-        state, forward = self._built(job.data.inputs)
-        with showing(progress=progress) as bar:
-            loop = self._loop(job, done, forward, keeper, on_divergence, bar)
-            self.interrupted_by = loop.run(state, done, stop_on_interrupt=stop_on_interrupt)
+        try:
+            state, forward = self._built(job.data.inputs)
+            self._epoch_of = self._epoch_like(job)
+            with showing(progress=progress) as bar:
+                loop = self._loop(job, done, forward, keeper, bar)
+                self.interrupted_by = loop.run(state, done, stop_on_interrupt=stop_on_interrupt)
+        finally:
+            if keeper is not None:  # it may be that the loop did not get so far
+                keeper.close()
         if self.interrupted_by and not stop_on_interrupt:
             signal.raise_signal(signal.Signals(self.interrupted_by))
         return self.history
@@ -359,7 +363,6 @@ class Trainer:
         done: Progress,
         forward: ForwardPass,
         keeper: Keeper | None,
-        on_divergence: str = "stop",
         more: Sequence[Listener] = (),
     ) -> Loop:
         return Loop(
@@ -379,7 +382,6 @@ class Trainer:
             threads=self.threads,
             kept=self._kept,
             keeper=keeper,
-            on_divergence=on_divergence,
         )
 
     def outputs(self, inputs: Any) -> Array:
