@@ -19,7 +19,7 @@ Y = np.array([[0.5, 2.0, 0.25], [-3.0, 1.0, 2.0]])
         lambda x: x.reshape(1, -1, 2),
         lambda x: x.astype(np.float32),
         lambda x: x.astype("int64"),
-        lambda x: abs(x),
+        abs,
         lambda x: -x,
         *[
             lambda x, name=name, axis=axis, keepdims=keepdims: getattr(x, name)(axis, keepdims=keepdims)

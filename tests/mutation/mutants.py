@@ -40,6 +40,7 @@ class Mutant:
     stop: int
     old: str
     new: str
+    is_statement: bool = False
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}  {self.old}  ->  {self.new}"
@@ -49,8 +50,10 @@ class Mutant:
         return self.file, self.start, self.stop, self.new
 
     def of(self, source: bytes) -> bytes:
-        """The file with the change in it."""
-        return source[: self.start] + self.new.encode() + source[self.stop :]
+        """The file with the change in it; what follows stays in its line."""
+        lost = "\n" * source[self.start : self.stop].count(b"\n")
+        text = f"{self.new}{lost}" if self.is_statement else f"({self.new}{lost})"
+        return source[: self.start] + text.encode() + source[self.stop :]
 
 
 def mutants_of(group: str, file: str, source: bytes) -> list[Mutant]:
@@ -63,7 +66,7 @@ def mutants_of(group: str, file: str, source: bytes) -> list[Mutant]:
         start = starts[node.lineno - 1] + node.col_offset
         stop = starts[node.end_lineno - 1] + node.end_col_offset
         old = " ".join(source[start:stop].decode().split())
-        mutant = Mutant(group, file, node.lineno, owner, start, stop, old, new)
+        mutant = Mutant(group, file, node.lineno, owner, start, stop, old, new, isinstance(node, ast.stmt))
         found[mutant.place] = mutant
     return list(found.values())
 

@@ -1,25 +1,29 @@
 """Mutation testing: changes the code in one small place at a time, and sees whether the tests notice.
 
     python tests/mutation/mutate.py --each 150 --seed 0 --out mutants.json
-    python tests/mutation/mutate.py --again mutants.json --seconds 90
+    python tests/mutation/mutate.py --again mutants.json --seconds 90 --out survivors.json
 
 Of each group in GROUPS it draws so many mutants (0: all). A mutant whose tests all pass survived: either no test looks
-there, which is a gap, or nothing that a user could see changed. `--again` runs the survivors of an earlier run, with
-more tests; `--only ops/erf.py:42` the mutants of one line.
+there, which is a gap, or nothing changed that a user could see. `--again` judges the survivors of an earlier run once
+more, with more tests; `--only ops/erf.py:42` the mutants of one line. What is changed, and what is not, stands in
+mutants.py.
 
 The checkout is never touched: a copy of src/ is mutated, in a folder of its own that --work names. Which tests call
-which function is found once, by a run of all TESTS (about ten minutes; kept in the work folder as calls.json, made anew
-with --anew). A mutant meets those that call its function, the quick ones before the slow, until about --seconds of
-tests are chosen. One process that has imported all but backpass forks for each mutant. It needs a system with fork.
+which function is found once, by a run of all TESTS (ten minutes; kept in the work folder as calls.json, made anew with
+--anew). A mutant meets those that call its function, the quick ones before the slow, until about --seconds of tests are
+chosen.
 
-What is changed, and what is not, stands in mutants.py. A test that kills, but fails without a change as well, is left
-out, and its mutants are judged again.
+A mutant inside of a function is judged in a fork of a process that has collected all tests already, by giving the
+function its new code. One outside of functions, and one that is judged again, is judged in a fork of a process that has
+not imported backpass yet. A test that kills, but fails without a change as well, is left out, and its mutants are
+judged once more. It needs a system with fork.
 """
 
 # ruff: noqa: T201  (a script that talks)
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import py_compile
@@ -33,12 +37,14 @@ import threading
 import time
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+from functions import Functions
 from mutants import Mutant, mutants_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,7 +52,7 @@ GROUPS = {
     "backward": ("backward/*.py",),
     "ops": ("ops/*.py",),
     "optimizers": ("optimizers/*.py",),
-    "training": ("training/checkpoints.py", "training/saving.py", "training/executors.py"),
+    "training": tuple(f"training/{name}.py" for name in ("checkpoints", "snapshots", "saving", "executors")),
 }
 HOME = {"backward": "engine", "ops": "engine", "optimizers": "optimizers", "training": "training"}
 """Where the tests of a group stand: they come first."""
@@ -67,6 +73,9 @@ LONGEST = 10.0
 
 GIGABYTES = 12
 """Of addresses, for a mutant that asks for too much."""
+
+Run = Callable[[list[str]], tuple[int, Any]]
+"""Runs the named tests: pytest's status, and the names of those that failed."""
 
 
 class Copy:
@@ -89,6 +98,17 @@ class Copy:
                     found += mutants_of(group, name, path.read_bytes())
         return found
 
+    @contextmanager
+    def holding(self, mutant: Mutant) -> Iterator[tuple[Path, bytes, bytes]]:
+        """Its file is the mutated one: the path, and what stood and stands in it."""
+        path = self.package / mutant.file
+        source = path.read_bytes()
+        path.write_bytes(mutant.of(source))
+        try:
+            yield path, source, mutant.of(source)
+        finally:
+            path.write_bytes(source)
+
 
 class Chosen:
     """A plugin of pytest: runs the named tests only, in this order; hypothesis does not look for smaller examples.
@@ -96,7 +116,7 @@ class Chosen:
     Tests whose names are not among the `known` have got them from the mutant, and come first.
     """
 
-    def __init__(self, names: list[str], known: Collection[str]) -> None:
+    def __init__(self, names: Collection[str], known: Collection[str]) -> None:
         self.places = {name: place for place, name in enumerate(names)}
         self.known = known
         self.found: list[str] = []  # the tests that failed
@@ -116,6 +136,30 @@ class Chosen:
             self.found.append(report.nodeid)
 
 
+class Collected(Chosen):
+    """A plugin of pytest: in place of running the tests it calls `use`, which runs some with `run`."""
+
+    def __init__(self, names: Collection[str], use: Callable[[Collected], None]) -> None:
+        super().__init__(names, names)
+        self.use = use
+        self.items: dict[str, pytest.Item] = {}
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        self.items = {item.nodeid: item for item in session.items}
+        self.use(self)
+        return True
+
+    def run(self, names: list[str], *, to_the_end: bool) -> tuple[int, list[str]]:
+        items = [self.items[name] for name in names if name in self.items]
+        if items:
+            items[0].config.pluginmanager.unregister(name="terminalreporter")
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if self.found and not to_the_end:
+                break
+        return int(bool(self.found)), self.found
+
+
 class Calls:
     """A plugin of pytest: notes for each test how long it takes and which functions of the copy it calls."""
 
@@ -129,8 +173,8 @@ class Calls:
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         seen = set()
 
-        def note(frame: object, *_: object) -> None:
-            seen.add(frame.f_code)  # type: ignore[attr-defined]
+        def note(frame: Any, *_: object) -> None:
+            seen.add(frame.f_code)
 
         threading.settrace(note)
         sys.settrace(note)
@@ -145,8 +189,8 @@ class Calls:
         return result
 
 
-def run_pytest(work: Path, src: Path, arguments: list[str], plugin: object) -> int:
-    """In this process: pytest with the copy's backpass."""
+def run_pytest(work: Path, src: Path, arguments: list[str], plugin: Any) -> tuple[int, Any]:
+    """In this process: pytest with the copy's backpass. Its status, and what the plugin found."""
     os.environ |= {"PYTHONPATH": str(src), "PYTHONDONTWRITEBYTECODE": "1"}
     sys.dont_write_bytecode = True
     sys.path.insert(0, str(src))
@@ -154,13 +198,14 @@ def run_pytest(work: Path, src: Path, arguments: list[str], plugin: object) -> i
     import backpass
 
     assert Path(backpass.__file__).is_relative_to(src)
-    usual = ["-q", "-p", "no:cacheprovider", "--no-header", "--tb=no", f"--basetemp={work / 'tmp'}"]
+    usual = ["-q", "-p", "no:cacheprovider", "--no-header", "--tb=short", f"--basetemp={work / 'tmp'}"]
     usual += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
-    return int(pytest.main([*usual, *arguments], [plugin]))
+    status = int(pytest.main([*usual, *arguments], [plugin]))
+    return status, plugin.found
 
 
-def in_a_fork(work: Path, src: Path, arguments: list[str], plugin: Chosen | Calls, most: float) -> tuple[str, Any]:
-    """How a run of pytest in a process of its own ends ("passed", or how it did not), and what the plugin found."""
+def in_a_fork(work: Path, run: Callable[[], tuple[int, Any]], most: float) -> tuple[str, Any]:
+    """How `run` ends in a process of its own ("passed", or how it did not), and what it found."""
     end = work / "end.json"
     end.unlink(missing_ok=True)
     child = os.fork()
@@ -172,9 +217,9 @@ def in_a_fork(work: Path, src: Path, arguments: list[str], plugin: Chosen | Call
             out = os.open(work / "out.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(out, 1)
             os.dup2(out, 2)
-            status = run_pytest(work, src, arguments, plugin)
+            result = run()
             sys.stdout.flush()
-            end.write_text(json.dumps([status, plugin.found]))
+            end.write_text(json.dumps(result))
         except BaseException as error:  # noqa: BLE001 - a mutant may break anything
             end.write_text(json.dumps([1, [repr(error)]]))
         finally:
@@ -196,7 +241,8 @@ def calls(work: Path, copied: Copy, *, anew: bool) -> dict[str, dict]:
     """Which tests call which function ("ops/erf.py:24", by its first line), and how long they take."""
     path = work / "calls.json"
     if anew or not path.exists():
-        status, found = in_a_fork(work, copied.src, ["-x", *TESTS], Calls(copied.package), 3600)
+        noted = Calls(copied.package)
+        status, found = in_a_fork(work, lambda: run_pytest(work, copied.src, ["-x", *TESTS], noted), 3600)
         if status != "passed":
             sys.exit(f"the tests do not pass without a change, see {work / 'out.txt'}")
         path.write_text(json.dumps(found))
@@ -232,32 +278,83 @@ def tests_for(mutant: Mutant, known: dict[str, dict], seconds: float) -> list[st
     return chosen
 
 
-def judge(work: Path, copied: Copy, mutant: Mutant, known: dict[str, dict], seconds: float) -> dict:
-    """What became of a mutant."""
-    names = tests_for(mutant, known, seconds)
-    expected = sum(known["seconds"][name] for name in names)
-    end, failed, started = "no tests", [], time.monotonic()
-    if names:
-        path = copied.package / mutant.file
-        source = path.read_bytes()
-        path.write_bytes(mutant.of(source))
-        try:
-            end, failed = in_a_fork(
-                work, copied.src, ["-x", *_files(names)], Chosen(names, known["names"]), 60 + 6 * expected
-            )
-        finally:
-            path.write_bytes(source)
-    lasted = round(time.monotonic() - started, 2)
-    return {**asdict(mutant), "end": end, "by": "".join(failed[:1]), "tests": len(names), "seconds": lasted}
+class Bench:
+    """Judges mutants, and keeps what became of them in a file."""
+
+    def __init__(self, work: Path, copied: Copy, known: dict[str, dict], out: Path, seconds: float) -> None:
+        self.work, self.copied, self.known, self.out, self.seconds = work, copied, known, out, seconds
+        self.found: list[dict] = []
+        self.screen = os.fdopen(os.dup(1), "w")
+
+    def load(self) -> None:
+        self.found = json.loads(self.out.read_text()) if self.out.exists() else []
+
+    def left(self, drawn: list[Mutant]) -> list[Mutant]:
+        """Those not judged yet."""
+        done = {as_mutant(each).place for each in self.found}
+        return [mutant for mutant in drawn if mutant.place not in done]
+
+    def judge_afresh(self, drawn: list[Mutant]) -> None:
+        """Each in a process that imports the mutated file."""
+
+        def run(names: list[str], *first: str) -> tuple[int, Any]:
+            files = dict.fromkeys(name.partition("::")[0] for name in names)
+            return run_pytest(self.work, self.copied.src, [*first, *files], Chosen(names, self.known["names"]))
+
+        while left := self.left(drawn):
+            for mutant in left:
+                with self.copied.holding(mutant):
+                    self._judge(mutant, lambda names: run(names, "-x"))
+            self._without_a_change(run)
+
+    def judge_collected(self, drawn: list[Mutant]) -> None:
+        """Those inside of functions, by tests that are collected once. Some are left."""
+        collected = Collected(self.known["names"], lambda session: self._with(session, drawn))
+        in_a_fork(self.work, lambda: run_pytest(self.work, self.copied.src, TESTS, collected), 24 * 3600)
+        self.load()
+
+    def _with(self, collected: Collected, drawn: list[Mutant]) -> None:
+        functions = Functions(self.copied.package)
+        gc.freeze()
+
+        def run(names: list[str]) -> tuple[int, Any]:
+            done = functions.exchange(*change)
+            return collected.run(names, to_the_end=False) if done else (2, None)
+
+        for mutant in self.left(drawn):
+            if mutant.owner:
+                with self.copied.holding(mutant) as change:
+                    self._judge(mutant, run)
+        self._without_a_change(lambda names: collected.run(names, to_the_end=True))
+
+    def _judge(self, mutant: Mutant, run: Run) -> None:
+        """Run the tests for a mutant; it is left where `run` found None."""
+        names, started = tests_for(mutant, self.known, self.seconds), time.monotonic()
+        most = 60 + 6 * sum(self.known["seconds"][name] for name in names)
+        end, failed = in_a_fork(self.work, lambda: run(names), most) if names else ("no tests", [])
+        if failed is None:
+            return
+        took, by = round(time.monotonic() - started, 2), "".join(failed[:1])
+        self.found.append({**asdict(mutant), "end": end, "by": by, "tests": len(names), "seconds": took})
+        self._save()
+        print(f"{len(self.found)} {took:5.1f} s  {end:8}  {mutant}  {by}", file=self.screen, flush=True)
+
+    def _without_a_change(self, run: Run) -> None:
+        """Take back what was killed by tests that fail without a change as well: they prove nothing."""
+        killers = sorted({each["by"] for each in self.found} & set(self.known["seconds"]))
+        failed = in_a_fork(self.work, lambda: run(killers), 3600)[1] if killers else []
+        for name in failed:
+            print(f"fails without a change too, and is left out: {name}", file=self.screen, flush=True)
+            self.known["seconds"].pop(name, None)
+        self.found = [each for each in self.found if each["by"] not in failed]
+        self._save()
+
+    def _save(self) -> None:
+        self.out.write_text(json.dumps(self.found, indent=1))
 
 
-def _files(names: list[str]) -> list[str]:
-    return list(dict.fromkeys(name.partition("::")[0] for name in names))
-
-
-def failing_anyway(work: Path, copied: Copy, killers: list[str], known: Collection[str]) -> list[str]:
-    """Those of the tests that killed which fail without a change as well: they prove nothing."""
-    return in_a_fork(work, copied.src, _files(killers), Chosen(killers, known), 3600)[1] if killers else []
+def as_mutant(found: dict) -> Mutant:
+    return Mutant(**{name: found[name] for name in Mutant.__dataclass_fields__ if name in found})
 
 
 def warm() -> None:
@@ -271,15 +368,11 @@ def warm() -> None:
                 print(f"without {name}")
 
 
-def _mutant(found: dict) -> Mutant:
-    return Mutant(**{name: found[name] for name in Mutant.__dataclass_fields__})
-
-
 def chosen_mutants(options: argparse.Namespace, copied: Copy) -> list[Mutant]:
     everything = copied.mutants()
     if options.again:
         left = json.loads(options.again.read_text())
-        places = {_mutant(each).place for each in left if each["end"] in SURVIVED}
+        places = {as_mutant(each).place for each in left if each["end"] in SURVIVED}
         return [m for m in everything if m.place in places]
     if options.only:
         return [m for m in everything if f"{m.file}:{m.line}".startswith(options.only)]
@@ -296,43 +389,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Mutation testing of backpass.")
     parser.add_argument("--each", type=int, default=150, help="mutants drawn of each group; 0: all")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=float, default=15.0, help="of tests, as they take without a change")
+    parser.add_argument("--groups", nargs="+", choices=GROUPS, default=list(GROUPS))
+    parser.add_argument("--seconds", type=float, default=10.0, help="of tests, as they take without a change")
     parser.add_argument("--work", type=Path, help="a folder for the copy and what is kept from run to run")
     parser.add_argument("--out", type=Path, default=Path("mutants.json"))
     parser.add_argument("--again", type=Path, help="the survivors in this file")
     parser.add_argument("--only", help="the mutants of one file or line, as ops/erf.py:42")
-    parser.add_argument("--groups", nargs="+", choices=GROUPS, default=list(GROUPS))
     parser.add_argument("--go-on", action="store_true", help="keep what --out holds already")
     parser.add_argument("--anew", action="store_true", help="find anew which tests call which function")
     options = parser.parse_args()
     work = (options.work or Path(tempfile.gettempdir()) / "backpass-mutants").resolve()
     work.mkdir(parents=True, exist_ok=True)
-    out = options.out.resolve()
     copied = Copy(work)
     warm()
-    known = calls(work, copied, anew=options.anew)
+    bench = Bench(work, copied, calls(work, copied, anew=options.anew), options.out.resolve(), options.seconds)
     drawn = chosen_mutants(options, copied)
-    found = json.loads(out.read_text()) if options.go_on and out.exists() else []
-    while True:
-        done = {_mutant(each).place for each in found}
-        for number, mutant in enumerate(drawn, 1):
-            if mutant.place not in done:
-                found.append(last := judge(work, copied, mutant, known, options.seconds))
-                print(
-                    f"{number}/{len(drawn)} {last['seconds']:5.1f} s  {last['end']:8}  {mutant}  {last['by']}",
-                    flush=True,
-                )
-                out.write_text(json.dumps(found, indent=1))
-        killers = sorted({each["by"] for each in found} & set(known["seconds"]))
-        unsure = failing_anyway(work, copied, killers, known["names"])
-        for name in unsure:
-            print(f"fails without a change too, and is left out: {name}")
-            known["seconds"].pop(name, None)
-        found = [each for each in found if each["by"] not in unsure]
-        if not unsure:
-            break
+    if options.go_on:
+        bench.load()
+    else:
+        bench.out.unlink(missing_ok=True)
+    if not options.again:
+        bench.judge_collected(drawn)
+    bench.judge_afresh(drawn)
     for group in GROUPS:
-        ends = Counter(m["end"] in SURVIVED for m in found if m["group"] == group)
+        ends = Counter(m["end"] in SURVIVED for m in bench.found if m["group"] == group)
         if ends:
             print(f"{group}: of {ends.total()} mutants {ends[False]} killed, {ends[True]} survived")
 

@@ -171,3 +171,33 @@ def test_the_validation_loss_reaches_every_schedule():
     changes, _ = optimizer.update(GRADIENTS, state, PARAMETERS, 0)
     np.testing.assert_allclose(changes["output"]["weight"], [0.04])
     np.testing.assert_allclose(changes["hidden"]["weight"], [-0.3, 0.0])
+
+
+def same(first, second):
+    return all(np.array_equal(a, b) for a, b in zip(flatten(first), flatten(second), strict=True))
+
+
+def test_a_slowed_rule_changes_by_a_fraction_and_remembers_what_the_rule_does():
+    rule = o.Adam(o.ReduceOnPlateau(0.1, patience=0))
+    slowed = o.Slowed(rule, 0.25)
+    state = rule.init(PARAMETERS)
+    assert same(slowed.init(PARAMETERS), state)
+    changes, after = rule.update(GRADIENTS, state, PARAMETERS, 0)
+    slower, remembered = slowed.update(GRADIENTS, state, PARAMETERS, 0)
+    assert same(remembered, after)
+    assert all(np.array_equal(a * 0.25, b) for a, b in zip(flatten(changes), flatten(slower), strict=True))
+    observed = slowed.observe(slowed.observe(after, 1.0), 2.0)
+    assert same(observed, rule.observe(rule.observe(after, 1.0), 2.0))
+    assert observed["learning_rate"]["rate"] < 0.1
+
+
+def test_a_slowed_rule_observes_and_lasts_as_the_rule_does():
+    assert o.Slowed(o.Adam(o.ReduceOnPlateau(0.1)), 0.5).observes
+    assert not o.Slowed(o.Adam(0.1), 0.5).observes
+    assert o.Slowed(o.Adam(o.Cosine(0.1)), 0.5).over(30) == o.Slowed(o.Adam(o.Cosine(0.1, steps=30)), 0.5)
+
+
+@pytest.mark.parametrize("factor", [0.0, 1.0, -0.5, 2.0, float("nan")])
+def test_slower_is_by_a_fraction(factor):
+    with pytest.raises(UsageError, match=r"Slowed: factor=.* cannot be used"):
+        o.Slowed(o.SGD(0.1), factor)

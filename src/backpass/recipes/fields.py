@@ -45,14 +45,14 @@ def named(kind: Kind, words: str) -> Kind:
 
 
 def _is_number(value: Any) -> bool:
-    """Finite, too. A whole number may be too large for a float."""
-    return type(value) in (int, float) and abs(value) <= 1e300
+    """Whether it is finite, and fits, is asked where it is used; but a whole number may be too large for a float."""
+    return type(value) is float or (type(value) is int and abs(value) < 1 << 63)
 
 
 ANYTHING = Kind("anything", lambda _: True)
 TEXT = Kind("a text", lambda x: isinstance(x, str))
 FLAG = Kind("true or false", lambda x: isinstance(x, bool))
-NUMBER = Kind("a finite number", _is_number)
+NUMBER = Kind("a number", _is_number)
 WHOLE = Kind("a whole number", lambda x: type(x) is int)
 COUNT = Kind("a whole number below 2^40", lambda x: type(x) is int and x < 1 << 40)
 SECONDS = Kind("a number of 0 or more", lambda x: type(x) in (int, float) and x >= 0)

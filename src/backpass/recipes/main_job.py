@@ -401,8 +401,9 @@ def _how_it_stands(folder: Path) -> str:
     """What is left of a run that could not be written at its end, and what to do."""
     if not run.can_be_resumed(folder):
         return "the training ended, and cannot be gone on with from there"
-    kept = "its checkpoints stay" if run.has_saved(folder) else "no checkpoint of it could be saved"
-    return f"the training ended, and {kept}: then backpass resume {folder}"
+    if not run.has_saved(folder):
+        return f"the training ended, and no checkpoint could be saved: backpass resume {folder} begins anew"
+    return f"the training ended, and its checkpoints stay: then backpass resume {folder}"
 
 
 def report(planned: Plan, outcome: Outcome, folder: Path | None) -> dict[str, Any]:

@@ -164,7 +164,7 @@ def begin(folder: Path, asked: dict[str, Any], table: Table) -> None:
         "paths": {role: str(Path(path).absolute()) for role, path in given.items() if path != NO_FILE},
         "data": fingerprint(asked, table),
     }
-    _write(folder, content | circumstances())
+    _write(folder, content | circumstances(), advice="choose another place")
 
 
 def end(folder: Path, state: str, model: Model, history: History, outcome: dict[str, Any]) -> None:
@@ -177,7 +177,7 @@ def end(folder: Path, state: str, model: Model, history: History, outcome: dict[
     records = "".join(json.dumps(record) + "\n" for record in history)
     write_whole(folder / "model.safetensors", to_bytes(model), links=False, advice="see to the disk")
     write_whole(folder / "history.jsonl", records.encode(), links=False, advice="see to the disk")
-    _write(folder, {**read(folder), "state": state, "outcome": outcome})
+    _write(folder, {**read(folder), "state": state, "outcome": outcome}, advice="see to the disk")
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -226,9 +226,9 @@ def content_of(path: Path, most: int) -> bytes:
         raise UsageError(f"{path}: cannot be read ({reason(error)})") from None
 
 
-def _write(folder: Path, content: dict[str, Any]) -> None:
+def _write(folder: Path, content: dict[str, Any], *, advice: str) -> None:
     text = json.dumps({"format": FORMAT, **{name: x for name, x in content.items() if name != "format"}}, indent=2)
-    write_whole(folder / "run.json", (text + "\n").encode(), links=False, advice="see to the disk")
+    write_whole(folder / "run.json", (text + "\n").encode(), links=False, advice=advice)
 
 
 def _remove_all(folder: Path) -> None:
