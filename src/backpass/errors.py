@@ -7,6 +7,7 @@
     ├── ModelFileError            a model file that cannot be trusted or read (also a ValueError)
     ├── CheckpointError           a checkpoint that cannot be trusted or read, or gone on from (also a ValueError)
     ├── OutputError               a place that cannot be written (also an OSError)
+    │   └── NotSavedError         a training ended, and its run could not be written; it has the outcome
     └── NotFiniteError            training met a loss or weight that is not a finite number (also an ArithmeticError)
 
 Anything else that escapes is a fault of backpass itself and keeps its traceback.
@@ -42,6 +43,18 @@ class CheckpointError(BackpassError, ValueError):
 
 class OutputError(BackpassError, OSError):
     """A file or folder that cannot be written."""
+
+
+class NotSavedError(OutputError):
+    """A training ended, and its run could not be written.
+
+    Attributes:
+        outcome: what the training gave, an Outcome.
+    """
+
+    def __init__(self, message: str, outcome: object) -> None:
+        super().__init__(message)
+        self.outcome = outcome
 
 
 class NotFiniteError(BackpassError, ArithmeticError):

@@ -16,14 +16,14 @@ class Functions:
         self.by_file: dict[str, list[types.FunctionType]] = defaultdict(list)
         self.caches = []
         for thing in gc.get_objects():
-            if isinstance(thing, types.FunctionType) and thing.__code__.co_filename.startswith(str(folder)):
+            if type(thing) is types.FunctionType and thing.__code__.co_filename.startswith(str(folder)):
                 self.by_file[thing.__code__.co_filename].append(thing)
-            if isinstance(thing, functools._lru_cache_wrapper):
+            if type(thing) is functools._lru_cache_wrapper:
                 self.caches.append(thing)
 
     def exchange(self, file: Path, source: bytes, mutated: bytes) -> bool:
         """Give the functions of a file their code in `mutated`; false where that cannot be done, or changes none."""
-        before, after = (_codes(compile(text, str(file), "exec")) for text in (source, mutated))
+        before, after = (_codes(compile(text, str(file), "exec", dont_inherit=True)) for text in (source, mutated))
         if [code.co_name for code in before] != [code.co_name for code in after]:
             return False
         changed = {old: new for old, new in zip(before, after, strict=True) if old != new and old.co_name != "<module>"}

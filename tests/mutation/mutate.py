@@ -310,7 +310,9 @@ class Bench:
     def judge_collected(self, drawn: list[Mutant]) -> None:
         """Those inside of functions, by tests that are collected once. Some are left."""
         collected = Collected(self.known["names"], lambda session: self._with(session, drawn))
-        in_a_fork(self.work, lambda: run_pytest(self.work, self.copied.src, TESTS, collected), 24 * 3600)
+        end, _ = in_a_fork(self.work, lambda: run_pytest(self.work, self.copied.src, TESTS, collected), 24 * 3600)
+        if end != "passed":
+            sys.exit(f"the tests cannot be collected, see {self.work / 'out.txt'}")
         self.load()
 
     def _with(self, collected: Collected, drawn: list[Mutant]) -> None:

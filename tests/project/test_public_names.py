@@ -19,11 +19,14 @@ def in_order(name):
 
 
 def imported_names(package):
-    """The public names that a package's own `__init__.py` imports at run time."""
+    """The public names that a package's own `__init__.py` imports from other rooms at run time."""
     path = SOURCE.parent / Path(*package.split(".")) / "__init__.py"
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return {
-        alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+        alias.asname or alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("backpass")
+        for alias in node.names
     }
 
 

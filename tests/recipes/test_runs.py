@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import backpass as bp
-from backpass.errors import OutputError, UsageError
-from backpass.recipes import NotSavedError, again, fields, plan, run
+from backpass.errors import NotSavedError, OutputError, UsageError
+from backpass.recipes import again, fields, plan, run
 from backpass.recipes.main_job import fit_into
 from backpass.storage import disk
 

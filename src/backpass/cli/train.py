@@ -21,7 +21,7 @@ from backpass.cli.options import (
     threads_option,
 )
 from backpass.cli.output import SIGNALLED, Voice, working
-from backpass.errors import NotFiniteError, OutputError, UsageError
+from backpass.errors import NotFiniteError, NotSavedError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from backpass.recipes.main_job import Outcome, Plan
@@ -120,7 +120,7 @@ def going_on_told(folder: Path) -> Iterator[None]:
         if run.has_saved(folder):
             click.echo(f"backpass: stopped at once; what was saved before stays: backpass resume {folder}", err=True)
         raise
-    except run.NotSavedError:  # which says it
+    except NotSavedError:  # which says it
         raise
     except (NotFiniteError, OutputError, MemoryError) as error:
         if not run.has_saved(folder):

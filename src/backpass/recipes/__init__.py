@@ -2,6 +2,5 @@
 
 from backpass.recipes.defaults import Recipe, recipe
 from backpass.recipes.main_job import Outcome, Plan, plan, train
-from backpass.recipes.run import NotSavedError
 
-__all__ = ["NotSavedError", "Outcome", "Plan", "Recipe", "plan", "recipe", "train"]
+__all__ = ["Outcome", "Plan", "Recipe", "plan", "recipe", "train"]

@@ -13,7 +13,7 @@ import numpy as np
 from backpass import nn
 from backpass.data import Table
 from backpass.data.arrays import Array, row_shape, take_rows
-from backpass.errors import BackpassError, NotFiniteError, UsageError
+from backpass.errors import BackpassError, NotFiniteError, NotSavedError, UsageError
 from backpass.model import Model, Predictions
 from backpass.model.model import open_table
 from backpass.model.network import MOST_THREADS, require_count
@@ -341,7 +341,7 @@ def train(
 
     Raises:
         TableError, UsageError, OutputError, NotFiniteError: see `backpass.errors`. An OutputError after the training
-            ended is a `recipes.NotSavedError`: its `outcome` is what this would have returned.
+            ended is a `NotSavedError`: its `outcome` is what this would have returned.
     """
     if out is not None:
         run.check_free(Path(out))
@@ -393,7 +393,7 @@ def fit_into(
         run.end(folder, state, outcome.model, outcome.history, report(planned, outcome, folder))
     except (BackpassError, MemoryError) as error:
         what = str(error) or f"{folder}: there is not enough memory to write it"
-        raise run.NotSavedError(f"{what}; {_how_it_stands(folder)}", outcome) from error
+        raise NotSavedError(f"{what}; {_how_it_stands(folder)}", outcome) from error
     return outcome
 
 

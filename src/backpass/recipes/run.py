@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from backpass.data import Table
-from backpass.errors import BackpassError, OutputError, UsageError
+from backpass.errors import BackpassError, NotSavedError, OutputError, UsageError
 from backpass.model import Model
 from backpass.model.file import to_bytes
 from backpass.recipes import fields
@@ -34,18 +34,6 @@ SECONDS = 60.0  # from one checkpoint to the next
 FILES = ("run.json", "history.jsonl", "model.safetensors")
 LARGEST = 1 << 26  # bytes of a run.json
 LARGEST_HISTORY = 1 << 28
-
-
-class NotSavedError(OutputError):
-    """A training ended, and its run could not be written.
-
-    Attributes:
-        outcome: what the training gave, an Outcome.
-    """
-
-    def __init__(self, message: str, outcome: Any) -> None:
-        super().__init__(message)
-        self.outcome = outcome
 
 
 @contextmanager

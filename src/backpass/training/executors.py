@@ -201,6 +201,10 @@ class Kept:
             return None
         return (machine, pace) if _are_equal(own, key) else None
 
+    def fits(self, rows: int, threads: int | None) -> bool:
+        """Is there a program for steps of so many rows on so many threads?"""
+        return any(key[1:] == (rows, threads) for key, _, _ in self.held)
+
     def give(self, key: Any, machine: Any, pace: _Pace) -> None:
         self.held[:] = [(key, machine, pace)]
 

@@ -312,7 +312,7 @@ class Trainer:
                 self.threads,
                 self.parameters,
                 copies,
-                running=bool(self._kept.held),
+                running=self._kept.fits(min(self.batch_size, data.count), self.threads),
             )
         )
 
