@@ -55,7 +55,8 @@ def main(arguments: list[str] | None = None) -> None:
     except MemoryError:
         _tell("there is not enough memory for this: take fewer nodes (--hidden), rows or columns")
     except (KeyboardInterrupt, click.Abort) as error:
-        click.echo("backpass: interrupted", err=True)
+        if not getattr(error.__cause__ or error, "is_told", False):
+            click.echo("backpass: interrupted", err=True)
         sys.exit(SIGNALLED + getattr(error.__cause__ or error, "signal", signal.SIGINT))  # click makes its own of it
 
 

@@ -8,6 +8,7 @@ import click
 from backpass.cli.options import json_option, quiet_option, threads_option
 from backpass.cli.output import Voice, working
 from backpass.cli.train import going_on_told, tell_outcome
+from backpass.errors import UsageError
 
 EPILOG = """\b
 Examples:
@@ -34,8 +35,10 @@ def resume(run: Path, **options: Any) -> None:
     from backpass.storage.locks import FolderLock
 
     voice = Voice(as_json=options["as_json"], quiet=options["quiet"])
-    again.require_unfinished(run)
+    if not run.is_dir():
+        raise UsageError(f"{run}: is no folder, expected that of a run, such as runs/loans-default-1")
     with FolderLock(run):
+        again.require_unfinished(run)
         with working(f"reading the table of {run}"):
             planned = again.plan_of(run, options["table"], options["test_table"], threads=options["threads"])
         voice.say([f"going on with {run}: {again.how_far(run)}", ""])

@@ -116,9 +116,11 @@ def going_on_told(folder: Path) -> Iterator[None]:
 
     try:
         yield
-    except KeyboardInterrupt:
-        if run.has_saved(folder):
-            click.echo(f"backpass: stopped at once; what was saved before stays: backpass resume {folder}", err=True)
+    except KeyboardInterrupt as error:
+        saved = run.has_saved(folder)
+        told = f"what was saved before stays: backpass resume {folder}" if saved else "nothing was saved yet"
+        click.echo(f"backpass: stopped at once; {told}", err=True)
+        error.is_told = True  # type: ignore[attr-defined]
         raise
     except NotSavedError:  # which says it
         raise

@@ -113,6 +113,8 @@ def _place(path: Path) -> Path:
     """The model file itself, where `path` may be the folder of a run."""
     place = path / "model.safetensors" if path.is_dir() else path
     if not place.is_file():
+        if (path / "run.json").is_file():
+            raise ModelFileError(f"the run is not finished, it has no model yet: backpass resume {path}")
         hint = "there is no such file" if place == path else "the folder holds no model.safetensors"
         raise ModelFileError(f"{hint}: name a run's folder or a model file")
     return place

@@ -59,7 +59,7 @@ def _place(folder: Path, asked: Mapping[str, Any], paths: Mapping[str, str], rol
     for place in places:
         if os.path.lexists(place):
             return place
-    raise UsageError(f"{', nor '.join(places)}: no such file: name the {words} of {folder} with {option}")
+    raise UsageError(f"{' and '.join(places)}: no such file: say where the {words} of {folder} is with {option}")
 
 
 def require_unfinished(folder: Path) -> None:

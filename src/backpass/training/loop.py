@@ -169,8 +169,12 @@ class Loop:
     def _slows_down(self, state: State, progress: Progress, error: NotFiniteError) -> bool:
         """After a divergence: whether it goes on, from the best state so far, with smaller steps."""
         rate = SLOWER * (progress.rates[-1][1] if progress.rates else 1.0)
-        if progress.on_divergence != "rollback" or rate < LEAST_RATE or progress.good is None:
+        if progress.on_divergence != "rollback" or progress.good is None:
             return False
+        if rate < LEAST_RATE:
+            raise NotFiniteError(
+                f"{error} (it went back {len(progress.rates)} times, to {rate / SLOWER:.2g} of that rate)"
+            )
         good, epochs = progress.good
         for name, value in vars(good).items():
             setattr(state, name, value)

@@ -5,8 +5,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from backpass.training.events import EpochFinished, Event, Listener, StepFinished, TrainingStarted
+from backpass.training.events import EpochFinished, Event, Listener, RolledBack, StepFinished, TrainingStarted
 
+GUESSING = 1.0  # seconds, until the time left is told
+LARGE = 1e5  # a loss beyond this is shown by its size
 SECONDS_BETWEEN_LINES = 5.0  # where there is no terminal, and so no bar
 
 
@@ -46,6 +48,9 @@ class Watch:
             self.loss = event.loss
             self.seen = self.epoch * self.rows + event.rows
             self._show(self)
+        elif isinstance(event, RolledBack):
+            told = f"diverged: back to step {event.step:,}, and on with {event.rate:.2g} of the learning rate"
+            print(told, file=sys.stderr, flush=True)  # noqa: T201
         elif isinstance(event, EpochFinished):
             self.epoch += 1
             self._note_validation(event)
@@ -54,7 +59,7 @@ class Watch:
         loss = event.record.get("validation_loss")
         if loss is not None:
             self._best = f"{loss:.4f} at {self.epoch}" if event.best else self._best
-            self.validation = f" validation {loss:.4f} (best {self._best})"
+            self.validation = f" validation {loss:.4f}" + (f" (best {self._best})" if self._best else "")
 
     @property
     def total(self) -> int:
@@ -67,9 +72,11 @@ class Watch:
 
     @property
     def left(self) -> str:
-        """Time left if no epoch is saved, as minutes and seconds."""
+        """Time left if no epoch is saved, as minutes and seconds; nothing while it is a guess."""
+        if time.monotonic() - self._started < GUESSING:
+            return ""
         seconds = round((self.total - self.seen) / max(1e-9, self.rows_per_second))
-        return f"{seconds // 60}:{seconds % 60:02d} left"
+        return f"{seconds // 60}:{seconds % 60:02d} left  "
 
     @property
     def speed(self) -> str:
@@ -78,7 +85,8 @@ class Watch:
 
     @property
     def numbers(self) -> str:
-        return f"{self.left}  loss {self.loss:.4f}{self.validation}  {self.speed}"
+        loss = f"{self.loss:.4f}" if abs(self.loss) < LARGE else f"{self.loss:.3g}"
+        return f"{self.left}loss {loss}{self.validation}  {self.speed}"
 
 
 def _lines() -> Callable[[Watch], None]:

@@ -14,7 +14,8 @@ import numpy as np
 
 from backpass.data.arrays import Array
 from backpass.data.batches import batches
-from backpass.errors import CheckpointError
+from backpass.data.naming import did_you_mean
+from backpass.errors import CheckpointError, UsageError
 from backpass.forward import Program, Structure, Traced, flatten, one_thread
 from backpass.graph import Node
 from backpass.training.checkpoints import Snapshot
@@ -31,8 +32,9 @@ class Replayed:
 
     Attributes:
         step: its number in the whole training, from 1 on.
-        epoch, batch: the epoch, from 1 on, and the place of the step in it, from 0 on.
-        rows: the numbers of the rows of its batch, in order, among those that were trained on.
+        epoch, batch: the epoch, from 1 on, and how many steps of it were made before.
+        rows: the rows of its batch, in order: their places, from 0 on, among those that were trained on. Of a run these
+            are the rows of `open_run(...).plan.prepared.division.train`, a Table, whose `row_number` tells the file's.
         loss: of the batch, before the step.
         before, after: parameters before and after it, bit for bit those of the training.
         optimizer_before, optimizer_after: the state of the optimizer.
@@ -56,8 +58,18 @@ class Replayed:
         return f"Replayed(step={self.step}, epoch={self.epoch}, batch={self.batch}, loss={self.loss:.6g})"
 
     def named(self, name: str) -> list[Array]:
-        """The values of the nodes of this name, in the order of the graph; one of the backward pass ends with a '."""
-        return [self.values[node] for node in self.traced.graph.nodes if node.name == name]
+        """The values of the nodes of this name, in the order of the graph: the last one is what goes out of a layer.
+
+        With a ' at its end, the nodes of the backward pass that belong to them: errors and derivatives.
+
+        Raises:
+            UsageError: no node has that name.
+        """
+        found = [self.values[node] for node in self.traced.graph.nodes if node.name == name]
+        if not found:
+            names = dict.fromkeys(node.name for node in self.traced.graph.nodes if node.name)
+            raise UsageError(f"no node is named {name!r}. {did_you_mean(name, list(names), 'There are')}")
+        return found
 
 
 def state_before(

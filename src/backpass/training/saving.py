@@ -27,7 +27,7 @@ class Checkpoints:
 
     Args:
         folder: of the checkpoints; made if it is not there.
-        seconds: from one checkpoint to the next, at most, and a step.
+        seconds: after so long the next checkpoint is due, and written after the step under way.
         epochs: also after so many epochs each.
         keep: how many checkpoints stay.
 
