@@ -25,6 +25,15 @@ def test_a_wrong_rule_is_found(factor, size):
     assert report.kinks == 0
 
 
+@pytest.mark.parametrize(("factor", "error"), [(2.0, 0.5), (0.5, 0.5), (-1.0, 2.0), (0.0, 1.0), (1.001, 0.001 / 1.001)])
+def test_the_largest_error_is_told(factor, error):
+    """The error is the difference as a part of the larger of both slopes."""
+    report = bp.check_gradients(lambda x: ops.sum(ops.apply(wrong(factor), x)), np.array([0.3, -0.5]))
+    assert report.largest_error == pytest.approx(error, rel=1e-5)
+    assert [leaf.largest_error for leaf in report.leaves] == [report.largest_error]
+    assert f"{report.largest_error:.1e}" in str(report)
+
+
 def test_only_the_wrong_input_is_blamed():
     """The report tells for each input whether its derivative is right."""
     parameters = {"good": np.ones(3), "bad": np.ones(2), "inf": np.zeros(1)}
@@ -51,6 +60,14 @@ def test_a_kink_is_reported_apart(function):
     assert report
     assert report.kinks == 1
     assert report.largest_error < 1e-6
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_a_kink_of_any_size_is_one(scale):
+    """The slopes on both sides may be small or large."""
+    report = bp.check_gradients(lambda x: ops.sum(ops.relu(x)) * scale, np.array([0.0, 0.5, -0.5]))
+    assert report
+    assert report.kinks == 1
 
 
 def test_a_wrong_value_at_a_kink_is_an_error():

@@ -10,6 +10,7 @@ import backpass as bp
 from backpass import ops
 from backpass.forward import Program, Spec, trace
 from backpass.graph import BATCH, verify
+from backpass.ops.catalogue import CATALOGUE
 from backpass.ops.elementary import POWER
 from backpass.simplify import PASSES, simplify
 
@@ -86,6 +87,21 @@ def test_what_changes_nothing_falls_away(function):
 def test_what_changes_something_stays(function):
     """x + 0 (which makes -0 to 0), neutral elements on the wrong side or that stretch, and true movements stay."""
     assert names(function, X) != []
+
+
+def test_a_neutral_number_changes_no_bit():
+    """What an operation names as neutral on the right, and on the left if it commutes, gives the same bits back."""
+    values = np.array([0.0, -0.0, 1.0, -1.5, 3e-310, 1e300, np.inf, -np.inf, np.nan])
+    for op in (op for op in CATALOGUE if getattr(op, "neutral", None) is not None):
+        for dtype in (np.float32, np.float64):
+            with np.errstate(over="ignore"):
+                x, neutral = values.astype(dtype), dtype(op.neutral)
+            sides = [(x, neutral), (neutral, x)] if op.commutative else [(x, neutral)]
+            for operands in sides:
+                found = op.forward(*operands)
+                assert found.dtype == dtype
+                np.testing.assert_array_equal(found, x)
+                np.testing.assert_array_equal(np.signbit(found), np.signbit(x))
 
 
 def test_whole_numbers_lose_their_zero():

@@ -76,6 +76,27 @@ def test_an_option_that_cannot_be_used_is_named_with_what_was_found_and_expected
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: o.SGD(0.0),
+        lambda: o.Momentum(momentum=0.0),
+        lambda: o.Adam(beta1=0.0, beta2=0.0, epsilon=0.0),
+        lambda: o.Rprop(grow=1.0, smallest=0.0),
+        lambda: o.Rprop(smallest=0.5, largest=0.5),
+        lambda: o.WeightDecay(0.0),
+        lambda: o.Constant(0.0),
+        lambda: o.Step(0.0, every=1),
+        lambda: o.Cosine(0.1, steps=1, final_fraction=1.0),
+        lambda: o.WarmUp(1, then=0.0),
+        lambda: o.OneCycle(0.1, rising_fraction=0.0, initial_fraction=1.0, final_fraction=0.0),
+        lambda: o.ReduceOnPlateau(0.0, patience=0, threshold=0.0, minimum=0.0),
+    ],
+)
+def test_the_last_number_that_is_allowed_is_taken(make):
+    assert make() is not None
+
+
 def test_numbers_of_numpy_and_whole_numbers_are_kept_as_plain_numbers():
     rule = o.Momentum(np.float32(0.5), momentum=np.float64(0.25))
     assert (type(rule.learning_rate), type(rule.momentum)) == (float, float)

@@ -149,6 +149,8 @@ def test_a_loss_below_zero_gets_better_by_a_fraction_of_its_size_too():
 def test_a_loss_that_is_no_number_is_never_better():
     schedule = o.ReduceOnPlateau(1.0, factor=0.5, patience=0)
     assert observed(schedule, [float("nan"), 1.0, float("nan"), float("inf")]) == [0.5, 0.5, 0.25, 0.125]
+    patient = o.ReduceOnPlateau(1.0, factor=0.5, patience=1)
+    assert observed(patient, [float("nan"), float("inf"), 1.0]) == [1.0, 0.5, 0.5]
 
 
 def test_the_rate_falls_no_further_than_the_minimum():

@@ -55,8 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
     except MemoryError:
         _tell("there is not enough memory for this: take fewer nodes (--hidden), rows or columns")
     except (KeyboardInterrupt, click.Abort) as error:
-        if not getattr(error.__cause__ or error, "is_told", False):
-            click.echo("backpass: interrupted", err=True)
+        click.echo("backpass: interrupted", err=True)
         sys.exit(SIGNALLED + getattr(error.__cause__ or error, "signal", signal.SIGINT))  # click makes its own of it
 
 

@@ -120,8 +120,7 @@ def going_on_told(folder: Path) -> Iterator[None]:
         saved = run.has_saved(folder)
         told = f"what was saved before stays: backpass resume {folder}" if saved else "nothing was saved yet"
         click.echo(f"backpass: stopped at once; {told}", err=True)
-        error.is_told = True  # type: ignore[attr-defined]
-        raise
+        sys.exit(SIGNALLED + getattr(error, "signal", signal.SIGINT))
     except NotSavedError:  # which says it
         raise
     except (NotFiniteError, OutputError, MemoryError) as error:
