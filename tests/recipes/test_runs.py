@@ -142,7 +142,9 @@ def test_a_relative_path_is_found_from_elsewhere(tmp_path, monkeypatch):
         again.plan_of(tmp_path / "run")
     (tmp_path / "other/t.csv").unlink()
     (tmp_path / "t.csv").unlink()
-    with pytest.raises(UsageError, match=r"t.csv, nor .*t.csv: no such file: name the table of .*run with --table"):
+    with pytest.raises(
+        UsageError, match=r"t.csv and .*t.csv: no such file: say where the table of .*run is with --table"
+    ):
         again.plan_of(tmp_path / "run")
 
 

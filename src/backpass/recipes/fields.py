@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from backpass.errors import UsageError
+from backpass.model.network import MOST_THREADS
 from backpass.training.loop import ON_DIVERGENCE
 from backpass.training.trainer import PRECISIONS
 
@@ -54,6 +55,7 @@ TEXT = Kind("a text", lambda x: isinstance(x, str))
 FLAG = Kind("true or false", lambda x: isinstance(x, bool))
 NUMBER = Kind("a number", _is_number)
 WHOLE = Kind("a whole number", lambda x: type(x) is int)
+THREADS = Kind(f"a whole number from 1 to {MOST_THREADS}", lambda x: type(x) is int and 1 <= x <= MOST_THREADS)
 COUNT = Kind("a whole number below 2^40", lambda x: type(x) is int and x < 1 << 40)
 SECONDS = Kind("a number of 0 or more", lambda x: type(x) in (int, float) and x >= 0)
 NAMES = listed(TEXT, "a list of names")
@@ -65,7 +67,7 @@ ASKED = {
     "seed": WHOLE,
     "precision": one_of(*PRECISIONS),
     "class_weights": one_of("balanced").optional,
-    "threads": WHOLE.optional,
+    "threads": THREADS.optional,
     "on_divergence": one_of(*ON_DIVERGENCE),
     "save_every": SECONDS,
     "recipe": named(ANYTHING, "choices by name").optional,
