@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from backpass.training.events import EpochFinished, Event, Listener, RolledBack, StepFinished, TrainingStarted
 
-GUESSING = 1.0  # seconds, until the time left is told
+GUESSING = 10.0  # seconds, until the time left is told, where a quarter of an epoch takes longer
 LARGE = 1e5  # a loss beyond this is shown by its size
 SECONDS_BETWEEN_LINES = 5.0  # where there is no terminal, and so no bar
 
@@ -73,7 +73,7 @@ class Watch:
     @property
     def left(self) -> str:
         """Time left if no epoch is saved, as minutes and seconds; nothing while it is a guess."""
-        if time.monotonic() - self._started < GUESSING:
+        if self.seen - self._before < self.rows / 4 and time.monotonic() - self._started < GUESSING:
             return ""
         seconds = round((self.total - self.seen) / max(1e-9, self.rows_per_second))
         return f"{seconds // 60}:{seconds % 60:02d} left  "
