@@ -21,8 +21,9 @@ Tile: TypeAlias = list[list[Value]]
 Finish: TypeAlias = Callable[[Value, Value, Tile], None]
 """Called with the first row and first column (both i64) of a finished tile, and the tile."""
 
+LINE_BYTES = 64
 HERE_BYTES = 32 * 1024
-"""Weights of no more than this stay in a first-level cache, nearly."""
+"""No more than this stays in a first-level cache, nearly."""
 NEAR_BYTES = 1024 * 1024
 """Weights of no more than this stay in a second-level cache: so all panels are run through for few rows at a time."""
 FEW_BYTES = 128 * 1024
@@ -486,7 +487,7 @@ def _each_panel(b: Builder, panels: Panels, begin: Value, end: Value, body: Call
 
 def _line(panels: Panels) -> int:
     """Elements in a line of the cache."""
-    return 64 // panels.type.bytes
+    return LINE_BYTES // panels.type.bytes
 
 
 def _round(size: int) -> int:
@@ -663,7 +664,8 @@ def weights_tiling(target: Target, panels: Panels, rows: int, threads: int = 1) 
     tiles = -(-panels.depth // height)
     share = tiles * panels.count // (16 * threads)
     far = rows * (panels.depth + panels.columns) * panels.type.bytes > FAR_BYTES
-    packed = far and tiles >= 16 and panels.count >= 4  # so many times each copy is used
+    spread = rows * (panels.width * panels.type.bytes + LINE_BYTES) > HERE_BYTES  # what a tile touches of X and E
+    packed = (far or spread) and tiles >= 16 and panels.count >= 4  # so many times each copy is used
     most = min(PACKED_BYTES // (rows * height * panels.type.bytes), max(16, share)) if packed else min(8, share)
     blocks = -(-tiles // max(1, most))
     return WeightsTiling(height, height * -(-tiles // blocks), rows if packed else 0)  # blocks as equal as can be

@@ -1,8 +1,10 @@
 """Compiled graphs, ready to run: one call of a graph, or epochs of training steps."""
 
 import ctypes
+import mmap
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from threading import Lock
@@ -30,6 +32,7 @@ from backpass.ops.source import INPUT, ROWS
 Array = np.ndarray[Any, Any]
 
 _Native = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
+_LARGE_PAGE = 2 << 20
 _CALL = [PLACES.count, PLACES.batch, PLACES.epochs]
 _OURS = frozenset((*CATALOGUE, CONSTANT, INPUT, ROWS))
 
@@ -402,9 +405,20 @@ def _compiled(compiler: Compiler, target: Target) -> tuple[Library, int]:
 
 
 def _aligned(count: int) -> Array:
-    """Zeroed memory that begins at a cache line."""
-    raw = np.zeros(count + 64, np.uint8)
-    first = -raw.ctypes.data % 64
+    """Zeroed memory that begins at a cache line; much of it lies in large pages, where the system has them to give.
+
+    A matrix that is read with long strides touches more pages of the common size than a processor has at hand.
+    """
+    large = count >= _LARGE_PAGE // 2 and hasattr(mmap, "MADV_HUGEPAGE")
+    unit = _LARGE_PAGE if large else 64
+    if large:
+        room = mmap.mmap(-1, -(-count // unit) * unit + unit)
+        with suppress(OSError):  # a system without them
+            room.madvise(mmap.MADV_HUGEPAGE)
+        raw = np.frombuffer(room, np.uint8)
+    else:
+        raw = np.zeros(count + unit, np.uint8)
+    first = -raw.ctypes.data % unit
     return raw[first : first + count]
 
 
