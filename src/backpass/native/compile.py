@@ -37,6 +37,7 @@ LINE = 64  # bytes
 VECTORS_PER_SECOND = 4e9
 NEAR = 1 << 14  # bytes that are read quickly without being asked for before
 WAIT = 3e-6
+SHORT_WAIT = 2e-7  # the same, where processors share a cache and nobody else wants them
 GAIN = 1.15  # a further thread must make a step quicker by so much at least
 
 
@@ -177,7 +178,9 @@ class Compiler:
         self.most_rows = -(-(job.rows + 64) // 64) * 64
         self.buffers: dict[Node, Buffer] = {}
         self.sinks: dict[Node, list[Buffer]] = {}
-        self.threads = job.threads or self._worthwhile(job.available)
+        self.choices = (job.threads,) if job.threads else self._worthwhile(job.available)
+        """Numbers of threads that it may be best to run with, the likeliest first."""
+        self.threads = max(self.choices)
         self._end = 0
         self._private_end = 2 * 8
         self.outputs = list(self.graph.outputs)
@@ -291,17 +294,25 @@ class Compiler:
                     return False
         return True
 
-    def _worthwhile(self, available: int) -> int:
-        """The number of threads with which a step is expected to end first."""
+    def _worthwhile(self, available: int) -> tuple[int, ...]:
+        """The number of threads with which a step is expected to end first.
+
+        Where that hangs on how quickly threads hear of one another, which differs from machine to machine, a training
+        may also find it out as it runs: then there are two.
+        """
         works = [(self.work(kernel), self._parts_of(kernel)) for kernel in self.plan.kernels]
         waits = len(self.plan.phases)
 
-        def seconds(threads: int) -> float:
-            split = sum(work / min(threads, parts) for work, parts in works) / VECTORS_PER_SECOND
-            return split + (waits * WAIT * math.sqrt(threads) if threads > 1 else 0.0)
+        def best(wait: float) -> int:
+            split = [
+                sum(work / min(threads, parts) for work, parts in works) / VECTORS_PER_SECOND
+                + (waits * wait * math.sqrt(threads) if threads > 1 else 0.0)
+                for threads in range(1, available + 1)
+            ]
+            return next(threads for threads, seconds in enumerate(split, start=1) if seconds <= GAIN * min(split))
 
-        best = min(map(seconds, range(1, available + 1)))
-        return next(threads for threads in range(1, available + 1) if seconds(threads) <= GAIN * best)
+        waits_to_try = (WAIT,) if self.job.loss is None else (WAIT, SHORT_WAIT)
+        return tuple(dict.fromkeys(map(best, waits_to_try)))
 
     def _parts_of(self, kernel: Kernel) -> int:
         """In how many parts its work can be split at most, about."""
@@ -566,7 +577,8 @@ class Compiler:
                     self._call(b, call, memory, status, private, n, begin, end)
                 elif kernel.space is Space.FIXED:
                     table = self.module.table(splits[kernel], I64)
-                    low, high = b.load(I64, table, thread), b.load(I64, table, b.add(thread, 1))
+                    place = b.add(b.mul(b.sub(threads, 1), self.threads + 1), thread)
+                    low, high = b.load(I64, table, place), b.load(I64, table, b.add(place, 1))
                     with b.when(b.compare("lt", low, high)):
                         self._call(b, call, memory, status, private, n, low, high)
                 else:
@@ -597,19 +609,23 @@ class Compiler:
         return begin, b.smallest(n, b.add(begin, chunk))
 
     def _splits(self, kernels: Sequence[Kernel]) -> dict[Kernel, list[int]]:
-        """For each kernel of fixed size where the units of each thread begin: equal work, in one piece each."""
+        """For each kernel of fixed size where the units of each thread begin: equal work, in one piece each.
+
+        First for one thread, then for two, and so on, each in room for the most.
+        """
         fixed = [kernel for kernel in kernels if kernel.space is Space.FIXED]
         works = [self.work(kernel) for kernel in fixed]
-        total, before = sum(works) or 1.0, 0.0
-        threads = self.threads
-        result: dict[Kernel, list[int]] = {}
-        for kernel, work in zip(fixed, works, strict=True):
-            units = self.units(kernel)
-            shares = [(total * thread / threads - before) / (work or 1.0) for thread in range(threads + 1)]
-            bounds = [min(units, max(0, round(share * units))) for share in shares]
-            bounds[0], bounds[-1] = 0, units
-            result[kernel] = bounds
-            before += work
+        total = sum(works) or 1.0
+        result: dict[Kernel, list[int]] = {kernel: [] for kernel in fixed}
+        for threads in range(1, self.threads + 1):
+            before = 0.0
+            for kernel, work in zip(fixed, works, strict=True):
+                units = self.units(kernel)
+                shares = [(total * thread / threads - before) / (work or 1.0) for thread in range(threads + 1)]
+                bounds = [min(units, max(0, round(share * units))) for share in shares]
+                bounds[0], bounds[-1] = 0, units
+                result[kernel] += bounds + [units] * (self.threads - threads)
+                before += work
         return result
 
     def _account(

@@ -255,6 +255,9 @@ class Explanation:
     def _why_threads(self) -> str:
         if self.job.threads:
             return ", as asked"
+        others = [f"{threads}" for threads in self._compiler.choices if threads < self._compiler.threads]
+        if others:
+            return f", or {', '.join(others)}: training finds out which is quicker"
         return ", more would not pay" if self._compiler.threads < self.job.available else ""
 
     def _phases(self) -> Iterator[str]:

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from backpass.errors import UsageError
-from backpass.graph import Axis, Batch, Node
+from backpass.graph import Axis, Batch, Node, size
 from backpass.native import random
 from backpass.native.indices import Index, flat
 from backpass.native.ir import I1, I64, Builder, Type, Value
 from backpass.native.layout import COLUMNS_AT_ONCE, Layout, Panelled, Strided, lanes_for
+from backpass.native.matmul import transpose_tile
 from backpass.native.pointwise import SCALARS, Lowering
 from backpass.ops.contraction import labels
 from backpass.ops.kinds import Contraction, Lookup, Movement, Pointwise, Random, Reduction, Source
@@ -26,6 +27,7 @@ from backpass.ops.random import GROUP
 Values = list[Value]
 """One scalar, the same in every lane; or a vector for each of the vectors that are worked on together."""
 
+TURNED = 4  # numbers of a row that are read or written at once where lanes are rows
 UNROLLED = 8  # steps: a loop of no more is written out
 
 
@@ -279,7 +281,49 @@ class Writer(Lowering):
     def load(self, node: Node, index: Sequence[Index]) -> Values:
         """The stored value of `node`."""
         slot = self.slots[node]
+        if (
+            self.lanes
+            and self.count == 1
+            and index
+            and (index[0].step, index[0].vectors) == (1, None)
+            and all(place.base.constant is not None and not place.varies for place in index[1:])
+            and size(node.shape[1:]) > 1
+            and self.turns(node, slot)
+        ):
+            return [self._load_turned(node, slot, index)]
         return self._load_flat(node, slot, self.places(slot, index))
+
+    def turns(self, node: Node, slot: Slot) -> bool:
+        """Do rows have room for whole groups of TURNED numbers, so that they can be turned about in registers?"""
+        layout, fits = slot.layout, self.scalar(node).is_float and isinstance(node.shape[0], Batch)
+        return fits and isinstance(layout, Strided) and layout.strides[-1] == 1 and layout.strides[0] % TURNED == 0
+
+    def _load_turned(self, node: Node, slot: Slot, index: Sequence[Index]) -> Value:
+        """One number of each of some rows, a row in a lane: some numbers of each row are read, and turned about."""
+        strides = slot.layout.strides  # type: ignore[union-attr]
+        number = sum(int(place.base.constant or 0) * n for place, n in zip(index[1:], strides[1:], strict=True))
+        first = number - number % TURNED
+        row, stride, type_ = index[0], strides[0], self.scalar(node)
+
+        def write() -> Values:
+            at = self.b.add(self.b.mul(row.base, stride), first)
+            rows = [self.b.load(type_.vector(TURNED), slot.pointer, self.b.add(at, r * stride)) for r in range(lanes)]
+            return transpose_tile(self.b, [[each] for each in rows])
+
+        lanes = self.lanes
+        turned: Values = self.once(("turned", node, first, row.key), row.level, write)
+        found: Value = turned[number - first]
+        return found
+
+    def store_turned(self, slot: Slot, first: Sequence[Index], columns: Values) -> None:
+        """Write rows of which each number stands in a vector of its own, a row in a lane."""
+        b, row, stride = self.b, first[0], slot.layout.strides[0]  # type: ignore[union-attr]
+        at = b.mul(row.base, stride)
+        for start in range(0, len(columns), TURNED):
+            part = columns[start : start + TURNED]
+            part += [b.constant(0, part[0].type)] * (TURNED - len(part))
+            for r, vector in enumerate(transpose_tile(b, [[each] for each in part])):
+                b.store(vector, slot.pointer, b.add(at, r * stride + start))
 
     def _load_flat(self, node: Node, slot: Slot, places: "list[Index] | Index") -> Values:
         type_ = self.scalar(node)

@@ -32,10 +32,11 @@ class Loops:
         self.sinks = sinks
         self.checked = checked
         self.apart: Mapping[Node, AbstractSet[Node]] = {}
+        self.readers: Mapping[Node, AbstractSet[Node]] = {}
 
     def write(self, kernel: Kernel, begin: Value, end: Value) -> None:
         """The loops of `kernel` over [begin, end) of what its space is split by."""
-        self.apart = kernel.apart
+        self.apart, self.readers = kernel.apart, kernel.readers
         match kernel.space:
             case Space.ROWS:
                 self._scattered(kernel.nodes, begin, end)
@@ -113,15 +114,36 @@ class Loops:
         return runs
 
     def _rows_as_lanes(self, nodes: Sequence[Node], begin: Value, end: Value) -> None:
-        """Values of a few numbers a row: lanes are rows. The last vector reaches into the padding."""
+        """Values of a few numbers a row: lanes are rows. The last vector reaches into the padding.
+
+        All numbers of a row are worked on in one round of the loop, so what is read there alone need not be stored.
+        """
         w = self.w
+        inside = set(nodes)
         with w.deeper() as level, self.b.loop(begin, end, w.width, stem="row") as loop, w.vectors(w.width, 1):
             row = w.lane_index(loop.index, level, 1)
-            places: list[tuple[Node, list[Index]]] = []
+            values: list[tuple[Node, list[tuple[list[Index], Values]]]] = []
             for node in nodes:
                 numbers = product(*(range(int(axis)) for axis in node.shape[1:]))  # type: ignore[arg-type]
-                places += [(node, [row, *map(w.index, number)]) for number in numbers]
-            self._together(places, padded=True)
+                places = [[row, *map(w.index, number)] for number in numbers]
+                values.append((node, [(place, self.calculate(node, place)) for place in places]))
+            suspects: Values = []
+            for node, found in values:
+                if node not in self.readers or not self.readers[node] <= inside:
+                    self._keep_rows(node, found)
+                if node in self.checked:
+                    for _, value in found:
+                        self.suspect(suspects, w.spread(value))
+            self.report(suspects, [None])
+
+    def _keep_rows(self, node: Node, values: Sequence[tuple[list[Index], Values]]) -> None:
+        """Store rows whose numbers stand in a vector each, a row in a lane."""
+        for slot in self.sinks.get(node, ()):
+            if len(values) > 1 and self.w.turns(node, slot):
+                self.w.store_turned(slot, values[0][0], [self.w.spread(value)[0] for _, value in values])
+                continue
+            for place, value in values:
+                self.w.store(node, place, value, slot=slot, padded=True)
 
     def _row_by_row(self, nodes: Sequence[Node], begin: Value, end: Value) -> None:
         with self.w.deeper() as level, self.b.loop(begin, end, stem="row") as loop:

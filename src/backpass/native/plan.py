@@ -97,6 +97,7 @@ class Kernel:
         order: its place among the kernels.
         apart: for each node those of the kernel that it reads from memory, at places of its own: they must have been
             stored before.
+        readers: for each node all nodes that read it; none of an output, which must stand in memory anyway.
     """
 
     space: Space
@@ -106,6 +107,7 @@ class Kernel:
     phase: int = 0
     extent: tuple[int, ...] = ()
     apart: dict[Node, set[Node]] = field(default_factory=dict)
+    readers: dict[Node, set[Node]] = field(default_factory=dict)
 
     @property
     def anchor(self) -> Node:
@@ -179,6 +181,10 @@ def plan(graph: Graph) -> Plan:
     for node, kernel in final.home.items():
         uses = (use for use in final.uses[node] if not use.direct)
         kernel.apart[node] = {use.node for use in uses if final.home.get(use.node) is kernel}
+    readers = _readers(final)
+    for node, kernel in final.home.items():
+        if node not in kept.outputs:
+            kernel.readers[node] = readers.get(node, set())
     final.stored = _read_outside(final)
     return final
 
@@ -392,7 +398,14 @@ def _reads_directly(node: Node) -> bool:
     op = node.op
     if isinstance(op, Reduction):
         return not op.places
-    return isinstance(op, Pointwise) or (isinstance(op, Movement) and op.stretches)
+    return isinstance(op, Pointwise) or (isinstance(op, Movement) and (op.stretches or _only_adds_ones(node)))
+
+
+def _only_adds_ones(node: Node) -> bool:
+    """Is it a reshape that adds or drops axes of length 1 alone?"""
+    (x, *others) = node.inputs
+    before, after = ([axis for axis in each.shape if axis != 1] for each in (x, node))
+    return not others and getattr(node.op, "in_order", False) and before == after
 
 
 def _is(a: Any, b: Any) -> bool:
@@ -495,6 +508,14 @@ def _extent(node: Node) -> tuple[int, ...]:
         return ()
     shape = tuple(int(axis) for axis in node.shape)  # type: ignore[arg-type]
     return shape if len(shape) == 1 else (shape[0], 0)
+
+
+def _readers(placed: Plan) -> dict[Node, set[Node]]:
+    found: dict[Node, set[Node]] = {}
+    for node, uses in placed.uses.items():
+        for use in uses:
+            found.setdefault(use.node, set()).add(node)
+    return found
 
 
 def _read_outside(placed: Plan) -> set[Node]:

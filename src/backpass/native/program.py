@@ -162,6 +162,7 @@ class Machine:
         first: int = 0,
         sums: tuple[float, float] = (0.0, 0.0),
         last: int = 0,
+        threads: int = 0,
         poll: Callable[[], object] | None = None,
     ) -> None:
         """Run `epochs` epochs.
@@ -169,10 +170,10 @@ class Machine:
         `alone` says that the work is short: the calling thread takes part in it, and Ctrl-C waits for its end.
         `losses` takes, after each step, the mean loss of the epoch so far, float64. Of the first epoch the steps over
         its first `first` rows are done, and came to `sums`. After `last` steps, if not 0, the program stops; after
-        fewer where `poll` calls `stop`.
+        fewer where `poll` calls `stop`. `threads` may be fewer than it was made for, where that is quicker.
         """
-        context = self.context
-        context[PLACES.threads] = self.threads
+        context, threads = self.context, threads or self.threads
+        context[PLACES.threads] = threads
         self._records = np.zeros((epochs, 3))
         self._point(PLACES.records, self._records)
         self._point(PLACES.steps, losses)
@@ -184,10 +185,10 @@ class Machine:
         context[PLACES.first], context[PLACES.last] = first, last
         context[PLACES.running : PLACES.running + 2].view(np.float64)[:] = sums
         if alone:
-            run(self._function, context.ctypes.data, self.threads)
+            run(self._function, context.ctypes.data, threads)
         else:
             stop = context.ctypes.data + 8 * PLACES.stop
-            run(self._function, context.ctypes.data, self.threads, poll=poll, stop_flag=stop)
+            run(self._function, context.ctypes.data, threads, poll=poll, stop_flag=stop)
         self._look()
 
     def call(self, arrays: Sequence[Array], count: int) -> None:

@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -19,6 +20,8 @@ from backpass.training.rows import Rows
 
 EXECUTORS = ("native", "reference")
 PATIENCE = 0.05  # seconds: epochs are run together until a call takes about so long
+TRIES = 3  # calls: what each number of threads is judged by, when there is a choice
+AGAIN = 64  # calls: so often another number of threads is tried once more, since other programs come and go
 FETCHING = 20  # a fetch of all values may take one part in so many of the time
 
 
@@ -179,6 +182,26 @@ class _Pace:
     epoch: float = 0.0
     fetch: float = 0.0
     fetched: float = field(default_factory=time.perf_counter)
+    calls: int = 0
+    steps: dict[int, deque[float]] = field(default_factory=dict)
+    """Seconds of a step with so many threads, in the last calls that had these."""
+
+    def threads(self, choices: Sequence[int]) -> int:
+        """With how many threads the next call is to run. No result depends on it: the quickest is found by trying."""
+        if len(choices) == 1:
+            return choices[0]
+        tries = [self.steps.setdefault(threads, deque(maxlen=TRIES)) for threads in choices]
+        self.calls += 1
+        least = min(map(len, tries))
+        if least < TRIES:
+            return next(threads for threads, tried in zip(choices, tries, strict=True) if len(tried) == least)
+        best = min(choices, key=lambda threads: min(self.steps[threads]))
+        others = [threads for threads in choices if threads != best]
+        return others[self.calls // AGAIN % len(others)] if self.calls % AGAIN == 0 else best
+
+    def took(self, threads: int, step: float) -> None:
+        if threads in self.steps:
+            self.steps[threads].append(step)
 
     def epochs(self, most: int) -> int:
         return max(1, min(most, int(PATIENCE / self.epoch))) if self.epoch else 1
@@ -227,6 +250,7 @@ class NativeExecutor:
         self._give_back = partial(kept.give, key, self._machine, self._pace)
         self._pace.fetched = time.perf_counter()
         self.finished: list[EpochSum] = []
+        self._threads = self._machine.threads
         self._told = 0
         self._losses: Array | None = None
         self._put(state)
@@ -262,6 +286,7 @@ class NativeExecutor:
         many = self._pace.epochs(epochs)
         started = time.perf_counter()
         alone = 0 < self._pace.epoch * many < PATIENCE / 10
+        self._threads = self._pace.threads(self._machine.compiler.choices)
         self.finished, self._told = [], 0
         try:
             self._call(many, alone=alone, last=steps)
@@ -278,7 +303,9 @@ class NativeExecutor:
         seconds = time.perf_counter() - started
         sums = self._sums(seconds)
         self._go_on()
-        self._pace.epoch = seconds * self._work.steps / max(1, self._machine.steps_done)
+        step = seconds / max(1, self._machine.steps_done)
+        self._pace.epoch = step * self._work.steps
+        self._pace.took(self._threads, step)
         if self._batch or time.perf_counter() - self._pace.fetched > FETCHING * self._pace.fetch:
             self.fetch()
         return sums
@@ -322,6 +349,7 @@ class NativeExecutor:
             first=self._batch * self._work.batch_size,
             sums=self._in_epoch,
             last=last,
+            threads=self._threads,
             poll=self._look,
         )
 
