@@ -16,7 +16,7 @@ BARRIER_BYTES = 128
 # Looks before a waiting thread lets others run. Measured with two threads on two processors, barrier after barrier:
 # 0.33 microseconds each for any number from 10 to 100 000 while the machine is quiet. Beside one busy process, where
 # the one waited for may be off its processor: 1.0 for 10, 1.3 for 30, 2.7 for 100, 7 for 300, 20 for 1000.
-_SPINS = 1000
+_SPINS = 300
 _FUNCTION = "barrier"
 
 
