@@ -11,7 +11,7 @@ from table_helpers import read, written
 from backpass.data import read_table
 from backpass.errors import TableError
 
-PACKED = gzip.compress(b"a,b\n" + b"1,2\n" * 1000)
+PACKED = gzip.compress(b"a,b\n" + b"1,2\n" * 1000, mtime=0)
 
 
 def parquet() -> bytes:
@@ -39,7 +39,7 @@ def arrow() -> bytes:
         ("torn.csv.gz", PACKED[:20] + b"xxxxxxxxxxxxx", "the gzip data is damaged"),
         ("empty.csv", b"", "is empty"),
         ("blank.csv", b"\n \n\n", "is empty"),
-        ("packed-nothing.csv", gzip.compress(b""), "is empty"),
+        ("packed-nothing.csv", gzip.compress(b"", mtime=0), "is empty"),
         ("header.csv", b"a,b\n", "has a header but no data rows"),
         ("header-quoted.csv", b'a,"b c"d\n', "quoted wrongly"),
         ("short.csv", b"a,b\n1,2\n\n3\n", "line 4 has 1 field, expected 2"),

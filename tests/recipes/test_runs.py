@@ -46,6 +46,9 @@ class Index:
     def __init__(self, *names):
         self.names = names
 
+    def __repr__(self):
+        return f"Index{self.names}"
+
     def to_list(self):
         return list(self.names)
 
@@ -63,7 +66,7 @@ class Index:
             {"recipe": {"learning_rate": 0.5, "epochs": 2, "hidden": [4, 3]}},
         ),
     ],
-    ids=str,
+    ids=["whole numbers", "real numbers", "an array of names", "a set of names", "names as keys", "recipe"],
 )
 def test_arguments_from_numpy_are_those_of_python(given, same):
     """They give the same plan, and the same words in run.json."""
