@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 # A forward pass over more rows than these is cut: values of a layer are held for that many rows only, and for fewer
 # where a layer's values are many.
-ROWS_AT_ONCE, VALUES_AT_ONCE = 4096, 1 << 25
+ROWS_AT_ONCE, VALUES_AT_ONCE = 1024, 1 << 25
+STEPS_AT_ONCE = 256  # between two looks at whether Ctrl-C was pressed
 MOST_THREADS = 256
 MOST_ROWS = 1 << 20  # of a batch whose program is explained
 
@@ -75,12 +76,10 @@ class ForwardPass:
         fixed = self._known[1]
         count = count_rows(inputs)
         program = self._program(loss, min(count, self._rows))
-        if count <= self._rows:
+        piece = self._rows * STEPS_AT_ONCE
+        if count <= piece:
             return program(*fixed, *flatten(inputs))
-        parts = [
-            program(*fixed, *flatten(take_rows(inputs, slice(at, at + self._rows))))
-            for at in range(0, count, self._rows)
-        ]
+        parts = [program(*fixed, *flatten(take_rows(inputs, slice(at, at + piece)))) for at in range(0, count, piece)]
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
     def explanation(self, loss: Loss, parameters: Structure, rows: int | None = None) -> "Explanation":
@@ -100,11 +99,12 @@ class ForwardPass:
         if program is None:
             graph = self._graph if loss is None and self._graph else simplify(self._traced(loss).graph)
             if self._executor == "reference":
-                program = _on_one_thread(Program(graph))
+                program = _in_steps(_on_one_thread(Program(graph)), len(flatten(self._known[0])), self._rows)
             else:
                 from backpass.native import NativeProgram
 
-                program = NativeProgram(graph, threads=self._threads or 0, rows=rows)
+                native = NativeProgram(graph, threads=self._threads or 0, rows=rows)
+                program = partial(native.by_batches, self._rows)
             self._programs[id(loss)] = loss, program  # held, so that no other loss comes to have its number
         return program
 
@@ -131,6 +131,20 @@ def require_count(name: str, value: Any, most: int) -> None:
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if value is not None and not (whole and 1 <= value <= most):
         raise UsageError(f"{name} is {value!r}, expected a whole number from 1 to {most:,}")
+
+
+def _in_steps(program: Callable[..., list[Array]], fixed: int, rows: int) -> Callable[..., list[Array]]:
+    """A program whose inputs but the first `fixed` are rows, of which it is given so many at a time."""
+
+    def run(*inputs: Any) -> list[Array]:
+        count = len(inputs[fixed])
+        if count <= rows:
+            return program(*inputs)
+        cuts = [slice(at, at + rows) for at in range(0, count, rows)]
+        parts = [program(*inputs[:fixed], *(each[cut] for each in inputs[fixed:])) for cut in cuts]
+        return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+    return run
 
 
 def _on_one_thread(program: Program) -> Callable[..., list[Array]]:

@@ -210,7 +210,7 @@ class Compiler:
     @property
     def context_words(self) -> int:
         """Of the block of numbers. Of a checked program as many follow: the sizes of what its pointers point to."""
-        return PLACES.data + max(1, len(self.batch_inputs()))
+        return PLACES.data + max(1, len(self.batch_inputs()) + len(self.row_outputs()))
 
     @cached_property
     def scratch(self) -> int:
@@ -314,6 +314,11 @@ class Compiler:
         waits_to_try = (WAIT,) if self.job.loss is None else (WAIT, SHORT_WAIT)
         return tuple(dict.fromkeys(map(best, waits_to_try)))
 
+    @property
+    def expected_seconds(self) -> float:
+        """Of a step, on one thread."""
+        return sum(map(self.work, self.plan.kernels)) / VECTORS_PER_SECOND
+
     def _parts_of(self, kernel: Kernel) -> int:
         """In how many parts its work can be split at most, about."""
         if kernel.space is Space.ROWS:
@@ -386,12 +391,13 @@ class Compiler:
     def compile(self) -> str:
         """The module as text."""
         kernels = self.plan.phases
-        takes = list(self._takes())
+        takes = [self._take_function(node) for _, node in self.batch_inputs()]
+        gives = [self._give_function(place) for place in self.row_outputs()]
         functions = [[self._kernel_function(kernel) for kernel in phase] for phase in kernels]
         for kernel, call in zip(chain(*kernels), chain(*functions), strict=True):
             self.functions[kernel] = call.function
         prologue = self._scalars_function()
-        step = self._step_function(takes, prologue, kernels, functions)
+        step = self._step_function(takes, gives, prologue, kernels, functions)
         self._program_function(step)
         self.text = self.module.text()
         return self.text
@@ -404,9 +410,15 @@ class Compiler:
             if node.shape[:1] == (BATCH,) and BATCH not in node.shape[1:]
         ]
 
-    def _takes(self) -> Iterator["Call"]:
-        for _, node in self.batch_inputs():
-            yield self._take_function(node)
+    def row_outputs(self) -> list[int]:
+        """The places of the outputs whose rows go to arrays of the caller: of a training step none do."""
+        if self.job.loss is not None:
+            return []
+        return [
+            place
+            for place, node in enumerate(self.graph.outputs)
+            if node.shape[:1] == (BATCH,) and BATCH not in node.shape[1:] and "value" not in node.attributes
+        ]
 
     def _take_function(self, node: Node) -> "Call":
         """Copy the rows [begin, end) of a batch out of the data."""
@@ -438,6 +450,36 @@ class Compiler:
                         b.store(value, to, b.add(target, at))
         b.ret()
         call = Call(b.function.name, [node])
+        self.calls.append(call)
+        return call
+
+    def _give_function(self, place: int) -> "Call":
+        """Copy the rows [begin, end) of an output to where the caller wants them, one after the other."""
+        node = self.outputs[place]
+        buffer, inner, lanes = self._output_buffer(node), size(node.shape[1:]), self.lanes
+        memory = _memory_type(SCALARS[node.dtype])
+        arguments = [("rows", PTR), ("to", PTR), ("begin", I64), ("end", I64)]
+        b, (rows, to, begin, end) = self._define(f"give.{place}", arguments)
+        b.function.comment = f"rows of output {place}"
+        rows = _claimed(b, rows, buffer, self._name_of)
+        stride = buffer.layout.strides[0]  # type: ignore[union-attr]
+        with b.loop(begin, end, stem="row") as loop:
+            source, target = b.mul(loop.index, stride), b.mul(loop.index, inner)
+            for first, last, step, count, tail in chunks_of(inner, lanes, COLUMNS_AT_ONCE):
+                if tail is not None and inner == 1:
+                    b.store(b.load(memory, rows, source), to, target)
+                    continue
+                with b.loop(first, last, step) as column:
+                    for u in range(count):
+                        at = b.add(column.index, u * lanes)
+                        value = b.load(memory.vector(lanes), rows, b.add(source, at))
+                        if tail is not None and tail < (u + 1) * lanes:
+                            mask = b.constants([u * lanes + lane < tail for lane in range(lanes)], Type("i1"))
+                            b.store_lanes(value, to, b.add(target, at), mask)
+                        else:
+                            b.store(value, to, b.add(target, at))
+        b.ret()
+        call = Call(b.function.name, [buffer])
         self.calls.append(call)
         return call
 
@@ -536,6 +578,7 @@ class Compiler:
     def _step_function(
         self,
         takes: list["Call"],
+        gives: list["Call"],
         prologue: "Call | None",
         phases: list[list[Kernel]],
         functions: list[list["Call"]],
@@ -556,14 +599,12 @@ class Compiler:
             b.store(word.number(PLACES.seed), private, 0)
             b.store(step, private, 1)
         begin, end = self._row_range(b, thread, threads, n)
-        data = {node: place for place, (_, node) in enumerate(self.batch_inputs())}
         memory = _Pointers(b, arena, private, self._name_of)
         order = b.offset(word.pointer(PLACES.order), start, I32)
         sums = b.offset(private, self.sums_at, Type("i8")) if self.job.timed else None
         lap = Laps(b, sums, self.target)
-        for call in takes:
-            node = call.values[0]
-            to, source = memory.of(self.buffers[node]), word.pointer(PLACES.data + data[node])
+        for number, call in enumerate(takes):
+            to, source = memory.of(self.buffers[call.values[0]]), word.pointer(PLACES.data + number)
             b.call(call.function, VOID, to, source, order, begin, end)
         lap(Parts.ROWS)
         if prologue is not None:
@@ -586,6 +627,7 @@ class Compiler:
                         self._call(b, call, memory, status, private, n, b.i64(0), b.i64(1))
                 lap(self.parts.kernel(kernel))
             if number == len(phases) - 1:
+                self._give_rows(b, word, memory, gives, start, begin, end)
                 with b.when(b.compare("eq", thread, 0)):
                     self._account(b, word, memory, status, halt, start, n)
                 b.stop_outside(status, Reason.OUTSIDE)
@@ -600,6 +642,23 @@ class Compiler:
     ) -> None:
         pointers = [memory.of(value if isinstance(value, Buffer) else self.buffers[value]) for value in call.values]
         b.call(call.function, VOID, status, private, *numbers, *pointers)
+
+    def _give_rows(
+        self,
+        b: Builder,
+        word: "_Context",
+        memory: "_Pointers",
+        gives: list["Call"],
+        start: Value,
+        begin: Value,
+        end: Value,
+    ) -> None:
+        """Copy what this thread has made of the outputs to the caller's arrays; the batch begins there at `start`."""
+        for number, (place, call) in enumerate(zip(self.row_outputs(), gives, strict=True)):
+            node, (buffer,) = self.outputs[place], call.values
+            to = word.pointer(PLACES.data + len(self.batch_inputs()) + number)
+            first = b.offset(to, b.mul(start, size(node.shape[1:])), _memory_type(SCALARS[node.dtype]))
+            b.call(call.function, VOID, memory.of(buffer), first, begin, end)
 
     def _row_range(self, b: Builder, thread: Value, threads: Value, n: Value) -> tuple[Value, Value]:
         unit = self.row_unit

@@ -36,7 +36,7 @@ class Places:
     status: int = 32  # two words, for even and odd steps: what a kernel found wrong
     halt: int = 40  # two words, for even and odd steps
     barrier: int = 48  # BARRIER_BYTES
-    data: int = 48 + BARRIER_BYTES // 8  # pointers to the rows of each input
+    data: int = 48 + BARRIER_BYTES // 8  # pointers to the rows of each input, then of each output
 
 
 PLACES = Places()

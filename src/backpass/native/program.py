@@ -20,8 +20,6 @@ from backpass.native.bounds import Watch
 from backpass.native.compile import Buffer, Compiler, Job
 from backpass.native.context import PLACES, Reason
 from backpass.native.engine import Library, compile_text, load
-from backpass.native.layout import Strided
-from backpass.native.plan import Space
 from backpass.native.quota import available_threads
 from backpass.native.target import Target, host
 from backpass.native.workers import run
@@ -33,6 +31,7 @@ Array = np.ndarray[Any, Any]
 
 _Native = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
 _LARGE_PAGE = 2 << 20
+_WORTH_WAKING = 2e-4  # seconds of work of one thread, from which on another one is woken for it
 _CALL = [PLACES.count, PLACES.batch, PLACES.epochs]
 _OURS = frozenset((*CATALOGUE, CONSTANT, INPUT, ROWS))
 
@@ -63,8 +62,8 @@ class Machine:
         self._watch = Watch(self._library.address(Watch.NAME), self.compiler) if job.checked else None
         self._native = _Native(self._function)
         self._in_order = np.arange(0, dtype=np.uint32)
-        self._rows_only = all(kernel.space is Space.ROWS for kernel in self.compiler.plan.kernels)
-        self._outputs: dict[int, Array] = {}
+        self._given = self.compiler.row_outputs()
+        self._seconds_a_row = self.compiler.expected_seconds / job.rows
         self._held: dict[int, Any] = {}
         self._point(PLACES.arena, self.arena)
         self._point(PLACES.private, self._private)
@@ -108,18 +107,12 @@ class Machine:
         return np.ascontiguousarray(taken.T) if place in self.compiler.turned else taken
 
     def take_output(self, place: int, rows: int) -> Array:
-        """The value of the output at `place`."""
-        view = self._outputs.get(place)
-        if view is not None and rows <= len(view):
-            return view[:rows].copy()
+        """The value of the output at `place`, one of those that are not given row by row."""
         node = self.compiler.outputs[place]
         if "value" in node.attributes:
             return np.array(node.attributes["value"])
         sinks = self.compiler.sinks.get(node)
         buffer = sinks[0] if sinks else self.compiler.buffers[node]
-        if _is_rows(node) and isinstance(buffer.layout, Strided):
-            self._outputs[place] = buffer.layout.view(self._flat(buffer), bind_rows(node.shape, self.job.rows))
-            return self._outputs[place][:rows].copy()
         taken: Array = buffer.layout.take(self._flat(buffer), bind_rows(node.shape, rows))
         return taken
 
@@ -127,7 +120,7 @@ class Machine:
 
     def data(self, arrays: Sequence[Array], *, count: int, order: Array | None = None) -> None:
         """The rows that steps take: of each batch input an array [count, ...], in C order and of the input's dtype."""
-        for number, array in enumerate(arrays):
+        for number, array in enumerate([*arrays, *self._room(count)]):
             self._point(PLACES.data + number, array)
         self.context[PLACES.count] = count
         order = np.arange(count, dtype=np.uint32) if order is None else order
@@ -136,7 +129,7 @@ class Machine:
     def release(self) -> None:
         """Let go of the rows."""
         held = [PLACES.order, PLACES.weights, PLACES.shuffle_scratch, PLACES.records, PLACES.steps]
-        for place in [*held, *range(PLACES.data, PLACES.data + len(self.compiler.batch_inputs()))]:
+        for place in [*held, *range(PLACES.data, self.compiler.context_words)]:
             self._point(place, None)
 
     def shuffled(self, *, shuffle: bool) -> None:
@@ -191,26 +184,38 @@ class Machine:
             run(self._function, context.ctypes.data, threads, poll=poll, stop_flag=stop)
         self._look()
 
-    def call(self, arrays: Sequence[Array], count: int) -> None:
-        """One step over the rows of `arrays`, taken in their order: as `data` and `run`, with less around it."""
-        context = self.context
-        for number, array in enumerate(arrays):
-            context[PLACES.data + number] = array.ctypes.data
+    def _room(self, count: int) -> list[Array]:
+        """For the outputs that are given row by row."""
+        nodes = [self.compiler.outputs[place] for place in self._given]
+        return [np.empty((count, *node.shape[1:]), node.dtype) for node in nodes]
+
+    def call(self, arrays: Sequence[Array], count: int, batch: int = 0) -> list[Array]:
+        """The outputs for the rows of `arrays`, taken in their order: as `data` and `run`, with less around it.
+
+        They are worked on in one step, or in steps of `batch` rows.
+        """
+        context, batch = self.context, batch or max(1, count)
+        given = self._room(count)
+        for place, array in enumerate([*arrays, *given], start=PLACES.data):
+            context[place] = array.ctypes.data
             if self._watch is not None:
-                self._sizes[PLACES.data + number] = array.nbytes
+                self._sizes[place] = array.nbytes
         if count > len(self._in_order):
             self._in_order = np.arange(max(count, self.job.rows), dtype=np.uint32)
         self._point(PLACES.order, self._in_order)
-        context[_CALL] = (count, max(1, count), 1)
+        context[_CALL] = (count, batch, 1)
         context[PLACES.stop : PLACES.barrier + 16] = 0
-        # A program of rows alone can be run by fewer threads than it was made for.
-        alone = self.threads == 1 or (self._rows_only and count <= self.compiler.row_unit)
+        # To wake threads takes longer than many a call.
+        alone = self.threads == 1 or count * self._seconds_a_row < _WORTH_WAKING
         context[PLACES.threads] = 1 if alone else self.threads
         if alone:
             self._native(self._address, 0)
         else:
             run(self._function, self._address, self.threads)
         self._look()
+        outputs = dict(zip(self._given, given, strict=True))
+        places = range(len(self.compiler.outputs))
+        return [outputs[place] if place in outputs else self.take_output(place, count) for place in places]
 
     def _look(self) -> None:
         """Of a checked program: whether it met an address outside of its memory."""
@@ -305,7 +310,12 @@ class NativeProgram:
         with self._turn:
             return self._call(inputs)
 
-    def _call(self, inputs: Sequence[Any]) -> list[Array]:
+    def by_batches(self, batch: int, *inputs: Any) -> list[Array]:
+        """As a call, in steps of `batch` rows: the same, where what becomes of a row depends on that row alone."""
+        with self._turn:
+            return self._call(inputs, batch)
+
+    def _call(self, inputs: Sequence[Any], most: int = 0) -> list[Array]:
         if len(inputs) == len(self.graph.inputs) and self._fixed and self._are_known(inputs):
             batch = [(self.graph.inputs[place], inputs[place]) for place in self._batch]
         else:
@@ -317,13 +327,13 @@ class NativeProgram:
             rows = rows_of(node, array, rows)
             arrays.append(array)
         count = self._rows_elsewhere if rows is None else rows
-        machine = self.machine(max(1, count))
+        machine = self.machine(max(1, min(count, most or count)))
         if not self._fixed:
             self._put(inputs)
-        machine.call(arrays, count)
+        outputs = machine.call(arrays, count, most)
         if machine.reason == Reason.NUMBER:
             raise ShapeError("an index lies outside of its table")
-        return [machine.take_output(place, count) for place in range(len(self.graph.outputs))]
+        return outputs
 
     def _are_known(self, inputs: Sequence[Any]) -> bool:
         return all(inputs[place] is known for place, known in self._fixed.items())
