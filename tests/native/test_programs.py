@@ -48,6 +48,25 @@ def test_inputs_constants_and_the_same_value_twice_may_be_outputs(shape):
     np.testing.assert_array_equal(doubled[0], second)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("count", [1, 7, 16, 61])
+def test_steps_of_some_rows_give_what_one_step_gives(count, threads):
+    """Row by row, for outputs of one number, of some, of whole numbers and of truths, and one that is no row."""
+    graph = graph_of(
+        lambda x, w: [ops.tanh(x @ w), ops.sum(x, axis=1), x > 0, ops.argmax(x, axis=1), w * 2],
+        Spec((BATCH, 5), np.float32),
+        Spec((5, 11), np.float32),
+    )
+    x = np.random.default_rng(count).normal(size=(count, 5)).astype(np.float32)
+    w = np.linspace(-1, 1, 55, dtype=np.float32).reshape(5, 11)
+    whole = NativeProgram(graph, threads=threads)(x, w)
+    for most in (1, 5, 16, 100):
+        parts = NativeProgram(graph, threads=threads).by_batches(most, x, w)
+        for part, expected in zip(parts, whole, strict=True):
+            assert part.dtype == expected.dtype
+            np.testing.assert_array_equal(part, expected)
+
+
 def test_what_a_call_returns_is_the_callers_own():
     """A later call changes no array that was returned before, and no input is ever changed."""
     program = NativeProgram(graph_of(lambda x, w: [x, w, x @ w], Spec((BATCH, 3)), Spec((3, 3))))
