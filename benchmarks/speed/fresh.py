@@ -1,6 +1,7 @@
-"""A fresh process's program: `python -m speed.fresh CONTENDER ROWS.npz EXECUTOR` trains digits for one epoch."""
+"""A fresh process's program: `python -m speed.fresh CONTENDER FOLDER EXECUTOR` trains digits for one epoch."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 
@@ -10,11 +11,11 @@ from speed.works import WORKS
 
 
 def main() -> None:
-    """The first variant of a contender, one epoch."""
-    name, path, executor = sys.argv[1:]
-    rows = np.load(path)
-    work = WORKS["digits"].at(rows=len(rows["X"]))
-    variants = contender(name).variants(work, rows["X"], rows["y"], Options(executor=executor))
+    """The first variant of a contender, one epoch over the rows in X.npy and y.npy."""
+    name, folder, executor = sys.argv[1:]
+    X, y = (np.load(Path(folder, file)) for file in ("X.npy", "y.npy"))
+    work = WORKS["digits"].at(rows=len(X))
+    variants = contender(name).variants(work, X, y, Options(executor=executor))
     next(iter(variants.values()))()(1)
 
 

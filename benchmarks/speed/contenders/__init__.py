@@ -4,7 +4,6 @@ that gets ready and returns a runner, which trains for a number of epochs. All m
 
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
@@ -44,6 +43,8 @@ def absent(peers: tuple[str, ...]) -> list[str]:
 
 def versions() -> dict[str, str]:
     """Of every library that is there."""
+    from importlib.metadata import version  # late: it weighs on whoever measures how quickly a process starts
+
     packages = [package for name, own in _PACKAGES.items() if is_there(name) for package in own]
     others = [name for name in ("llvmlite", "onnxruntime") if find_spec(name) is not None]
     return {package: version(package) for package in [*packages, *others]}

@@ -1,7 +1,6 @@
 """The gradient check: derivatives by back-propagation against central differences, in float64."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import numpy as np
 from backpass.backward.gradient import value_and_grad
 from backpass.errors import NotFiniteError, ShapeError
 from backpass.forward import Program, Structure, evaluate, flatten, labels, map_structure, trace, unflatten
+from backpass.records import dataclass
 
 Array = np.ndarray[Any, Any]
 

@@ -1,7 +1,6 @@
 """Tracing: a Python function, called once with Tensors in place of numbers, leaves the graph of what it calculates."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from backpass.errors import ShapeError
 from backpass.forward.structure import Structure, flatten, labels, map_structure, unflatten
 from backpass.graph import Graph, Node, Shape
 from backpass.ops import Tensor, constant, new_input
+from backpass.records import dataclass
 
 
 @dataclass(frozen=True)

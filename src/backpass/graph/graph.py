@@ -1,12 +1,12 @@
 """A graph: named inputs, outputs, and all that lies between."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 from backpass.graph.node import Node
 from backpass.graph.text import show
 from backpass.graph.walk import walk
+from backpass.records import dataclass
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,5 @@
 """Losses for classes and yes-or-no labels. Outputs are logits or scores: no softmax or sigmoid stands before them."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from backpass.ops import (
 )
 from backpass.ops import sum as sum_
 from backpass.ops.kinds import Value
+from backpass.records import dataclass
 
 
 @dataclass(frozen=True)

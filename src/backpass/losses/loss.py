@@ -1,6 +1,5 @@
 """What every loss has in common: a number for each row, the weighted mean of them, and the checks of shapes."""
 
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -12,6 +11,7 @@ from backpass.losses.checks import Array, is_not_finite, refuse, require_numbers
 from backpass.ops import cast, equal, mean, reshape, where
 from backpass.ops import sum as sum_
 from backpass.ops.kinds import Value
+from backpass.records import dataclass
 
 
 @dataclass(frozen=True)

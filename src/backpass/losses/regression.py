@@ -2,7 +2,6 @@
 but for HalfSumOfSquares, which is a sum.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from backpass.losses.loss import Loss, mean_over_outputs, numbers
 from backpass.ops import absolute, cast, clip, exp, minimum, relu, reshape, square
 from backpass.ops import sum as sum_
 from backpass.ops.kinds import Value
+from backpass.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Loading executes nothing: layers, losses and encoders are looked up by name in c
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from backpass.losses import Loss, by_name
 from backpass.losses import describe as describe_loss
 from backpass.model.tabular import Tabular
 from backpass.nn import Layer, build, describe, specs
+from backpass.records import dataclass
 
 FORMAT = 1
 KEY = "backpass"

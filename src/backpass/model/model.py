@@ -1,7 +1,7 @@
 """A Model: what training leaves. It predicts, measures itself, and is one file."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from backpass.model.file import Content, read, to_bytes
 from backpass.model.network import ForwardPass
 from backpass.model.tabular import Predictions, Tabular, answers, network_inputs
 from backpass.nn import count, summary
+from backpass.records import dataclass
 from backpass.storage.atomic import write_whole
 
 if TYPE_CHECKING:

@@ -1,7 +1,6 @@
 """What makes a network a model of a table: how columns become inputs, and outputs become answers."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import numpy as np
 from backpass.data.arrays import Inputs
 from backpass.data.checked_json import Record
 from backpass.model import metrics
+from backpass.records import dataclass
 
 if TYPE_CHECKING:
     from backpass.data import Table, TableEncoder, TargetEncoder

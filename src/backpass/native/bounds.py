@@ -12,10 +12,10 @@ import ctypes
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from backpass.native.ir import I1, I8, I64, PTR, Builder, Function, Loop, Module, Type, Value
+from backpass.records import dataclass
 
 Bytes: TypeAlias = int | Value
 _ACCESSOR = "bounds"

@@ -13,13 +13,13 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from backpass.native.target import Target
+from backpass.records import dataclass
 
 _FORMAT = "native-1"
 _HEADER = struct.Struct("<8s32s32sQQ")

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property, partial
 from itertools import chain
 from typing import Any
@@ -30,6 +30,7 @@ from backpass.ops.contraction import CONTRACT
 from backpass.ops.gradient_flow import IDENTITY
 from backpass.ops.kinds import Source
 from backpass.ops.tensor import new_input
+from backpass.records import dataclass
 
 LINE = 64  # bytes
 # Of a common processor, to choose the number of threads by: simple operations on vectors, and a barrier of two threads

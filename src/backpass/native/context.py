@@ -1,8 +1,7 @@
 """The one block of numbers through which Python and a native program speak: what stands where in it."""
 
-from dataclasses import dataclass
-
 from backpass.native.barrier import BARRIER_BYTES
+from backpass.records import dataclass
 
 
 @dataclass(frozen=True)

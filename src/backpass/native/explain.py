@@ -7,7 +7,7 @@ takes time stamps between them (see `timing`).
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from itertools import groupby
 from textwrap import wrap
@@ -26,6 +26,7 @@ from backpass.native.program import Machine
 from backpass.native.target import Target, host
 from backpass.native.timing import Parts
 from backpass.ops.kinds import Source
+from backpass.records import dataclass
 
 WIDTH = 80
 RUN = 0.02  # seconds: a measurement takes as many steps as fit

@@ -6,7 +6,6 @@ thing in the outermost loop in which it can stand, once.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -23,6 +22,7 @@ from backpass.native.pointwise import SCALARS, Lowering
 from backpass.ops.contraction import labels
 from backpass.ops.kinds import Contraction, Lookup, Movement, Pointwise, Random, Reduction, Source
 from backpass.ops.random import GROUP
+from backpass.records import dataclass
 
 Values = list[Value]
 """One scalar, the same in every lane; or a vector for each of the vectors that are worked on together."""

@@ -1,7 +1,6 @@
 """How a value stands in memory: strides of whole numbers, or panels for the matrices that products read."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -11,6 +10,7 @@ from backpass.graph import Batch, Node, Shape, size
 from backpass.native.matmul import Panels, padded_stride, panel_vectors
 from backpass.native.pointwise import SCALARS
 from backpass.native.target import Target
+from backpass.records import dataclass
 
 SPARE = 256  # bytes after each value, since whole vectors are read where a value ends in the middle of one
 LEAST_LANES = 4

@@ -12,11 +12,11 @@ flushed.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 
 from backpass.native.ir import F32, F64, I32, I64, Builder, Number, Type, Value, define
+from backpass.records import dataclass
 
 # Constants
 

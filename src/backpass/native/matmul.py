@@ -8,13 +8,14 @@ Multiplication" (2008).
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from backpass.native.ir import I1, PTR, Builder, Type, Value
 from backpass.native.target import Target
+from backpass.records import dataclass
 
 Tile: TypeAlias = list[list[Value]]
 """Of a result: rows of vectors."""

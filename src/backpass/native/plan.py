@@ -6,7 +6,7 @@ waiting as long as each reads only the rows that its own thread has made; everyt
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Any
 
@@ -15,6 +15,7 @@ from backpass.graph import Batch, Graph, Node, size
 from backpass.ops.contraction import labels
 from backpass.ops.kinds import Contraction, Lookup, Movement, Pointwise, Random, Reduction, Source
 from backpass.ops.movement import TRANSPOSE
+from backpass.records import dataclass
 
 DEAR = 5  # instructions: an operation that costs more is stored where two loops need it, and not calculated twice
 LONG = 20  # instructions: and so is a chain of cheap ones

@@ -5,10 +5,10 @@ even lanes and those of odd lanes, each in the lower half of its lane. What stan
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from backpass.native.ir import F32, F64, I1, I8, I32, I64, PTR, VOID, Builder, Module, Type, Value, define
 from backpass.ops.random import BLOCKS, GROUP, MULTIPLIERS, ROUNDS, SECOND, WEYL, Key, threshold
+from backpass.records import dataclass
 
 _WORD = (1 << 32) - 1
 

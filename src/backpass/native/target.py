@@ -4,10 +4,10 @@ A target is told by feature flags, never by a processor's name: LLVM knows many 
 """
 
 import sys
-from dataclasses import dataclass
 from functools import cache
 
 from backpass.native.ir import Type
+from backpass.records import dataclass
 
 _SSE2 = ("cmov", "cx8", "fxsr", "sse", "sse2")
 _AVX2 = (

@@ -1,7 +1,6 @@
 """Activations: what each node applies to its sum. One class each; all work element by element but Softmax."""
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar
 
 from backpass.nn.checks import require_number
@@ -9,6 +8,7 @@ from backpass.nn.initializers import Glorot, He, Initializer, LeCun
 from backpass.nn.layer import Layer, Parameters
 from backpass.ops import Key, erf, expm1, minimum, relu, sigmoid, softmax, softplus, tanh, where
 from backpass.ops.kinds import Value
+from backpass.records import dataclass
 
 
 class Activation(Layer):

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from backpass.errors import ShapeError, UsageError
@@ -11,6 +10,7 @@ from backpass.nn.layer import Layer, Parameters, Part, RowShape, bare
 from backpass.nn.summary import summary
 from backpass.ops import Key, concatenate
 from backpass.ops.kinds import Value
+from backpass.records import dataclass
 
 
 def named(layers: tuple[Layer, ...], others: Mapping[str, Layer]) -> dict[str, Layer]:

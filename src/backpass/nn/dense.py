@@ -1,6 +1,6 @@
 """The fully connected layer."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from backpass.errors import ShapeError
 from backpass.nn.checks import require_kind, require_whole
@@ -8,6 +8,7 @@ from backpass.nn.initializers import Constant, Glorot, Initializer
 from backpass.nn.layer import Layer, Parameters, RowShape, bare, require_shape
 from backpass.ops import Key, cast, matmul
 from backpass.ops.kinds import Value
+from backpass.records import dataclass
 
 
 @dataclass(frozen=True)

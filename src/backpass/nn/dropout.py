@@ -1,6 +1,5 @@
 """Dropout: while training, nodes are left out at random."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from backpass.errors import UsageError
@@ -8,6 +7,7 @@ from backpass.nn.checks import require_number
 from backpass.nn.layer import Layer, Parameters
 from backpass.ops import Key, bernoulli
 from backpass.ops.kinds import Value
+from backpass.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Categories as learned vectors, or as indicators."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from backpass.errors import UsageError
 from backpass.nn.checks import require_kind, require_whole
@@ -8,6 +8,7 @@ from backpass.nn.initializers import Initializer, Normal
 from backpass.nn.layer import Layer, Parameters, RowShape, require_shape
 from backpass.ops import Key, gather, one_hot
 from backpass.ops.kinds import Value
+from backpass.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Any Python function as a layer."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from backpass.forward import Structure, map_structure
 from backpass.nn.layer import Layer, Parameters, RowShape
 from backpass.ops import Key
 from backpass.ops.kinds import Value
+from backpass.records import dataclass
 
 
 @dataclass(frozen=True, eq=False)

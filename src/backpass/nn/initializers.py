@@ -1,7 +1,6 @@
 """What weights start from. Each is a function of a key and a shape, whose last two axes are inputs and outputs."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -9,6 +8,7 @@ from backpass.errors import UsageError
 from backpass.nn.checks import require_number
 from backpass.ops import Key, normal, uniform
 from backpass.ops.kinds import FLOAT64, Value
+from backpass.records import dataclass
 
 Shape = tuple[int, ...]
 

@@ -1,6 +1,5 @@
 """Layers that pass values on: as they are, flattened, or as the declared input of a network."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from backpass.errors import ShapeError, UsageError
@@ -8,6 +7,7 @@ from backpass.graph import size
 from backpass.nn.layer import Layer, Parameters, RowShape, bare
 from backpass.ops import Key, reshape
 from backpass.ops.kinds import Value
+from backpass.records import dataclass
 
 
 @dataclass(frozen=True)

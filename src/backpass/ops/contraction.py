@@ -1,6 +1,5 @@
 """Contractions: matrix multiplication and its relatives, products of two values summed over the axes they share."""
 
-from dataclasses import dataclass
 from functools import cache, cached_property
 from math import prod
 from string import ascii_lowercase
@@ -14,6 +13,7 @@ from backpass.ops.apply import apply
 from backpass.ops.kinds import Contraction, Value
 from backpass.ops.movement import reshape
 from backpass.ops.samples import Case
+from backpass.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ is one record in one file, and its line in `catalogue.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from backpass.errors import ShapeError
 from backpass.graph import Axis, Node, Op, Shape, broadcast, show_shape
 from backpass.ops.samples import Samples, between
+from backpass.records import dataclass
 
 DType: TypeAlias = np.dtype[Any]
 Value: TypeAlias = Any

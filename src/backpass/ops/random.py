@@ -18,7 +18,6 @@ The generator is Philox 4x32 with 10 rounds (Salmon, Moraes, Dror and Shaw, "Par
 
 import math
 import zlib
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -29,6 +28,7 @@ from backpass.ops.apply import apply
 from backpass.ops.elementary import cos, log, sqrt
 from backpass.ops.kinds import FLOAT32, DType, Random, Value
 from backpass.ops.samples import Case
+from backpass.records import dataclass
 
 Words: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 

@@ -1,10 +1,12 @@
 """Inputs on which operations are tested: each record states its own."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeAlias
 
 import numpy as np
+
+from backpass.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ with c1 = 1 - beta1^t, c2 = 1 - beta2^t and root = sqrt((1 - beta2) / c2), so ep
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,6 +20,7 @@ from backpass.graph import Node
 from backpass.optimizers.checks import DECAY, NOT_NEGATIVE, Expectation
 from backpass.optimizers.optimizer import Rule, State, bias_correction, count, scalar
 from backpass.optimizers.schedule import Schedule
+from backpass.records import dataclass
 
 _BETAS: Mapping[str, Expectation] = {"beta1": DECAY, "beta2": DECAY, "epsilon": NOT_NEGATIVE}
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from backpass import ops
@@ -10,6 +9,7 @@ from backpass.forward import Structure
 from backpass.optimizers.checks import DECAY, NOT_NEGATIVE, Expectation
 from backpass.optimizers.optimizer import Rule, State, scalar
 from backpass.optimizers.schedule import Schedule
+from backpass.records import dataclass
 
 
 @dataclass(frozen=True)

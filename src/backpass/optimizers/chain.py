@@ -1,11 +1,11 @@
 """Optimizers one after another."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from backpass.errors import UsageError
 from backpass.forward import Structure
 from backpass.optimizers.optimizer import Optimizer, State
+from backpass.records import dataclass
 
 
 @dataclass(frozen=True, init=False)

@@ -3,11 +3,11 @@
 import math
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
 from backpass.errors import UsageError
+from backpass.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """Gradient descent, plain and with momentum."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from backpass.forward import Structure
 from backpass.optimizers.checks import DECAY, Expectation
 from backpass.optimizers.optimizer import Rule, State, scalar
+from backpass.records import dataclass
 
 
 @dataclass(frozen=True)

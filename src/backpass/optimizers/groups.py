@@ -1,7 +1,6 @@
 """One optimizer for some parameters, another for the others."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any, Self
@@ -9,6 +8,7 @@ from typing import Any, Self
 from backpass.errors import UsageError
 from backpass.forward import Structure, flatten, labels, unflatten
 from backpass.optimizers.optimizer import Optimizer, State
+from backpass.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import cache
 from typing import Any, ClassVar, Self, TypeAlias
 
@@ -14,6 +14,7 @@ from backpass.forward import Structure, labels, map_structure, unflatten
 from backpass.graph import Node, scope
 from backpass.optimizers.checks import LEARNING_RATE, Expectation, require
 from backpass.optimizers.schedule import Schedule
+from backpass.records import dataclass
 
 State: TypeAlias = Any
 """A structure of arrays: what an optimizer remembers from step to step."""

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from backpass.forward import Structure
 from backpass.optimizers.checks import COUNT_OR_ZERO, DECAY, FACTOR, NOT_NEGATIVE, Expectation
 from backpass.optimizers.schedule import Schedule
+from backpass.records import dataclass
 
 
 @dataclass(frozen=True)

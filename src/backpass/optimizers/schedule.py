@@ -1,12 +1,13 @@
 """What a schedule of the learning rate is."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 from backpass.errors import UsageError
 from backpass.forward import Structure
 from backpass.optimizers.checks import COUNT, Expectation, checked, require
+from backpass.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -21,6 +21,7 @@ from backpass.optimizers.checks import (
     require,
 )
 from backpass.optimizers.schedule import Schedule
+from backpass.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Rules that look at the sign of a gradient, not at its size."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +11,7 @@ from backpass.forward import Structure, map_structure
 from backpass.optimizers.checks import AT_LEAST_ONE, DECAY, FACTOR, NOT_NEGATIVE, POSITIVE, Expectation
 from backpass.optimizers.optimizer import Optimizer, Rule, State, apply, scalar, zeros
 from backpass.optimizers.schedule import Schedule
+from backpass.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """An optimizer whose every change is made smaller."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from backpass.forward import Structure
 from backpass.optimizers.checks import FACTOR, Expectation
 from backpass.optimizers.optimizer import Optimizer, State, apply
+from backpass.records import dataclass
 
 
 @dataclass(frozen=True)

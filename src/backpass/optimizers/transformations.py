@@ -1,7 +1,6 @@
 """Transformations: gradients in, gradients out. They stand before a rule, in a Chain."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,6 +9,7 @@ from backpass import ops
 from backpass.forward import Structure, flatten
 from backpass.optimizers.checks import NOT_NEGATIVE, POSITIVE, Expectation
 from backpass.optimizers.optimizer import Optimizer, State, apply, scalar
+from backpass.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from backpass.model import Model, load
 from backpass.recipes import fields, run
 from backpass.recipes.main_job import Plan, plan
 from backpass.recipes.provenance import circumstances, fingerprint, require_same_data
+from backpass.records import dataclass
 from backpass.training import Replayed
 from backpass.training.snapshots import newest, records_of
 

@@ -1,7 +1,6 @@
 """The gradient certificate of a trained model: back-propagation against central differences, layer by layer."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from backpass.forward import map_structure
 from backpass.model import Model
 from backpass.model.network import typed
 from backpass.recipes.prepare import encode
+from backpass.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """What a table gets by default: network, loss, optimizer, batch size, epochs. All in one place."""
 
 import math
-from dataclasses import dataclass
 from itertools import pairwise
 
 from backpass import losses, nn, optimizers
 from backpass.data import TableEncoder, TargetEncoder
 from backpass.errors import UsageError
+from backpass.records import dataclass
 
 SMALL = 5000  # rows: smaller tables get smaller networks, held back more strongly
 WIDEST_EMBEDDING = 32

@@ -5,12 +5,12 @@ The arguments of `plan` are among its fields, and are looked at in the same way 
 
 import reprlib
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from backpass.errors import UsageError
 from backpass.model.network import MOST_THREADS
+from backpass.records import dataclass
 from backpass.training.loop import ON_DIVERGENCE
 from backpass.training.trainer import PRECISIONS
 

@@ -4,7 +4,7 @@ import signal
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from backpass.recipes import defaults, fields, run, scores
 from backpass.recipes.defaults import Recipe
 from backpass.recipes.prepare import Part, Prepared, prepare
 from backpass.recipes.scores import Score
+from backpass.records import dataclass
 from backpass.training import Checkpoints, EarlyStopping, History, Listener, Trainer
 from backpass.training.progress import on_terminal
 

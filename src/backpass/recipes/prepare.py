@@ -1,7 +1,6 @@
 """From a table and a target's name to arrays ready for training: what is understood before any work is done."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from backpass.data import Division, Table, TableEncoder, TargetEncoder, describe
 from backpass.data.arrays import Array, Inputs, count_rows
 from backpass.model import Tabular
 from backpass.model.model import open_table
+from backpass.records import dataclass
 
 
 @dataclass(frozen=True, eq=False)

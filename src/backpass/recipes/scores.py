@@ -1,13 +1,13 @@
 """The score on held-out rows, beside two baselines, and how far off it may be by chance."""
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from backpass.data.arrays import Array
 from backpass.model import Predictions
+from backpass.records import dataclass
 
 Z95 = 1.96  # half the width of a 95 % interval, in standard errors
 

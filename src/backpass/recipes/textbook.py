@@ -6,7 +6,6 @@ in double precision. The program has a quirk, kept here: it never changes the bi
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
@@ -19,6 +18,7 @@ from backpass.graph import BATCH
 from backpass.losses import HalfSumOfSquares
 from backpass.nn import Constant, Dense, Sequential, Sigmoid, Uniform
 from backpass.ops import Key, uniform
+from backpass.records import dataclass
 from backpass.simplify import simplify
 
 Array = np.ndarray[Any, Any]

@@ -8,7 +8,7 @@ import re
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from backpass.data.arrays import Array
 from backpass.errors import BackpassError, CheckpointError, OutputError
+from backpass.records import dataclass
 from backpass.storage import atomic, disk, tensors
 
 FORMAT = 1

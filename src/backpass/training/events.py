@@ -1,8 +1,9 @@
 """What a Trainer tells those who listen. A listener is any function of one event."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+from backpass.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from itertools import islice
 from typing import Any, Protocol, TypeAlias
@@ -15,6 +15,7 @@ from backpass.data.arrays import Array
 from backpass.data.batches import batches
 from backpass.errors import NotFiniteError, ShapeError
 from backpass.forward import Program, Structure, Traced, flatten, one_thread, unflatten
+from backpass.records import dataclass
 from backpass.simplify import simplify
 from backpass.training.rows import Rows
 

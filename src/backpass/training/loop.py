@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from backpass.losses import Loss
 from backpass.model.network import ForwardPass
 from backpass.nn import Layer, count, specs
 from backpass.optimizers import Optimizer, Slowed
+from backpass.records import dataclass
 from backpass.training.divergence import explained
 from backpass.training.events import (
     EpochFinished,

@@ -5,7 +5,6 @@ their shapes, and the step is traced and planned as it will be, but not run.
 """
 
 import sys
-from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
@@ -22,6 +21,7 @@ from backpass.nn import Layer, specs
 from backpass.ops import Key
 from backpass.ops.kinds import Movement
 from backpass.optimizers import Optimizer
+from backpass.records import dataclass
 from backpass.simplify import simplify
 from backpass.training.rows import Rows
 from backpass.training.step import training_step

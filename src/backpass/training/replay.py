@@ -6,7 +6,7 @@ values.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -18,6 +18,7 @@ from backpass.data.naming import did_you_mean
 from backpass.errors import CheckpointError, UsageError
 from backpass.forward import Program, Structure, Traced, flatten, one_thread
 from backpass.graph import Node
+from backpass.records import dataclass
 from backpass.training.checkpoints import Snapshot
 from backpass.training.executors import State
 from backpass.training.history import History

@@ -5,7 +5,6 @@ import time
 import warnings
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 
 from backpass.data.arrays import Array
 from backpass.errors import CheckpointError, OutputError, UsageError
+from backpass.records import dataclass
 from backpass.storage import locks
 from backpass.training.checkpoints import ABSENT, BackgroundWriter, CheckpointFolder
 from backpass.training.executors import State

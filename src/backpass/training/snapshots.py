@@ -4,7 +4,7 @@ import json
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from backpass.data.arrays import Array
 from backpass.errors import CheckpointError
 from backpass.forward import Structure, flatten, labels, unflatten
+from backpass.records import dataclass
 from backpass.training.checkpoints import ABSENT, CheckpointFolder, Snapshot
 from backpass.training.executors import State
 from backpass.training.fingerprints import difference

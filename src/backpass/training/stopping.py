@@ -1,9 +1,9 @@
 """When to stop: no better validation loss for a while."""
 
 import math
-from dataclasses import dataclass
 
 from backpass.errors import UsageError
+from backpass.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +19,7 @@ from backpass.model.network import MOST_THREADS, ForwardPass, require_count, typ
 from backpass.nn import Layer, summary
 from backpass.ops import Key
 from backpass.optimizers import Adam, Optimizer
+from backpass.records import dataclass
 from backpass.training.events import Listener
 from backpass.training.executors import EXECUTORS, Kept, State
 from backpass.training.explain import explain_step, likely_targets
