@@ -129,15 +129,21 @@ def _round_keys(b: Builder, key: tuple[Value, Value], lanes: int) -> list[tuple[
 
 def _rounds(b: Builder, counter: Sequence[Value], keys: list[tuple[RoundKey, RoundKey]]) -> list[Value]:
     """Philox in lanes of 64 bits. What is the same in all lanes may be a scalar, and stays one as long as it can."""
+    words = list(counter)
+    for pair in keys:
+        words = _round(b, words, pair)
+    return words
+
+
+def _round(b: Builder, counter: Sequence[Value], keys: tuple[RoundKey, RoundKey]) -> list[Value]:
     c0, c1, c2, c3 = counter
-    for k0, k1 in keys:
-        product0, product1 = _product(b, c0, MULTIPLIERS[0]), _product(b, c2, MULTIPLIERS[1])
-        c0, c2 = (
-            _mixed(b, b.shift_right(product1, 32), c1, k0),
-            _mixed(b, b.shift_right(product0, 32), c3, k1),
-        )
-        c1, c3 = product1, product0
-    return [c0, c1, c2, c3]
+    product0, product1 = _product(b, c0, MULTIPLIERS[0]), _product(b, c2, MULTIPLIERS[1])
+    return [
+        _mixed(b, b.shift_right(product1, 32), c1, keys[0]),
+        product1,
+        _mixed(b, b.shift_right(product0, 32), c3, keys[1]),
+        product0,
+    ]
 
 
 def _product(b: Builder, word: Value, multiplier: int) -> Value:
@@ -237,14 +243,26 @@ def _emit_pairs(module: Module, name: str, lanes: int) -> None:
     b, (pairs, count, seed, epoch) = define(
         module, name, [("pairs", PTR), ("count", I64), ("seed", I64), ("epoch", I64)]
     )
-    drawn = source(b, seed, epoch, Key.of(0).fold("shuffle").stream, lanes)
     half = lanes // 2
-    with b.loop(0, b.div(b.add(count, GROUP - 1), GROUP)) as loop:
-        start = b.mul(loop.index, GROUP)
-        for place, word in enumerate(_pieces(b, group(b, drawn, loop.index, b.i64(0)), half)):
-            at = b.add(start, place * half)
-            rows = b.add(b.splat(at, half), b.lane_numbers(half))
-            b.store(b.bit_or(b.shift_left(b.extend_unsigned(word, I64), 32), rows), pairs, at)
+    stream = b.i64(Key.of(0).fold("shuffle").stream)
+    key = seed, b.shift_right(b.bit_xor(seed, epoch), 32)
+    same = [b.splat(word, half) for word in (b.i64(0), epoch, stream, *key)]
+    with b.loop(0, b.div(b.add(count, GROUP - 1), GROUP)) as loop, b.loop(0, BLOCKS, lanes) as part:
+        start = b.add(b.mul(loop.index, GROUP), part.index)
+        first = b.splat(b.add(b.mul(loop.index, BLOCKS), part.index), half)
+        evens, odds = (b.add(first, b.constants(range(odd, lanes, 2), I64)) for odd in (0, 1))
+        # The rounds are a loop here: an epoch takes them once, and many times as much code would have to be compiled.
+        with b.loop(0, ROUNDS, carried=[evens, *same[:3], odds, *same]) as rounds:
+            *words, k0, k1 = rounds.carried
+            keys = RoundKey(key[0], k0), RoundKey(key[1], k1)
+            both = [_round(b, words[:4], keys), _round(b, words[4:], keys)]
+            rounds.next = [*both[0], *both[1], *(b.add(k, weyl) for k, weyl in zip((k0, k1), WEYL, strict=True))]
+        pairs_of_halves = zip(rounds.results[:4], rounds.results[4:8], strict=True)
+        for place, halves in enumerate(pairs_of_halves):
+            for piece, word in enumerate(_pieces(b, [_joined(b, halves)], half)):
+                at = b.add(start, place * BLOCKS + piece * half)
+                rows = b.add(b.splat(at, half), b.lane_numbers(half))
+                b.store(b.bit_or(b.shift_left(b.extend_unsigned(word, I64), 32), rows), pairs, at)
     b.ret()
 
 
