@@ -49,7 +49,7 @@ class _Unmade:
                     self._is_made = True
         return self.kind
 
-    def _new(self, kind: type, *_: object, **__: object) -> Any:
+    def _new(self, kind: type, /, *_: object, **__: object) -> Any:
         if not self._is_made:
             self.make()
         return object.__new__(kind)
