@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backpass.data.lazy import pl
+from backpass.records import dataclass
 
 if TYPE_CHECKING:
     from polars import Series
@@ -43,7 +43,7 @@ _CLOCKS = (
 _ZONES = (("", ""), ("Z", "Z"), ("%#z", r" ?(Z|[+-]\d{2}(:?\d{2})?)"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DateFormat:
     """One way to write dates: a format of strptime, and a regular expression for its shape."""
 

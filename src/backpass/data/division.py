@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,10 @@ from backpass.data.splits import Split, hold_out
 from backpass.data.table import Table
 from backpass.data.values import Reader
 from backpass.errors import UsageError
+from backpass.records import dataclass
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Division:
     """A schema learned from the training rows, and the three parts as tables; `split` holds their rows.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from backpass.data.checked_json import Record, fault
 from backpass.data.dates import FORMAT_NAMES
 from backpass.data.numerals import NumberStyle
+from backpass.records import dataclass
 
 Kind = Literal["number", "category", "boolean", "date", "skip"]
 PLAIN = NumberStyle()
@@ -18,7 +18,7 @@ LabelType = Literal["text", "integer", "number", "boolean"]
 LABEL_TYPES: tuple[LabelType, ...] = ("text", "integer", "number", "boolean")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Column:
     """One column as the training rows show it.
 
@@ -65,7 +65,7 @@ class Column:
         return column
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Schema:
     """How a table is understood: its inputs (skipped ones too, each with its reason), its targets, and the task.
 

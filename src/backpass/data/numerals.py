@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from functools import cache
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from backpass.data.checked_json import Record
 from backpass.data.lazy import pl
+from backpass.records import dataclass
 
 if TYPE_CHECKING:
     from polars import Series
@@ -21,7 +23,7 @@ GROUPINGS = ("", ",", ".", " ", "'", "\u00a0", "\u202f")
 DECIMALS = (".", ",")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class NumberStyle:
     """The marks used in a column of numbers; every number of the column carries the unit."""
 
@@ -71,9 +73,15 @@ def _only_where(texts: Series, fits: Series) -> Series:
     return texts.zip_with(fits.fill_null(value=False), pl.Series(texts.name, [None], pl.String))
 
 
-def missing_among(texts: Series, tokens: Sequence[str]) -> Series:
-    """For each text, if it stands for a missing value."""
-    return texts.is_null() | texts.str.to_lowercase().is_in(list(tokens)).fill_null(value=True)
+def missing_among(texts: Series, tokens: tuple[str, ...]) -> Series:
+    """For each text, if it stands for a missing value: is null, or one of these tokens in any case."""
+    return texts.is_in(_in_any_case(tokens)).fill_null(value=True)
+
+
+@cache
+def _in_any_case(tokens: tuple[str, ...]) -> list[str]:
+    """Every way to write the tokens. They are short: comparing with all is quicker than making a column lower case."""
+    return sorted({"".join(word) for token in tokens for word in product(*({c.lower(), c.upper()} for c in token))})
 
 
 def fitting_styles(texts: Series, delimiter: str | None) -> list[NumberStyle]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+
+from backpass.records import dataclass
 
 LINE_FEED, QUOTE = 10, 34
 Bytes = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Records:
     """One entry a record, in order: its first byte, the byte after its last, its number of fields, if it is blank."""
 

@@ -55,14 +55,14 @@ def _score(sample: str, delimiter: str) -> tuple[float, float]:
 
 def _records(sample: str, delimiter: str) -> list[list[str]]:
     # Quotes are honoured with every candidate, so that "a, b" in quotes speaks for no comma.
-    lines = [*io.StringIO(sample, newline="\n")]
+    lines = io.StringIO(sample, newline="\n")
     if delimiter == " ":
-        lines = [re.sub(" +", " ", line.strip(" ")) for line in lines]
+        tidied = (re.sub(" +", " ", line.strip(" ")) for line in lines)
     else:
-        lines = [line.replace(f"{delimiter} ", delimiter) for line in lines]
+        tidied = (line.replace(f"{delimiter} ", delimiter) for line in lines)
     try:
         found = []
-        for record in csv.reader(lines, delimiter=delimiter):
+        for record in csv.reader(tidied, delimiter=delimiter):
             if any(field.strip() for field in record):
                 found.append(record)
             if len(found) > SAMPLE_RECORDS:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from backpass.errors import TableError, UsageError
+from backpass.records import dataclass
 
 Indices = npt.NDArray[np.int64]
 SMALL_TABLE = 1000
@@ -18,7 +18,7 @@ SMALL_SHARE, SHARE = 0.2, 0.1
 DRAWINGS = 50
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Split:
     """Positions of rows, from 0, each part sorted; together they are all rows, and no row is in two parts."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +19,7 @@ from backpass.data.table import Table
 from backpass.data.tally import Tally, tally_of
 from backpass.data.values import infinite_value
 from backpass.errors import TableError
+from backpass.records import dataclass
 
 if TYPE_CHECKING:
     from polars import Series
@@ -29,7 +29,7 @@ CODED_CLASSES, ROWS_A_CODE = 20, 5
 NUMERIC_SHARE = 0.95
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Target:
     """The targets' columns, the task they set with the reason, and the classes if it is classification."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -18,9 +17,10 @@ from backpass.data.naming import listed, quoted
 from backpass.data.table import Table
 from backpass.data.values import Reader
 from backpass.errors import ShapeError, TableError
+from backpass.records import dataclass
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class TargetEncoder:
     """Encodes the targets of a schema; `centers` and `spreads` are those of training rows, in the targets' units."""
 

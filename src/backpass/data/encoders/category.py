@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,13 +11,14 @@ from backpass.data.checked_json import Record, fault
 from backpass.data.kinds import Column
 from backpass.data.lazy import pl
 from backpass.data.values import Reader
+from backpass.records import dataclass
 
 # Among many levels, one of a single row cannot be learned: it counts as unseen, which so gets rows to learn from.
 LEAST_ROWS_OF_MANY = 2
 MOST_LEVELS = 100_000
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Levels:
     """A column's levels in the order of their numbers from 1; 0 is for all others.
 
@@ -68,7 +68,7 @@ class Levels:
         return levels
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class OneHotEncoder:
     """One feature a level; all are 0 for a level that training did not have."""
 

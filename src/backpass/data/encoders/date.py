@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from backpass.data.encoders.scaling import Scaling
 from backpass.data.families import Floats
 from backpass.data.kinds import Column
 from backpass.data.values import Reader
+from backpass.records import dataclass
 
 DAY = 86_400.0
 CIRCLES = ("month", "weekday", "hour")
@@ -29,7 +29,7 @@ def turns(seconds: Floats, circle: str) -> Floats:
     return np.mod(days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64), 12) / 12
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class DateEncoder:
     """One column of dates, moments or times of day; circles that training rows do not move on are left out."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,10 @@ from backpass.data.checked_json import Record
 from backpass.data.encoders.scaling import Scaling
 from backpass.data.kinds import Column
 from backpass.data.values import Reader
+from backpass.records import dataclass
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class NumberEncoder:
     """One column of numbers or booleans."""
 

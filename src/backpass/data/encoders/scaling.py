@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy.typing as npt
 
 from backpass.data.checked_json import Record, fault
 from backpass.data.families import Floats
+from backpass.records import dataclass
 
 MOST_KNOTS = 256
 # A column is heavy-tailed if a value lies this many deviations from the mean, or if it is skewed this much.
@@ -21,7 +21,7 @@ LEAST_SPREAD_OF_TWO = 0.1
 LIMIT = 1e4
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Scaling:
     """x -> (g(x) - center) / spread, where g maps through knots to scores, or is x itself where there are none.
 

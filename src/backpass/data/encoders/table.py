@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -18,6 +17,7 @@ from backpass.data.naming import closest, did_you_mean, listed, quoted
 from backpass.data.table import Table
 from backpass.data.values import Reader
 from backpass.errors import TableError, UsageError
+from backpass.records import dataclass
 
 NUMBERS = "numbers"
 ONE_HOT_LIMIT = 32
@@ -27,7 +27,7 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "float64")
 BlockEncoder = NumberEncoder | OneHotEncoder | DateEncoder
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class TableEncoder:
     """Encodes a table's inputs in a fixed order of features; part of the model.
 
