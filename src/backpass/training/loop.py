@@ -277,13 +277,12 @@ class Loop:
         """The loss and the metrics on rows that are not trained on."""
         if self.held_out is None:
             return {}
-        outputs = self.forward(parameters, self.held_out.inputs)
+        outputs, predictions = self.forward.with_predictions(self.loss, parameters, self.held_out.inputs)
         loss = float(self.loss(outputs, self.held_out.targets, self.held_out.weights))
         if not np.isfinite(loss):
             raise NotFiniteError(
                 f"the validation loss became {loss} in epoch {epoch}: try a smaller learning rate, or scaled inputs"
             )
-        predictions = np.asarray(self.loss.predictions(outputs))
         found = {name: float(metric(predictions, self.held_out.targets)) for name, metric in self.metrics.items()}
         return {"validation_loss": loss} | found
 
