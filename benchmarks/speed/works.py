@@ -3,10 +3,7 @@
 Always Adam with 1e-3, cross-entropy, ReLU between layers, float32, data in memory, rows in a new order each epoch.
 """
 
-import csv
-import gzip
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from itertools import pairwise
 from math import ceil
 from pathlib import Path
@@ -94,6 +91,9 @@ def synthetic(work: Work) -> tuple[Any, Any]:
 
 def iris() -> tuple[Any, Any]:
     """The 150 flowers, unscaled; species as numbers."""
+    import csv  # here, as others below: they weigh on whoever measures how quickly a process starts
+    from importlib.resources import files
+
     text = (files("backpass.data") / "samples" / "iris.csv").read_text(encoding="utf-8")
     _, *records = csv.reader(text.splitlines())
     X = np.array([record[:4] for record in records], np.float32)
@@ -118,5 +118,7 @@ def clothing(folder: Path, rows: int) -> tuple[Any, Any]:
 
 def idx(path: Path) -> Any:
     """The bytes of a file in idx format, flat."""
+    import gzip
+
     header = next(size for kind, size in IDX_HEADER.items() if kind in path.name)
     return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=header)

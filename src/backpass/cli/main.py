@@ -1,5 +1,7 @@
 """The command `backpass`: its parts, and how errors are told."""
 
+import atexit
+import gc
 import io
 import signal
 import sys
@@ -40,6 +42,8 @@ for command in (train, resume, predict, evaluate, check, explain, reproduce, dem
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command. What a user can mend is told in one line, with status 2; faults of ours keep a traceback."""
+    if arguments is None:  # the process is this command's alone
+        _spare_collections()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that a terminal has no letters for is shown by its numbers
             stream.reconfigure(errors="backslashreplace")
@@ -57,6 +61,12 @@ def main(arguments: list[str] | None = None) -> None:
     except (KeyboardInterrupt, click.Abort) as error:
         click.echo("backpass: interrupted", err=True)
         sys.exit(SIGNALLED + getattr(error.__cause__ or error, "signal", signal.SIGINT))  # click makes its own of it
+
+
+def _spare_collections() -> None:
+    """Look less often through all objects for rings of garbage: most are those of imports, which stay."""
+    gc.set_threshold(100_000)
+    atexit.register(gc.freeze)  # and not once more when the process ends, and all is let go of
 
 
 def _tell(message: str, status: int = 2) -> None:
