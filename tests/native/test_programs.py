@@ -67,6 +67,37 @@ def test_steps_of_some_rows_give_what_one_step_gives(count, threads):
             np.testing.assert_array_equal(part, expected)
 
 
+@pytest.mark.parametrize("target", ["host", "sse2"])
+@pytest.mark.parametrize("rows", [1, 3, 17])
+@pytest.mark.parametrize(("k", "m", "n"), [(5, 6, 7), (2, 2, 3), (3, 5, 2), (1, 4, 3), (17, 3, 2)])
+def test_axes_of_one_that_a_reshape_adds_change_no_value(k, m, n, rows, target):
+    """A value is read through them by the very loop that makes it, before it stands in memory."""
+
+    def function(x, y):
+        b = ops.exp(ops.tanh(x * 2))
+        return [ops.sum(ops.reshape(b, (BATCH, k, 1, m)) * y, axis=2), b, ops.sum(b, axis=1)]
+
+    graph = graph_of(function, Spec((BATCH, k, m), np.float64), Spec((BATCH, k, n, m), np.float64))
+    options = {} if target == "host" else {"target": named(target)}
+    agree(graph, rng.normal(size=(rows, k, m)), rng.normal(size=(rows, k, n, m)), threads=2, **options)
+
+
+@pytest.mark.parametrize(("k", "m", "n"), [(5, 6, 7), (2, 2, 3), (17, 3, 2)])
+def test_axes_of_one_change_no_value_of_fixed_shape(k, m, n):
+    graph = graph_of(
+        lambda x, y: [ops.sum(ops.reshape(ops.sum(x, axis=2), (k, 1, m)) * y, axis=1)],
+        Spec((k, m, n), np.float64),
+        Spec((k, n, m), np.float64),
+    )
+    agree(graph, np.swapaxes(rng.normal(size=(k, n, m)), 1, 2).copy(), rng.normal(size=(k, n, m)))
+
+
+def test_a_program_does_not_run_on_more_threads_than_it_was_made_for():
+    machine = Machine(Job(graph_of(ops.tanh, Spec((BATCH, 3))), rows=4, threads=1))
+    with pytest.raises(ValueError, match="made for 1 threads, not for 2"):
+        machine.run(threads=2)
+
+
 def test_what_a_call_returns_is_the_callers_own():
     """A later call changes no array that was returned before, and no input is ever changed."""
     program = NativeProgram(graph_of(lambda x, w: [x, w, x @ w], Spec((BATCH, 3)), Spec((3, 3))))

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 # A forward pass over more rows than these is cut: values of a layer are held for that many rows only, and for fewer
 # where a layer's values are many.
 ROWS_AT_ONCE, VALUES_AT_ONCE = 1024, 1 << 25
-STEPS_AT_ONCE = 256  # between two looks at whether Ctrl-C was pressed
+# Between two looks at whether Ctrl-C was pressed: so many rows times parameters, which take about a tenth of a second.
+WORK_AT_ONCE = 1 << 30
 MOST_THREADS = 256
 MOST_ROWS = 1 << 20  # of a batch whose program is explained
 
@@ -54,6 +55,11 @@ class ForwardPass:
         self._programs: dict[int, tuple[Loss | None, Callable[..., list[Array]]]] = {}  # by identity of the loss
         widest = max((size(node.shape) for node in traced.graph.nodes if BATCH in node.shape), default=1)
         self._rows = min(ROWS_AT_ONCE, max(1, VALUES_AT_ONCE // max(1, widest)))
+        self._piece = self._rows * max(
+            1,
+            WORK_AT_ONCE
+            // (self._rows * max(64, sum(size(leaf.shape) for leaf in map(np.asarray, flatten(parameters))))),
+        )
         self.outputs = size(traced.graph.outputs[0].shape)
         """How many numbers the network makes of a row."""
 
@@ -76,10 +82,10 @@ class ForwardPass:
         fixed = self._known[1]
         count = count_rows(inputs)
         program = self._program(loss, min(count, self._rows))
-        piece = self._rows * STEPS_AT_ONCE
-        if count <= piece:
+        if count <= self._piece:
             return program(*fixed, *flatten(inputs))
-        parts = [program(*fixed, *flatten(take_rows(inputs, slice(at, at + piece)))) for at in range(0, count, piece)]
+        cuts = [slice(at, at + self._piece) for at in range(0, count, self._piece)]
+        parts = [program(*fixed, *flatten(take_rows(inputs, cut))) for cut in cuts]
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
     def explanation(self, loss: Loss, parameters: Structure, rows: int | None = None) -> "Explanation":

@@ -193,6 +193,7 @@ class Explanation:
             "target": asdict(target),
             "lanes": compiler.lanes,
             "threads": compiler.threads,
+            "possible_threads": list(compiler.choices),
             "available_threads": self.job.available,
             "phases": len(phases),
             "arena_bytes": compiler.arena_bytes,

@@ -485,6 +485,9 @@ class Writer(Lowering):
     def _reshaped_part(self, index: Sequence[Index], shape: Sequence[int], wanted: Sequence[int]) -> list[Index]:
         if tuple(shape) == tuple(wanted):
             return list(index)
+        if [axis for axis in shape if axis != 1] == [axis for axis in wanted if axis != 1]:
+            places = iter([place for place, axis in zip(index, shape, strict=True) if axis != 1])
+            return [self.zero if axis == 1 else next(places) for axis in wanted]  # the very places: known by these
         place = flat(index, _dense(shape), self.zero)
         result: list[Index] = []
         axes = [axis for axis in wanted if axis != 1]

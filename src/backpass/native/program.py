@@ -1,10 +1,8 @@
 """Compiled graphs, ready to run: one call of a graph, or epochs of training steps."""
 
 import ctypes
-import mmap
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from threading import Lock
@@ -30,7 +28,6 @@ from backpass.ops.source import INPUT, ROWS
 Array = np.ndarray[Any, Any]
 
 _Native = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
-_LARGE_PAGE = 2 << 20
 _WORTH_WAKING = 2e-4  # seconds of work of one thread, from which on another one is woken for it
 _CALL = [PLACES.count, PLACES.batch, PLACES.epochs]
 _OURS = frozenset((*CATALOGUE, CONSTANT, INPUT, ROWS))
@@ -166,6 +163,8 @@ class Machine:
         fewer where `poll` calls `stop`. `threads` may be fewer than it was made for, where that is quicker.
         """
         context, threads = self.context, threads or self.threads
+        if threads > self.threads:
+            raise ValueError(f"the program was made for {self.threads} threads, not for {threads}")
         context[PLACES.threads] = threads
         self._records = np.zeros((epochs, 3))
         self._point(PLACES.records, self._records)
@@ -416,20 +415,9 @@ def _compiled(compiler: Compiler, target: Target) -> tuple[Library, int]:
 
 
 def _aligned(count: int) -> Array:
-    """Zeroed memory that begins at a cache line; much of it lies in large pages, where the system has them to give.
-
-    A matrix that is read with long strides touches more pages of the common size than a processor has at hand.
-    """
-    large = count >= _LARGE_PAGE // 2 and hasattr(mmap, "MADV_HUGEPAGE")
-    unit = _LARGE_PAGE if large else 64
-    if large:
-        room = mmap.mmap(-1, -(-count // unit) * unit + unit)
-        with suppress(OSError):  # a system without them
-            room.madvise(mmap.MADV_HUGEPAGE)
-        raw = np.frombuffer(room, np.uint8)
-    else:
-        raw = np.zeros(count + unit, np.uint8)
-    first = -raw.ctypes.data % unit
+    """Zeroed memory that begins at a cache line."""
+    raw = np.zeros(count + 64, np.uint8)
+    first = -raw.ctypes.data % 64
     return raw[first : first + count]
 
 

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field
 from functools import partial
 from itertools import islice
@@ -194,7 +194,7 @@ class _Pace:
         tries = [self.steps.setdefault(threads, deque(maxlen=TRIES)) for threads in choices]
         self.calls += 1
         least = min(map(len, tries))
-        if least < TRIES:
+        if least == 0 or (least < TRIES and not _far_apart(map(min, tries))):
             return next(threads for threads, tried in zip(choices, tries, strict=True) if len(tried) == least)
         best = min(choices, key=lambda threads: min(self.steps[threads]))
         others = [threads for threads in choices if threads != best]
@@ -432,6 +432,12 @@ class NativeExecutor:
                 raise
             self._go_on()
         self.fetch()
+
+
+def _far_apart(seconds: Iterable[float]) -> bool:
+    """Is it clear from these times which way is quickest?"""
+    first, second, *_ = sorted(seconds)
+    return second > 1.5 * first
 
 
 def _are_equal(first: Any, second: Any) -> bool:
