@@ -9,7 +9,6 @@ its input saved in the folder given by --keep. That of the case at work is there
 should the whole process fall.
 """
 
-# ruff: noqa: T201  (a script that talks)
 # ruff: noqa: ARG001  (changes all take the same arguments)
 from __future__ import annotations
 
@@ -17,21 +16,16 @@ import argparse
 import hashlib
 import json
 import random
-import resource
 import shutil
-import signal
 import struct
 import sys
 import tempfile
-import time
-import traceback
-import warnings
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import harness
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
@@ -39,7 +33,7 @@ from safetensors.numpy import load as load_tensors
 from backpass.storage.tensors import unpack
 from backpass.training.checkpoints import CheckpointFolder, Snapshot
 
-STEP, SECONDS, GIGABYTES, GROWTH = 12, 5.0, 1, 64 << 20
+STEP, GIGABYTES = 12, 1
 INTERESTING: list[Any] = [
     None, True, False, 0, 1, -1, 2, 3, 8, 255, STEP, 1 << 24, 1 << 31, 1 << 40, 1 << 53, 1 << 62, (1 << 63) - 1,
     1 << 63, 1 << 64, -(1 << 63), 10**400, 0.0, -0.5, 0.5, 1e308, "", " ", "a", "1", "2", "-1", "F64", "F32", "BOOL",
@@ -197,14 +191,6 @@ ACCIDENTS: list[Callable[[bytes, random.Random], bytes]] = [
 # One case
 
 
-class TooLongError(Exception):
-    """A case takes so long that it must be a bomb."""
-
-
-def _alarm(number: int, frame: Any) -> None:
-    raise TooLongError(f"more than {SECONDS:g} seconds")
-
-
 def run_case(folder: Path, data: bytes) -> str:
     """What came of a folder whose one checkpoint has this content."""
     path = folder / f"step-{STEP:012}.safetensors"
@@ -237,11 +223,6 @@ def case(number: int, seed: int, files: dict[str, bytes]) -> bytes:
     return draw.choice(ACCIDENTS)(files[draw.choice(sorted(files))], draw)
 
 
-def memory() -> int:
-    """Bytes that this process has now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=100_000)
@@ -251,46 +232,22 @@ def main() -> int:
     folder = options.keep / "current"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    files, ends, failures, start = seeds(), Counter(), 0, time.monotonic()
+    files = seeds()
     for name, data in files.items():
         assert run_case(folder, data) == "read", name
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + (GIGABYTES << 30), resource.RLIM_INFINITY))
-    signal.signal(signal.SIGALRM, _alarm)
-    warnings.simplefilter("error")
-    slowest, settled = 0.0, 0
-    for number in range(options.cases):
-        data = case(number, options.seed, files)
-        began = time.monotonic()
-        signal.setitimer(signal.ITIMER_REAL, SECONDS)
-        try:
-            ends[run_case(folder, data)] += 1
-        except KeyboardInterrupt:
-            raise
-        except BaseException:  # noqa: BLE001  (panics of native code are no Exceptions)
-            failures += 1
-            kept = options.keep / f"failure-{options.seed}-{number}.safetensors"
-            kept.write_bytes(data)
-            print(f"\ncase {number}: {kept}\n{traceback.format_exc()}")
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        slowest = max(slowest, time.monotonic() - began)
-        if number == 1000:
-            settled = memory()
-        if number % 1000 == 999 or number == options.cases - 1:
-            told = ", ".join(f"{end} {count:,}" for end, count in ends.most_common())
-            seconds = time.monotonic() - start
-            print(
-                f"\r{number + 1:,}/{options.cases:,} cases in {seconds:.0f} s, slowest {slowest:.2f} s, "
-                f"{memory() / 1e6:.0f} MB: {told}; failures {failures}",
-                end="",
-                flush=True,
-            )
-    print()
-    if settled and memory() > settled + GROWTH:
-        print(f"the memory grew from {settled / 1e6:.0f} to {memory() / 1e6:.0f} MB")
-        failures += 1
-    return 1 if failures else 0
+
+    def keep(number: int) -> Path:
+        kept = options.keep / f"failure-{options.seed}-{number}.safetensors"
+        kept.write_bytes(case(number, options.seed, files))
+        return kept
+
+    harness.limit_addresses(GIGABYTES)
+    return harness.run(
+        options.cases,
+        lambda number: run_case(folder, case(number, options.seed, files)),
+        keep,
+        gigabytes=GIGABYTES,
+    )
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@
 Bytes are damaged as accidents do, and values of the two headers changed as a forger would, most often under a right
 checksum. Anything but success or a BackpassError of one line is a failure, and so is a case that takes more than a few
 seconds or gigabytes: it is printed, and its input is saved in the folder given by --keep. The input of the case at
-work is in that folder too, as current.safetensors, should the whole process fall.
+work is in that folder too, as current.safetensors, should the whole process fall. With --loader models are loaded, and
+not used: many more cases a second.
 """
 
-# ruff: noqa: T201  (a script that talks)
 # ruff: noqa: ARG001  (changes all take the same arguments)
 from __future__ import annotations
 
@@ -16,20 +16,15 @@ import argparse
 import hashlib
 import json
 import random
-import resource
-import signal
 import struct
 import sys
 import tempfile
-import time
-import traceback
-import warnings
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import harness
 import numpy as np
 from safetensors.numpy import load as load_tensors
 
@@ -39,7 +34,7 @@ from backpass.data import Table
 from backpass.errors import BackpassError
 from backpass.model.file import to_bytes
 
-ROWS, SECONDS, GIGABYTES = 12, 5.0, 2
+ROWS, GIGABYTES = 12, 2
 INTERESTING: list[Any] = [
     None, True, False, 0, 1, -1, 2, 3, 255, 1 << 24, 1 << 31, 1 << 40, 1 << 53, 1 << 63, 1 << 64, -(1 << 63), 10**400,
     0.0, -0.5, 0.5, 1e-320, 1e308, -1e308, 1e38, "", " ", "a", "float32", "float64", "category", "number", "date",
@@ -242,24 +237,18 @@ ACCIDENTS: list[Callable[[bytes, random.Random], bytes]] = [
 # One case
 
 
-class TooLongError(Exception):
-    """A case takes so long that it must be a bomb."""
-
-
-def _alarm(number: int, frame: Any) -> None:
-    raise TooLongError(f"more than {SECONDS:g} seconds")
-
-
 def refusal(error: BackpassError) -> str:
     assert "\n" not in str(error), f"not one line: {error!r}"
     assert len(str(error)) < 2000, f"too long: {error!r}"
     return type(error).__name__
 
 
-def run_case(path: Path, table: Table, rows: np.ndarray) -> str:
+def run_case(path: Path, table: Table, rows: np.ndarray, *, loader: bool) -> str:
     """What came of loading and using the file: a success, or the kind of the error."""
     try:
         model = bp.load(path)
+        if loader:
+            return "loaded"
         str(model)
         if model.tabular is None:
             model.predict(rows)
@@ -273,53 +262,36 @@ def run_case(path: Path, table: Table, rows: np.ndarray) -> str:
     return "used on a table"
 
 
+def case(number: int, seed: int, files: dict[str, bytes]) -> bytes:
+    """The content of one case, which follows from its number and the seed."""
+    draw = random.Random(f"{seed}/{number}")
+    name = draw.choice(sorted(files))
+    return draw.choice(ACCIDENTS)(files[name], draw)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--loader", action="store_true", help="load the models, and leave it at that")
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "fuzz_models")
     options = parser.parse_args()
     options.keep.mkdir(parents=True, exist_ok=True)
-    files, ends, failures, start = seeds(), Counter(), 0, time.monotonic()
+    files, path = seeds(), options.keep / "current.safetensors"
     table, rows = Table.from_data(columns(ROWS)), np.ones((ROWS, 3))
-    for name, data in files.items():
-        (options.keep / f"{name}.safetensors").write_bytes(data)
-        assert run_case(options.keep / f"{name}.safetensors", table, rows).startswith("used")
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + (GIGABYTES << 30), resource.RLIM_INFINITY))
-    signal.signal(signal.SIGALRM, _alarm)
-    warnings.simplefilter("error")
-    path = options.keep / "current.safetensors"
-    slowest = 0.0
-    for case in range(options.cases):
-        draw = random.Random(f"{options.seed}/{case}")
-        name = draw.choice(sorted(files))
-        path.write_bytes(draw.choice(ACCIDENTS)(files[name], draw))
-        began = time.monotonic()
-        signal.setitimer(signal.ITIMER_REAL, SECONDS)
-        try:
-            ends[run_case(path, table, rows)] += 1
-        except KeyboardInterrupt:
-            raise
-        except BaseException:  # noqa: BLE001  (panics of native code are no Exceptions)
-            failures += 1
-            kept = options.keep / f"failure-{options.seed}-{case}-{name}.safetensors"
-            path.rename(kept)
-            print(f"\ncase {case}: {kept}\n{traceback.format_exc()}")
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        slowest = max(slowest, time.monotonic() - began)
-        if case % 100 == 99 or case == options.cases - 1:
-            told = ", ".join(f"{end} {count:,}" for end, count in ends.most_common())
-            seconds = time.monotonic() - start
-            print(
-                f"\r{case + 1:,}/{options.cases:,} cases in {seconds:.0f} s, slowest {slowest:.1f} s: {told}; "
-                f"failures {failures}",
-                end="",
-                flush=True,
-            )
-    print()
-    return 1 if failures else 0
+    for data in files.values():
+        path.write_bytes(data)
+        assert run_case(path, table, rows, loader=False).startswith("used")
+
+    def attempt(number: int) -> str:
+        path.write_bytes(case(number, options.seed, files))
+        return run_case(path, table, rows, loader=options.loader)
+
+    harness.limit_addresses(GIGABYTES)
+    kept = f"failure-{options.seed}-{{}}.safetensors"
+    return harness.run(
+        options.cases, attempt, lambda number: path.rename(options.keep / kept.format(number)), gigabytes=GIGABYTES
+    )
 
 
 if __name__ == "__main__":

@@ -7,29 +7,31 @@ given by --keep. The input of the case at work is in that folder too, as current
 With --reader tables are only read: many more cases a second.
 """
 
-# ruff: noqa: T201  (a script that talks)
 from __future__ import annotations
 
 import argparse
 import gzip
 import io
 import json
+import os
 import random
 import re
+import signal
+import subprocess
 import sys
 import tempfile
-import time
-import traceback
-from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import harness
 import numpy as np
 import polars as pl
 
 from backpass.data import Table, TableEncoder, TargetEncoder, infer_schema, read_table, usable_rows
 from backpass.errors import BackpassError
 
-ROWS = 40
+ROWS, GIGABYTES = 40, 1
 INTERESTING = [
     b"\0", b'"', b'""', b"\n", b"\r\n", b"\r", b",", b";", b"\t", b"{", b"}", b"[", b"nan", b"inf", b"-inf",
     b"1e999", b"-", b"?", b"\xff", b"\xef\xbb\xbf", b"\xff\xfe", b"PAR1", b"ARROW1", b"\x1f\x8b", b"9" * 400,
@@ -93,10 +95,10 @@ def written(write) -> bytes:
     return file.getvalue()
 
 
-def mutated(data: bytes, draw: random.Random) -> bytes:
+def mutated(data: bytes, draw: random.Random, *, typed: bool) -> bytes:
     """The bytes after one to four small accidents."""
     for _ in range(draw.choice([1, 1, 1, 2, 3, 4])):
-        data = draw.choice(ACCIDENTS)(data, draw)
+        data = draw.choice(TYPED_ACCIDENTS if typed else ACCIDENTS)(data, draw)
     return data
 
 
@@ -115,6 +117,11 @@ def cut_off(data: bytes, draw: random.Random) -> bytes:
 def inserted(data: bytes, draw: random.Random) -> bytes:
     place = draw.randint(0, len(data))
     return data[:place] + draw.choice(INTERESTING) + data[place:]
+
+
+def overwritten(data: bytes, draw: random.Random) -> bytes:
+    place, strange = draw.randint(0, len(data)), draw.choice(INTERESTING)
+    return data[:place] + strange + data[place + len(strange) :]
 
 
 def line_doubled(data: bytes, draw: random.Random) -> bytes:
@@ -149,6 +156,23 @@ def cell_replaced(data: bytes, draw: random.Random) -> bytes:
 
 # Whole cells are changed most often: such tables are read, and get as far as the encoders.
 ACCIDENTS = (*[cell_replaced] * 6, flipped, cut_off, inserted, line_doubled, line_dropped, piece_dropped, piece_doubled)
+# What moves the bytes of a typed file breaks its offsets, and is refused for that alone.
+TYPED_ACCIDENTS = (*[flipped, overwritten] * 4, cut_off, inserted, piece_dropped, piece_doubled)
+
+
+def case(number: int, seed: int, files: dict[str, bytes]) -> tuple[str, bytes, random.Random]:
+    """A file's name and content, and what else of the case is drawn; all follows from its number and the seed."""
+    draw = random.Random(f"{seed}/{number}")
+    typed = draw.random() < 0.1  # a process for each takes several times as long as all the rest
+    name = draw.choice(sorted(file for file in files if file.endswith(("parquet", "arrow")) == typed))
+    return name, mutated(files[name], draw, typed=typed), draw
+
+
+def saved(data: bytes, name: str, folder: Path) -> Path:
+    """The file of the case at work, which has the endings of `name`."""
+    path = folder / f"current.{name.partition('.')[2]}"
+    path.write_bytes(data)
+    return path
 
 
 def train(table: Table, target: str) -> tuple[TableEncoder, TargetEncoder]:
@@ -185,6 +209,62 @@ def run_case(path: Path, draw: random.Random, encoder: TableEncoder, *, reader: 
     return "trained"
 
 
+# Typed files, each tried in a process of its own
+
+
+SERVER = """
+import io, json, os, signal, sys
+import polars
+
+while line := sys.stdin.buffer.readline():
+    code, arguments, size = json.loads(line)
+    data = sys.stdin.buffer.read(size)
+    told, tells = os.pipe()
+    child = os.fork()
+    if not child:
+        signal.alarm(60)
+        os.dup2(tells, 1)
+        sys.argv, sys.stdin = ["-c", *arguments], io.TextIOWrapper(io.BytesIO(data))
+        end = 0
+        try:
+            exec(code, {"__name__": "__main__"})
+        except SystemExit as error:
+            end = error.code
+        except BaseException:
+            end = 1
+        sys.stdout.flush()
+        os._exit(end)
+    os.close(tells)
+    with os.fdopen(told, "rb") as file:
+        output = file.read()
+    end = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    sys.stdout.write(json.dumps([end, output.decode()]) + chr(10))
+    sys.stdout.flush()
+"""
+
+
+@contextmanager
+def trials_forked() -> Iterator[None]:
+    """While this lasts, each trial's process is a fork of one that has loaded polars, which is what takes its time."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    quiet = os.environ | {"POLARS_ALLOW_FORKING_THREAD": "1"}
+    with subprocess.Popen([sys.executable, "-P", "-c", SERVER], env=quiet, **pipes) as server:
+
+        def run(command: list[str], *, input: bytes, **_: object) -> subprocess.CompletedProcess[bytes]:  # noqa: A002
+            *_, code, reader, free = command
+            server.stdin.write(json.dumps([code, [reader, free], len(input)]).encode() + b"\n" + input)
+            server.stdin.flush()
+            end, output = json.loads(server.stdout.readline())
+            assert end != -signal.SIGALRM, "a trial has not ended after a minute"
+            return subprocess.CompletedProcess(command, end, output.encode())
+
+        subprocess.run, usual = run, subprocess.run
+        try:
+            yield
+        finally:
+            subprocess.run = usual
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=20_000)
@@ -193,35 +273,20 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "fuzz_tables")
     options = parser.parse_args()
     options.keep.mkdir(parents=True, exist_ok=True)
-    files, ends, failures, start = seeds(), Counter(), 0, time.monotonic()
-    encoders = {}
+    files, encoders = seeds(), {}
     for name, data in files.items():
-        path = options.keep / name
-        path.write_bytes(data)
-        encoders[name], _ = train(read_table(path), "label")
-    for case in range(options.cases):
-        draw = random.Random(f"{options.seed}/{case}")
-        # Typed files are tried in a process of their own each, which takes its time: one case in twenty.
-        typed = draw.random() < (0.002 if options.reader else 0.05)
-        name = draw.choice(sorted(file for file in files if file.endswith(("parquet", "arrow")) == typed))
-        path = options.keep / f"current.{name.partition('.')[2]}"
-        path.write_bytes(mutated(files[name], draw))
-        try:
-            ends[run_case(path, draw, encoders[name], reader=options.reader)] += 1
-        except KeyboardInterrupt:
-            raise
-        except BaseException:  # noqa: BLE001  (panics of native code are no Exceptions)
-            failures += 1
-            kept = options.keep / f"failure-{options.seed}-{case}-{name}"
-            path.rename(kept)
-            print(f"\ncase {case}: {kept}\n{traceback.format_exc()}")
-        if case % 100 == 99 or case == options.cases - 1:
-            seconds = time.monotonic() - start
-            told = ", ".join(f"{end} {count:,}" for end, count in ends.most_common())
-            print(f"\r{case + 1:,}/{options.cases:,} cases in {seconds:.0f} s: {told}; failures {failures}", end="")
-            sys.stdout.flush()
-    print()
-    return 1 if failures else 0
+        encoders[name], _ = train(read_table(saved(data, name, options.keep)), "label")
+
+    def attempt(number: int) -> str:
+        name, data, draw = case(number, options.seed, files)
+        return run_case(saved(data, name, options.keep), draw, encoders[name], reader=options.reader)
+
+    def keep(number: int) -> Path:
+        name, data, _ = case(number, options.seed, files)
+        return saved(data, name, options.keep).rename(options.keep / f"failure-{options.seed}-{number}-{name}")
+
+    with trials_forked():
+        return harness.run(options.cases, attempt, keep, gigabytes=GIGABYTES)
 
 
 if __name__ == "__main__":
