@@ -127,6 +127,28 @@ def test_a_panic_of_native_code_becomes_one_line(tmp_path, monkeypatch):
         read(tmp_path, parquet(), "t.parquet")
 
 
+@pytest.mark.parametrize(
+    ("kind", "inside", "beyond"),
+    [
+        (pl.Date, [-719_162, 2_932_896], [-719_163, 2_932_897, -(1 << 31), (1 << 31) - 1]),
+        (pl.Datetime("ms"), [-62_135_596_800_000, 253_402_300_799_999], [253_402_300_800_000, -(1 << 63)]),
+        (pl.Datetime("us", "UTC"), [0, None], [-62_135_596_800_000_001, (1 << 63) - 1]),
+        (pl.Datetime("ns"), [-(1 << 63), (1 << 63) - 1], []),
+    ],
+)
+def test_a_date_that_there_cannot_be_is_refused_by_its_row(tmp_path, kind, inside, beyond):
+    """polars would panic as soon as one is shown or converted; Python knows the years 1 to 9999 only."""
+    physical = pl.Int32 if kind == pl.Date else pl.Int64
+    path = tmp_path / "dates.parquet"
+    for wrong in (None, *beyond):
+        pl.DataFrame({"day": pl.Series([*inside, wrong], dtype=physical).cast(kind)}).write_parquet(path)
+        if wrong is None:
+            assert read_table(path).frame["day"].to_physical().to_list() == [*inside, None]
+            continue
+        with pytest.raises(TableError, match=r'^dates.parquet: column "day" holds a date beyond .* in row 3: correct'):
+            read_table(path)
+
+
 def test_an_absent_column_offers_the_closest_name(tmp_path):
     table = read(tmp_path, "default,b\n1,2\n", "loans.csv")
     with pytest.raises(TableError) as caught:

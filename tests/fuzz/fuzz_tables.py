@@ -63,7 +63,21 @@ def frame() -> pl.DataFrame:
 def seeds() -> dict[str, bytes]:
     """One valid file of each format."""
     table = frame()
-    typed = table.with_columns(pl.col("day").str.to_date(), pl.col("clock").str.to_time("%H:%M"))
+    row = pl.int_range(pl.len())
+    typed = table.with_columns(
+        pl.col("day").str.to_date(),
+        pl.col("clock").str.to_time("%H:%M"),
+        pl.col("city").cast(pl.Categorical),
+        pl.col("amount").cast(pl.Decimal(20, 3)).alias("exact"),
+        pl.duration(hours=row).alias("span"),
+        (pl.datetime(2020, 1, 1, time_zone="Europe/Rome") + pl.duration(hours=row * row)).alias("moment"),
+        (row % 7).cast(pl.Int8).alias("small"),
+    )
+    nested = typed.with_columns(
+        pl.concat_list("age", "amount").alias("list"),
+        pl.struct("day", "label").alias("pair"),
+        pl.col("id").cast(pl.Binary).alias("bytes"),
+    )
     simple = table.select("id", "age", "income", "member", "day", "label")
     text = table.write_csv().encode()
     return {
@@ -84,6 +98,8 @@ def seeds() -> dict[str, bytes]:
         "typed.parquet": written(typed.write_parquet),
         "plain.parquet": written(lambda file: typed.write_parquet(file, compression="uncompressed")),
         "typed.arrow": written(typed.write_ipc),
+        "nested.parquet": written(nested.write_parquet),
+        "nested.arrow": written(nested.write_ipc),
         "packed.arrow": written(lambda file: typed.write_ipc(file, compression="zstd")),
         "stream.arrow": written(typed.write_ipc_stream),
     }
@@ -160,10 +176,13 @@ ACCIDENTS = (*[cell_replaced] * 6, flipped, cut_off, inserted, line_doubled, lin
 TYPED_ACCIDENTS = (*[flipped, overwritten] * 4, cut_off, inserted, piece_dropped, piece_doubled)
 
 
-def case(number: int, seed: int, files: dict[str, bytes]) -> tuple[str, bytes, random.Random]:
-    """A file's name and content, and what else of the case is drawn; all follows from its number and the seed."""
+def case(number: int, seed: int, files: dict[str, bytes], share: float = 0.1) -> tuple[str, bytes, random.Random]:
+    """A file's name and content, and what else of the case is drawn; all follows from its number and the seed.
+
+    The share of typed files is small: the process for each takes several times as long as reading a text.
+    """
     draw = random.Random(f"{seed}/{number}")
-    typed = draw.random() < 0.1  # a process for each takes several times as long as all the rest
+    typed = draw.random() < share
     name = draw.choice(sorted(file for file in files if file.endswith(("parquet", "arrow")) == typed))
     return name, mutated(files[name], draw, typed=typed), draw
 
@@ -270,6 +289,7 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--reader", action="store_true", help="read the tables, and leave it at that")
+    parser.add_argument("--typed", type=float, default=0.1, help="the share of Parquet and Arrow files")
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "fuzz_tables")
     options = parser.parse_args()
     options.keep.mkdir(parents=True, exist_ok=True)
@@ -278,11 +298,11 @@ def main() -> int:
         encoders[name], _ = train(read_table(saved(data, name, options.keep)), "label")
 
     def attempt(number: int) -> str:
-        name, data, draw = case(number, options.seed, files)
+        name, data, draw = case(number, options.seed, files, options.typed)
         return run_case(saved(data, name, options.keep), draw, encoders[name], reader=options.reader)
 
     def keep(number: int) -> Path:
-        name, data, _ = case(number, options.seed, files)
+        name, data, _ = case(number, options.seed, files, options.typed)
         return saved(data, name, options.keep).rename(options.keep / f"failure-{options.seed}-{number}-{name}")
 
     with trials_forked():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,10 @@ _CLOCKS = (
     ("%I:%M %p", r"\d{1,2}:\d{2} [AaPp][Mm]"),
     ("%I:%M:%S %p", r"\d{1,2}:\d{2}:\d{2} [AaPp][Mm]"),
 )
+_EPOCH = dt.date(1970, 1, 1).toordinal()
+# What a date can be: the first day of year 1 and the day after the last of year 9999, counted from 1970.
+_CALENDAR = (dt.date.min.toordinal() - _EPOCH, dt.date.max.toordinal() + 1 - _EPOCH)
+_A_DAY = {unit: 86_400 * parts for unit, parts in (("ms", 10**3), ("us", 10**6), ("ns", 10**9))}
 _ZONES = (("", ""), ("Z", "Z"), ("%#z", r" ?(Z|[+-]\d{2}(:?\d{2})?)"))
 
 
@@ -115,6 +120,23 @@ def rival_of(chosen: DateFormat, fitting: list[DateFormat]) -> DateFormat | None
     """A fitting format that reads the same texts as other dates: the month before the day."""
     swapped = chosen.name.replace("%d", "?").replace("%m", "%d").replace("?", "%m")
     return next((each for each in fitting if each.name == swapped and swapped != chosen.name), None)
+
+
+def beyond_calendar(column: Series) -> int | None:
+    """The place of the first date outside the years 1 to 9999; None where there is none.
+
+    A damaged file may hold such dates, and polars panics when it is to convert or to show them. Times of day beyond 24
+    hours it reads as missing.
+    """
+    if column.dtype == pl.Date:
+        first, end = _CALENDAR
+    elif isinstance(column.dtype, pl.Datetime):
+        first, end = (day * _A_DAY[column.dtype.time_unit] for day in _CALENDAR)
+    else:
+        return None
+    # Nanoseconds reach from 1677 to 2262 only, in 64 bits.
+    inside = column.to_physical().is_between(max(first, -(1 << 63)), min(end - 1, (1 << 63) - 1))
+    return None if inside.all() else (~inside).arg_max()
 
 
 def typed_microseconds(column: Series) -> Series:

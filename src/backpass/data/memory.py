@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from backpass.data.dates import beyond_calendar
 from backpass.data.headers import checked_header
 from backpass.data.lazy import pl
 from backpass.data.naming import quoted
@@ -32,7 +33,7 @@ def table_from_data(data: Any, *, name: str) -> Table:
 
 
 def checked_table(name: str, frame: DataFrame, notes: tuple[str, ...] = ()) -> Table:
-    """A typed table, once it is known to have columns with names, and rows."""
+    """A typed table, once it is known to have columns with names, rows, and dates that there can be."""
     if not frame.width:
         raise TableError(f"{name}: has no columns: a table needs at least one input and a target")
     if not frame.height:
@@ -42,6 +43,13 @@ def checked_table(name: str, frame: DataFrame, notes: tuple[str, ...] = ()) -> T
     named = tuple(note for note in naming_notes if "has no name" in note)
     frame = frame.with_columns(pl.col(pl.String).str.strip_chars())
     frame.columns = names
+    for column in frame:
+        place = beyond_calendar(column)
+        if place is not None:
+            raise TableError(
+                f"{name}: column {quoted(column.name)} holds a date beyond the years 1 to 9999 in row {place + 1:,}: "
+                "correct the row, or leave its cell empty"
+            )
     return Table(name, frame, notes + named)
 
 
