@@ -3,12 +3,15 @@
 import ctypes
 import gc
 import math
+import mmap
+from pathlib import Path
 
 import pytest
 
 from backpass.native.engine import assembly, compile_text, load
 from backpass.native.target import host, named
 
+STATM = Path("/proc/self/statm")
 TRIPLE = "define i64 @triple(i64 %x) {\n  %y = mul i64 %x, 3\n  ret i64 %y\n}\n"
 LogarithmType = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)
 WholeType = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
@@ -49,6 +52,17 @@ def test_a_library_outlives_others_that_are_dropped():
         load(compile_text(TRIPLE, host())).address("triple")
         gc.collect()
     assert function(7) == 21
+
+
+def test_the_memory_of_libraries_that_are_dropped_is_given_back():
+    """A process that trains or loads networks one after the other does not grow by what links their code."""
+    if not STATM.exists():
+        pytest.skip("the system does not tell a process's memory as Linux does")
+    code, pages = compile_text(TRIPLE, host()), []
+    for _ in range(1200):
+        load(code).address("triple")
+        pages.append(int(STATM.read_text().split()[1]))
+    assert (pages[-1] - pages[200]) * mmap.PAGESIZE < 2 << 20, "each takes 9 KB if nothing is given back"
 
 
 def test_threads_give_way_under_one_name_on_every_system():

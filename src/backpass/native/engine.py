@@ -8,7 +8,7 @@ import ctypes
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from llvmlite import binding
 
 _numbers = count()
+_LIBRARIES_OF_A_LINKER = 16
 
 
 def compile_text(text: str, target: Target, opt: int = 2, *, verify: bool = True) -> bytes:
@@ -46,8 +47,9 @@ class Library:
     def __init__(self, code: bytes, functions: Mapping[str, int]) -> None:
         from llvmlite import binding
 
-        self._name = f"backpass.{next(_numbers)}"
-        self._linker = _linker()
+        number = next(_numbers)
+        self._name = f"backpass.{number}"
+        self._linker = _linker(number // _LIBRARIES_OF_A_LINKER)
         builder = binding.JITLibraryBuilder().add_object_img(code)
         for name, address in functions.items():
             builder.import_symbol(name, address)
@@ -113,8 +115,9 @@ def _machine(target: Target, opt: int) -> "binding.TargetMachine":
     return kind.create_target_machine(target.cpu, target.features, opt, reloc="pic", codemodel="small")
 
 
-@cache
-def _linker() -> "binding.LLJIT":
+@lru_cache(maxsize=1)
+def _linker(generation: int) -> "binding.LLJIT":  # noqa: ARG001  (a new one for each)
+    """Takes 1 ms to make. It keeps the symbols of each library, some 10 KB, until it goes itself with its last one."""
     from llvmlite import binding
 
     _initialize(every=False)
