@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from table_helpers import answers, drawn, public, read, text_table
 
-from backpass.data import Table, describe, divide, infer_schema, read_table, summary, usable_rows
+from backpass.data import Table, TargetEncoder, describe, divide, infer_schema, read_table, summary, usable_rows
 from backpass.errors import TableError, UsageError
 
 ROWS = 60
@@ -480,3 +480,15 @@ def test_a_whole_number_beyond_all_floats_is_refused_by_its_row(tmp_path):
     rows = "".join(f'{{"x": {value}, "y": {value}.5}}\n' for value in [1, 4, 2, "9" * 400])
     with pytest.raises(TableError, match='column "x" is infinite in row 4'):
         infer_schema(read(tmp_path, rows.replace('"y": ' + "9" * 400 + ".5", '"y": 3'), "t.jsonl"), ["y"])
+
+
+def test_durations_are_seconds_as_input_constant_and_target():
+    spans = [dt.timedelta(minutes=place, milliseconds=500 * (place % 2)) for place in range(ROWS)]
+    table = Table.from_data({"span": spans, "always": [dt.timedelta(hours=1)] * ROWS, "x": numbers()}, name="spans")
+    schema = infer_schema(table, ["span"])
+    assert (schema.task, schema.targets[0].kind) == ("regression", "number")
+    always = next(column for column in schema.columns if column.name == "always")
+    assert (always.kind, always.reason) == ("skip", 'always "3600"')
+    assert next(column for column in infer_schema(table, ["x"]).columns if column.name == "span").kind == "number"
+    encoded = TargetEncoder.fit(table, schema).encode(table)
+    assert len(np.unique(encoded)) == ROWS

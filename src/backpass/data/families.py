@@ -39,11 +39,13 @@ def family_of(column: Series) -> Family:
 
 
 def as_text(column: Series) -> Series:
-    """Cells as stripped text: numbers as one would write them ("5", not "5.0"), null where there is none."""
+    """Cells as stripped text: numbers as one would write them ("5", not "5.0"), durations in seconds; null if none."""
     family = family_of(column)
     if family == "text":
         # Tables hold stripped text already (see memory.py and delimited.py); the levels of categoricals are as given.
         return column if column.dtype == pl.String else column.cast(pl.String).str.strip_chars()
+    if column.dtype == pl.Duration:
+        return _floats_as_text(column.dt.total_microseconds() / 1e6)
     if column.dtype.is_float() or column.dtype.is_decimal():
         return _floats_as_text(column.cast(pl.Float64))
     return column.cast(pl.String)
