@@ -161,7 +161,9 @@ def nudged(inner: Any, key: Any, places: list[tuple[Any, Any]], draw: random.Ran
     if isinstance(value, bool):
         inner[key] = not value
     elif isinstance(value, (int, float)):
-        inner[key] = draw.choice([-value, value + 1, value - 1, value * 1000, str(value), float(min(value, 1e9))])
+        inner[key] = draw.choice(
+            [-value, value + 1, value - 1, value * 1000, str(value), float(max(-1e308, min(value, 1e308)))]
+        )
     elif isinstance(value, str):
         inner[key] = draw.choice([value.lower(), value + "x", value[1:], value * 3])
     elif isinstance(value, list):

@@ -207,7 +207,9 @@ def nudged(inner: Any, key: Any, places: list[tuple[Any, Any]], draw: random.Ran
     if isinstance(value, bool):
         inner[key] = not value
     elif isinstance(value, (int, float)):
-        inner[key] = draw.choice([-value, value + 1, value - 1, value * 1000, float(value), str(value)])
+        inner[key] = draw.choice(
+            [-value, value + 1, value - 1, value * 1000, float(max(-1e308, min(value, 1e308))), str(value)]
+        )
     elif isinstance(value, str):
         inner[key] = draw.choice([value.upper(), value + "x", value[1:], value * 3])
     elif isinstance(value, list):

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("POLARS_MAX_THREADS", "1")  # these tables are small; set it to try more
+os.environ["RUST_BACKTRACE"] = "0"  # the first panic of native code would load 50 MB of symbols, and look like growth
 
 from backpass.data import limits
 

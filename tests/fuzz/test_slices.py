@@ -9,8 +9,9 @@ pytest.importorskip("resource", reason="the fuzzing scripts bound memory as Unix
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch):
-    """The scripts ask polars for one thread, which is for themselves alone."""
+    """The scripts set these when they are imported, for themselves alone."""
     monkeypatch.setenv("POLARS_MAX_THREADS", "1")
+    monkeypatch.setenv("RUST_BACKTRACE", "0")
 
 
 def test_damaged_and_forged_checkpoints_are_read_or_named(tmp_path):
