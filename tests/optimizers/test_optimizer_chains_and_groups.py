@@ -173,6 +173,13 @@ def test_the_validation_loss_reaches_every_schedule():
     np.testing.assert_allclose(changes["hidden"]["weight"], [-0.3, 0.0])
 
 
+@pytest.mark.parametrize(("rate", "observes"), [(o.ReduceOnPlateau(0.1), True), (o.Cosine(0.1), False), (0.1, False)])
+def test_an_optimizer_observes_if_one_of_its_schedules_does(rate, observes):
+    groups = o.Groups({"output.*": o.SGD(rate), "*": o.SGD(0.1)})
+    for optimizer in (o.SGD(rate), groups, o.Chain(o.ClipByValue(9.0), groups)):
+        assert optimizer.observes is observes
+
+
 def same(first, second):
     return all(np.array_equal(a, b) for a, b in zip(flatten(first), flatten(second), strict=True))
 
