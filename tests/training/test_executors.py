@@ -141,14 +141,43 @@ def test_as_many_epochs_run_at_once_as_fit_into_a_twentieth_of_a_second():
     assert [_Pace(seconds).epochs(30) for seconds in (0.0, 0.001, 0.01, 0.024, 0.05, 3.0)] == [1, 30, 5, 2, 1, 1]
 
 
+def test_the_quickest_number_of_threads_is_found_by_trying():
+    """Each is tried three times, and every 64th call tries another, in turns; the best of the last three counts."""
+    pace, seconds = _Pace(), {1: 3.0, 2: 2.0, 4: 5.0}
+
+    def next_calls(number):
+        chosen = []
+        for _ in range(number):
+            chosen.append(pace.threads((1, 2, 4)))
+            pace.took(chosen[-1], seconds[chosen[-1]])
+        return chosen
+
+    assert sorted(next_calls(9)) == [1, 1, 1, 2, 2, 2, 4, 4, 4]
+    assert next_calls(54) == [2] * 54
+    assert sorted(next_calls(1) + next_calls(64)) == [1] + [2] * 63 + [4]
+    seconds |= {2: 4.0}  # other work came
+    assert next_calls(6) == [2, 2, 2, 1, 1, 1]
+
+
+def test_where_there_is_no_choice_of_threads_none_is_tried():
+    """And nothing is noted of a number that is no choice."""
+    pace = _Pace()
+    assert [pace.threads((4,)) for _ in range(70)] == [4] * 70
+    pace.took(4, 1.0)
+    assert pace.steps == {}
+
+
 @pytest.mark.usefixtures("clock")
-def test_a_call_is_measured_by_its_steps():
-    """How long an epoch takes is known from a part of one too."""
+def test_a_call_is_measured_by_its_steps(monkeypatch):
+    """How long an epoch takes is known from a part of one too, and how long a step takes with so many threads."""
     executor, _ = new("native")
+    took = []
+    monkeypatch.setattr(executor._pace, "took", lambda *step: took.append(step))
     executor.run(1, steps=1)
     assert executor._pace.epoch == 4.0
     executor.run(1)
     assert executor._pace.epoch == pytest.approx(4 / 3)
+    assert took == [(1, 1.0), (1, pytest.approx(1 / 3))]
 
 
 def test_values_are_fetched_as_seldom_as_a_twentieth_of_the_time_allows(monkeypatch):
