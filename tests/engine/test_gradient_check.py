@@ -5,6 +5,7 @@ import pytest
 
 import backpass as bp
 from backpass import ops
+from backpass.backward.check import _ways
 from backpass.errors import NotFiniteError, ShapeError
 from backpass.ops.kinds import Pointwise
 
@@ -140,6 +141,15 @@ def test_large_inputs_are_checked_along_random_directions():
     assert [leaf.directions for leaf in report.leaves] == [8, 5]
 
 
+@pytest.mark.parametrize("shape", [(), (32,), (11, 3), (40, 50)])
+def test_directions_have_length_1(shape):
+    """Whatever the size of the input; up to 32 elements they are the axes, and beyond every element takes part."""
+    ways = _ways(np.ones(shape), 8, np.random.default_rng(0))
+    assert {way.shape for way in ways} == {shape}
+    np.testing.assert_allclose([np.sum(way**2) for way in ways], 1.0, rtol=1e-12)
+    assert {np.count_nonzero(way) for way in ways} == {1 if np.prod(shape) <= 32 else np.prod(shape)}
+
+
 def test_one_wrong_element_among_many_is_found():
     """A derivative that is wrong in one of 1,000 elements is found by the random directions."""
     mask = np.zeros(1000)
@@ -153,6 +163,7 @@ def test_reports_are_tables():
     report = bp.check_gradients(lambda p: ops.sum(p["weight"] * 2.0), {"weight": np.ones(2)})
     assert report
     assert [leaf.label for leaf in bp.check_gradients(lambda a, b: a * b, 1, 2.0).leaves] == ["0", "1"]
+    assert [leaf.label for leaf in bp.check_gradients(ops.sum, np.ones(2)).leaves] == ["x"]
     lines = str(report).splitlines()
     assert lines[0].split() == ["input", "largest", "error", "directions", "kinks"]
     assert lines[1].startswith("weight ")

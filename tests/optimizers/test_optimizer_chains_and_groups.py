@@ -154,6 +154,13 @@ def test_a_chain_or_group_that_cannot_work_says_why(make, message):
         make()
 
 
+def test_groups_stay_what_they_are_when_the_dictionary_they_came_in_changes():
+    given = {"*": o.SGD(0.1)}
+    groups = o.Groups(given)
+    given.clear()
+    assert groups == o.Groups({"*": o.SGD(0.1)})
+
+
 def test_the_length_of_the_training_reaches_every_schedule():
     open_ended = o.Chain(o.ClipByValue(1.0), o.Groups({"a*": o.SGD(o.Cosine(0.1)), "*": o.Adam(o.OneCycle(0.1))}))
     filled = o.Chain(

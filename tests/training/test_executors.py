@@ -29,7 +29,7 @@ X, Y = RANDOM.normal(size=(50, 3)), RANDOM.normal(size=(50, 1))
 BATCH_SIZE = 16  # 4 steps an epoch, the last of 2 rows
 
 
-def new(executor, *, tell=None, kept=None, data=None):
+def new(executor, *, tell=None, pause=False, threads=1, kept=None, data=None):
     """An executor at the beginning of a training, and its State."""
     network, rule = nn.Dense(1), optimizers.Momentum(0.05)
     parameters = network.init((3,), Key.of(0))
@@ -48,10 +48,10 @@ def new(executor, *, tell=None, kept=None, data=None):
         )
 
     data = data or Rows(X, Y, None, "float64")
-    work = Work(traced, "a key", data, BATCH_SIZE, 3, True, tell, lambda: False, "{} {} {}".format)
+    work = Work(traced, "a key", data, BATCH_SIZE, 3, True, tell, lambda: pause, "{} {} {}".format)
     if executor == "reference":
         return ReferenceExecutor(work, state), state
-    return NativeExecutor(work, state, 1, kept or Kept()), state
+    return NativeExecutor(work, state, threads, kept or Kept()), state
 
 
 def at(executor, state):
@@ -83,6 +83,19 @@ def test_a_run_ends_with_the_epoch_or_after_so_many_steps(name):
     for ours, theirs in zip(flatten(whole.parameters()), flatten(pieces.parameters()), strict=True):
         assert np.array_equal(ours, theirs)
     assert pieces.run(1, steps=4)[0][:2] == whole.run(1)[0][:2]
+
+
+@pytest.mark.parametrize("pause", [True, False])
+def test_a_pause_is_made_after_the_step(monkeypatch, pause):
+    """A native program is told to stop where it is looked after as it runs."""
+    executor, state = new("reference", pause=pause)
+    assert len(executor.run(1)) == (not pause)
+    assert at(executor, state) == ((1, 0, 1) if pause else (4, 1, 0))
+    executor, _ = new("native", pause=pause)
+    stopped = []
+    monkeypatch.setattr(executor._machine, "stop", lambda: stopped.append(True))
+    executor._look()
+    assert stopped == [True] * pause
 
 
 @pytest.mark.parametrize("name", EXECUTORS)
@@ -141,6 +154,17 @@ def test_as_many_epochs_run_at_once_as_fit_into_a_twentieth_of_a_second():
     assert [_Pace(seconds).epochs(30) for seconds in (0.0, 0.001, 0.01, 0.024, 0.05, 3.0)] == [1, 30, 5, 2, 1, 1]
 
 
+@pytest.mark.parametrize(("epoch", "alone"), [(0.0, False), (1e-5, False), (2e-3, True), (4e-3, True), (1.0, False)])
+def test_short_work_is_run_by_the_calling_thread_alone(monkeypatch, epoch, alone):
+    """Of what takes less than a two hundredth of a second as a whole; many short epochs at once are no short work."""
+    executor, _ = new("native")
+    executor._pace.epoch = epoch
+    said, run = [], executor._machine.run
+    monkeypatch.setattr(executor._machine, "run", lambda **given: said.append(given["alone"]) or run(**given))
+    executor.run(1000 if epoch == 1e-5 else 1)
+    assert said == [alone]
+
+
 def test_the_quickest_number_of_threads_is_found_by_trying():
     """Each is tried three times, and every 64th call tries another, in turns; the best of the last three counts."""
     pace, seconds = _Pace(), {1: 3.0, 2: 2.0, 4: 5.0}
@@ -157,6 +181,18 @@ def test_the_quickest_number_of_threads_is_found_by_trying():
     assert sorted(next_calls(1) + next_calls(64)) == [1] + [2] * 63 + [4]
     seconds |= {2: 4.0}  # other work came
     assert next_calls(6) == [2, 2, 2, 1, 1, 1]
+
+
+def test_a_call_runs_on_the_threads_that_are_chosen_for_it(monkeypatch):
+    """Of those that the program can run on; how long a step took is noted for them."""
+    executor, _ = new("native", threads=2)
+    chosen, took, run = [], [], executor._machine.run
+    monkeypatch.setattr(executor._pace, "threads", lambda choices: chosen.append(choices) or 1)
+    monkeypatch.setattr(executor._pace, "took", lambda threads, _: took.append(threads))
+    monkeypatch.setattr(executor._machine, "run", lambda **given: chosen.append(given["threads"]) or run(**given))
+    executor.run(1)
+    assert chosen == [(2,), 1]
+    assert took == [1]
 
 
 def test_where_there_is_no_choice_of_threads_none_is_tried():

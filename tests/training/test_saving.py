@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from backpass.errors import OutputError
@@ -43,10 +43,13 @@ def test_it_is_due_when_the_time_is_over(keeper):
     kept.close()
 
 
-RECORDS = st.lists(st.dictionaries(st.sampled_from(["epoch", "loss", "m"]), st.floats(allow_nan=False)), max_size=70)
+RECORDS = st.lists(st.dictionaries(st.sampled_from(["epoch", "loss", "m"]), st.floats(allow_nan=False)), max_size=9)
 
 
-@given(st.lists(st.tuples(st.integers(0, 70), RECORDS), max_size=6))
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.integers(0, 9), RECORDS), max_size=6))
+@example([(0, [{"loss": 1.0}, {"loss": 2.0}]), (0, [{"loss": 3.0}]), (0, [{"loss": 4.0}])])
+@example([(0, [{"loss": float(i)} for i in range(65)]), (63, [{"loss": 0.5}] * 80), (65, [{"m": 1.0}])])
 def test_the_table_of_a_history_that_grows_or_goes_back_is_that_of_a_new_one(changes):
     """However many records are taken away and come, with whatever names; and no row handed out before changes."""
     table, history, earlier = _Table(), History(), []
