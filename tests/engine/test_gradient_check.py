@@ -5,6 +5,7 @@ import pytest
 
 import backpass as bp
 from backpass import ops
+from backpass.backward.check import _ways
 from backpass.errors import NotFiniteError, ShapeError
 from backpass.ops.kinds import Pointwise
 
@@ -14,10 +15,10 @@ def wrong(factor):
     return Pointwise(name="wrong_sin", forward=np.sin, derivative=lambda dy, y, x: (factor * dy * ops.cos(x),))
 
 
-@pytest.mark.parametrize("factor", [0.0, -1.0, 2.0, 1.001, 1 + 1e-5, np.nan, np.inf])
+@pytest.mark.parametrize("factor", [0.0, -1.0, 2.0, 1.001, 1 + 1e-5, 1 + 1.5e-6, np.nan, np.inf])
 @pytest.mark.parametrize("size", [1, 10, 1000])
 def test_a_wrong_rule_is_found(factor, size):
-    """A derivative that is off by a factor, even by 1e-5, or not finite, is found at any size of the input."""
+    """A derivative that is off by a factor, even by 1.5e-6, or not finite, is found at any size of the input."""
     x = np.random.default_rng(8).uniform(-1, 1, size)
     report = bp.check_gradients(lambda x: ops.sum(ops.apply(wrong(factor), x)), x)
     assert not report
@@ -140,6 +141,15 @@ def test_large_inputs_are_checked_along_random_directions():
     assert [leaf.directions for leaf in report.leaves] == [8, 5]
 
 
+@pytest.mark.parametrize("shape", [(), (32,), (11, 3), (40, 50)])
+def test_directions_have_length_1(shape):
+    """Whatever the size of the input; up to 32 elements they are the axes, and beyond every element takes part."""
+    ways = _ways(np.ones(shape), 8, np.random.default_rng(0))
+    assert {way.shape for way in ways} == {shape}
+    np.testing.assert_allclose([np.sum(way**2) for way in ways], 1.0, rtol=1e-12)
+    assert {np.count_nonzero(way) for way in ways} == {1 if np.prod(shape) <= 32 else np.prod(shape)}
+
+
 def test_one_wrong_element_among_many_is_found():
     """A derivative that is wrong in one of 1,000 elements is found by the random directions."""
     mask = np.zeros(1000)
@@ -152,7 +162,8 @@ def test_reports_are_tables():
     """The report prints a line for each input with its name, and is true where all is right."""
     report = bp.check_gradients(lambda p: ops.sum(p["weight"] * 2.0), {"weight": np.ones(2)})
     assert report
-    assert [leaf.label for leaf in bp.check_gradients(lambda a, b: ops.sum(a * b), 1.0, 2.0).leaves] == ["0", "1"]
+    assert [leaf.label for leaf in bp.check_gradients(lambda a, b: a * b, 1, 2.0).leaves] == ["0", "1"]
+    assert [leaf.label for leaf in bp.check_gradients(ops.sum, np.ones(2)).leaves] == ["x"]
     lines = str(report).splitlines()
     assert lines[0].split() == ["input", "largest", "error", "directions", "kinks"]
     assert lines[1].startswith("weight ")
@@ -167,7 +178,7 @@ def test_a_function_that_is_not_finite_has_no_gradient_to_check(start):
 
 
 def test_there_must_be_something_to_check():
-    """Without a real input, or without a single real result, the check says so."""
+    """Without a real input, or without a single real result, the check says so; a plain number is a real one."""
     with pytest.raises(ShapeError, match="real number"):
         bp.check_gradients(ops.sum, np.array([1, 2]))
     with pytest.raises(ShapeError, match="single number"):

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from engine_cases import value_of
 
+from backpass import ops
+
 X = np.array([[1.5, -2.0, 0.25], [3.0, -0.5, 2.0]])
 Y = np.array([[0.5, 2.0, 0.25], [-3.0, 1.0, 2.0]])
 
@@ -44,7 +46,7 @@ def test_methods_are_those_of_numpy(use):
         lambda x, y: x - y,
         lambda x, y: x * y,
         lambda x, y: x / y,
-        lambda x, y: abs(x) ** y,
+        lambda x, y: ops.absolute(x) ** y,
         lambda x, y: x @ y.T,
         lambda x, y: x < y,
         lambda x, y: x <= y,
@@ -55,9 +57,10 @@ def test_methods_are_those_of_numpy(use):
     ],
 )
 def test_operators_are_those_of_numpy_with_tensors_and_arrays_on_either_side(use):
-    """Which of the two is a Tensor makes no difference."""
+    """Which of the two is a Tensor makes no difference; a list on the left is an array."""
     expected = use(X, Y)
-    for found in (value_of(use, X, Y), value_of(lambda x: use(x, Y), X), value_of(lambda y: use(X, y), Y)):
+    left = [value_of(lambda y, x=x: use(x, y), Y) for x in (X, X.tolist())]
+    for found in (value_of(use, X, Y), value_of(lambda x: use(x, Y), X), *left):
         assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
         assert np.allclose(found, expected, rtol=1e-14)
 

@@ -10,8 +10,10 @@ mutants.py.
 
 The checkout is never touched: a copy of src/ is mutated, in a folder of its own that --work names. Which tests call
 which function is found once, by a run of all TESTS (ten minutes; kept in the work folder as calls.json, made anew with
---anew). A mutant meets those that call its function, the quick ones before the slow, until about --seconds of tests are
-chosen.
+--anew, and by itself for files of tests that have changed). A mutant meets those that call its function, the quick ones
+before the slow, until about --seconds of tests are chosen.
+
+On a machine that others use, `--minutes 2` ends after about so long, and the same command with `--go-on` goes on.
 
 A mutant inside of a function is judged in a fork of a process that has collected all tests already, by giving the
 function its new code. One outside of functions, and one that is judged again, is judged in a fork of a process that has
@@ -24,7 +26,9 @@ from __future__ import annotations
 
 import argparse
 import gc
+import hashlib
 import json
+import math
 import os
 import py_compile
 import random
@@ -40,6 +44,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +69,7 @@ TESTS = [
     "tests/native/test_random.py", "tests/native/test_programs.py", "tests/native/test_explain.py",
 ]  # fmt: skip
 SURVIVED = {"passed", "no tests"}
-FEW = 5
+FEW = 30
 AGAIN, ELSEWHERE = 0.02, 0.2
 """Seconds by which a test is put behind others: for each of the same function before it, and if it stands elsewhere."""
 
@@ -73,6 +78,9 @@ LONGEST = 10.0
 
 GIGABYTES = 12
 """Of addresses, for a mutant that asks for too much."""
+
+LOOKS = 0.01
+"""Seconds between looks at a process that judges a mutant."""
 
 Run = Callable[[list[str]], tuple[int, Any]]
 """Runs the named tests: pytest's status, and the names of those that failed."""
@@ -229,58 +237,79 @@ def in_a_fork(work: Path, run: Callable[[], tuple[int, Any]], most: float) -> tu
             end.write_text(json.dumps([1, [repr(error)]]))
         finally:
             os._exit(0)
-    stop = time.monotonic() + most
-    while os.waitpid(child, os.WNOHANG)[0] == 0:
-        if time.monotonic() > stop:
-            os.killpg(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            return "too long", []
-        time.sleep(0.01)
+    for _ in range(round(most / LOOKS)):  # counted, so that no time passes while both of them are stopped
+        if os.waitpid(child, os.WNOHANG)[0]:
+            break
+        time.sleep(LOOKS)
+    else:
+        os.killpg(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        return "too long", []
     if not end.exists():
         return "crashed", []
     status, found = json.loads(end.read_text())
     return {0: "passed", 1: "failed", 5: "no tests"}.get(status, "broken"), found
 
 
-def calls(work: Path, copied: Copy, *, anew: bool) -> dict[str, dict]:
+def calls(work: Path, copied: Copy, *, anew: bool, stop: float) -> dict[str, dict]:
     """Which tests call which function ("ops/erf.py:24", by its first line), and how long they take."""
     path = work / "calls.json"
-    if anew or not path.exists():
-        noted = Calls(copied.package)
-        end, found = in_a_fork(work, lambda: run_pytest(work, copied.src, TESTS, noted), 3600)
-        if end not in {"passed", "failed"}:
-            sys.exit(f"the tests cannot be run, see {work / 'out.txt'}")
-        path.write_text(json.dumps(found))
-    found = json.loads(path.read_text())
-    names = dict.fromkeys(found["seconds"])
-    for name in found["failed"]:
+    kept = {} if anew or not path.exists() else json.loads(path.read_text())
+    seconds: dict[str, float] = {}
+    tests: dict[str, list[str]] = defaultdict(list)
+    failed = []
+    for file in sorted(file for place in TESTS for file in [ROOT / place, *(ROOT / place).glob("test_*.py")]):
+        if file.is_dir():
+            continue
+        name, digest = file.relative_to(ROOT).as_posix(), hashlib.sha256(file.read_bytes()).hexdigest()
+        if kept.get(name, {}).get("digest") != digest:
+            if time.monotonic() > stop:
+                sys.exit("the time is over before it is known which tests call which function: go on with --go-on")
+            kept[name] = _calls_of(work, copied, name) | {"digest": digest}
+            path.write_text(json.dumps(kept))
+        seconds |= kept[name]["seconds"]
+        failed += kept[name]["failed"]
+        for function, names in kept[name]["tests"].items():
+            tests[function] += names
+    names = dict.fromkeys(seconds)
+    for name in failed:
         print(f"fails without a change, and is left out: {name}")
-        found["seconds"].pop(name, None)
-    return found | {"names": names}
+        seconds.pop(name, None)
+    return {"seconds": seconds, "tests": tests, "names": names}
+
+
+def _calls_of(work: Path, copied: Copy, file: str) -> dict[str, Any]:
+    noted = Calls(copied.package)
+    end, found = in_a_fork(work, lambda: run_pytest(work, copied.src, [file], noted), 3600)
+    if end not in {"passed", "failed"}:
+        sys.exit(f"the tests of {file} cannot be run, see {work / 'out.txt'}")
+    return found
 
 
 def tests_for(mutant: Mutant, known: dict[str, dict], seconds: float) -> list[str]:
     """Those that call its function, as many as fit into so many seconds.
 
-    Outside of functions, and where few call it (what is cached is called once), those that call any of its file.
+    Outside of functions, and where few call it (what is cached is called once in each file of tests), then those that
+    call any of its file; outside of functions also all that stand where tests of its group do.
     """
     took, home = known["seconds"], f"tests/{HOME[mutant.group]}/"
-    names = set(known["tests"].get(f"{mutant.file}:{mutant.owner}", []))
+    direct = set(known["tests"].get(f"{mutant.file}:{mutant.owner}", []))
+    names = set(direct)
     if len(names) < FEW:
         names |= {
             name for place, some in known["tests"].items() if place.startswith(f"{mutant.file}:") for name in some
         }
-    if len(names) < FEW:
+    if len(names) < FEW or not mutant.owner:
         names |= {name for name in took if name.startswith(home)}
     rounds: Counter[str] = Counter()
     order = []
     for name in sorted(names & set(took), key=lambda name: (took[name], name)):
         function = name.partition("[")[0]
         late = took[name] + AGAIN * rounds[function] + (0.0 if name.startswith(home) else ELSEWHERE)
-        order.append((late, name))
+        order.append((name not in direct, late, name))
         rounds[function] += 1
     chosen, sum_ = [], 0.0
-    for _, name in sorted(order):
+    for *_, name in sorted(order):
         if took[name] < LONGEST and sum_ + took[name] < seconds:
             chosen.append(name)
             sum_ += took[name]
@@ -290,8 +319,10 @@ def tests_for(mutant: Mutant, known: dict[str, dict], seconds: float) -> list[st
 class Bench:
     """Judges mutants, and keeps what became of them in a file."""
 
-    def __init__(self, work: Path, copied: Copy, known: dict[str, dict], out: Path, seconds: float) -> None:
-        self.work, self.copied, self.known, self.out, self.seconds = work, copied, known, out, seconds
+    def __init__(
+        self, work: Path, copied: Copy, known: dict[str, dict], out: Path, seconds: float, stop: float
+    ) -> None:
+        self.work, self.copied, self.known, self.out, self.seconds, self.stop = work, copied, known, out, seconds, stop
         self.found: list[dict] = []
         self.screen = os.fdopen(os.dup(1), "w")
 
@@ -303,6 +334,10 @@ class Bench:
         done = {as_mutant(each).place for each in self.found}
         return [mutant for mutant in drawn if mutant.place not in done]
 
+    def in_time(self, mutants: list[Mutant]) -> Iterator[Mutant]:
+        """As many of these as there is time for."""
+        return takewhile(lambda _: time.monotonic() < self.stop, mutants)
+
     def judge_afresh(self, drawn: list[Mutant]) -> None:
         """Each in a process that imports the mutated file."""
 
@@ -310,8 +345,8 @@ class Bench:
             files = dict.fromkeys(name.partition("::")[0] for name in names)
             return run_pytest(self.work, self.copied.src, [*first, *files], Chosen(names, self.known["names"]))
 
-        while left := self.left(drawn):
-            for mutant in left:
+        while (left := self.left(drawn)) and time.monotonic() < self.stop:
+            for mutant in self.in_time(left):
                 with self.copied.holding(mutant):
                     self._judge(mutant, lambda names: run(names, "-x"))
             self._without_a_change(run)
@@ -332,10 +367,9 @@ class Bench:
             done = functions.exchange(*change)
             return collected.run(names, to_the_end=False) if done else (2, None)
 
-        for mutant in self.left(drawn):
-            if mutant.owner:
-                with self.copied.holding(mutant) as change:
-                    self._judge(mutant, run)
+        for mutant in self.in_time([mutant for mutant in self.left(drawn) if mutant.owner]):
+            with self.copied.holding(mutant) as change:
+                self._judge(mutant, run)
         self._without_a_change(lambda names: collected.run(names, to_the_end=True))
 
     def _judge(self, mutant: Mutant, run: Run) -> None:
@@ -346,18 +380,19 @@ class Bench:
         if failed is None:
             return
         took, by = round(time.monotonic() - started, 2), "".join(failed[:1])
-        self.found.append({**asdict(mutant), "end": end, "by": by, "tests": len(names), "seconds": took})
+        found = {"end": end, "by": by, "tests": len(names), "seconds": took, "sound": not by}
+        self.found.append(asdict(mutant) | found)
         self._save()
         print(f"{len(self.found)} {took:5.1f} s  {end:8}  {mutant}  {by}", file=self.screen, flush=True)
 
     def _without_a_change(self, run: Run) -> None:
         """Take back what was killed by tests that fail without a change as well: they prove nothing."""
-        killers = sorted({each["by"] for each in self.found} & set(self.known["seconds"]))
+        killers = sorted({each["by"] for each in self.found if not each["sound"]} & set(self.known["seconds"]))
         failed = in_a_fork(self.work, lambda: run(killers), 3600)[1] if killers else []
         for name in failed:
             print(f"fails without a change too, and is left out: {name}", file=self.screen, flush=True)
             self.known["seconds"].pop(name, None)
-        self.found = [each for each in self.found if each["by"] not in failed]
+        self.found = [each | {"sound": True} for each in self.found if each["by"] not in failed]
         self._save()
 
     def _save(self) -> None:
@@ -406,14 +441,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("mutants.json"))
     parser.add_argument("--again", type=Path, help="the survivors in this file")
     parser.add_argument("--only", help="the mutants of one file or line, as ops/erf.py:42")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="after which it ends, to go on with --go-on")
     parser.add_argument("--go-on", action="store_true", help="keep what --out holds already")
     parser.add_argument("--anew", action="store_true", help="find anew which tests call which function")
     options = parser.parse_args()
+    stop = time.monotonic() + 60 * options.minutes
     work = (options.work or Path(tempfile.gettempdir()) / "backpass-mutants").resolve()
     work.mkdir(parents=True, exist_ok=True)
     copied = Copy(work)
     warm()
-    bench = Bench(work, copied, calls(work, copied, anew=options.anew), options.out.resolve(), options.seconds)
+    known = calls(work, copied, anew=options.anew and not options.go_on, stop=stop)
+    bench = Bench(work, copied, known, options.out.resolve(), options.seconds, stop)
     drawn = chosen_mutants(options, copied)
     if options.go_on:
         bench.load()
@@ -422,6 +460,8 @@ def main() -> None:
     if not options.again:
         bench.judge_collected(drawn)
     bench.judge_afresh(drawn)
+    if left := bench.left(drawn):
+        print(f"{len(left)} mutants are left: go on with --go-on")
     for group in GROUPS:
         ends = Counter(m["end"] in SURVIVED for m in bench.found if m["group"] == group)
         if ends:

@@ -154,6 +154,13 @@ def test_a_chain_or_group_that_cannot_work_says_why(make, message):
         make()
 
 
+def test_groups_stay_what_they_are_when_the_dictionary_they_came_in_changes():
+    given = {"*": o.SGD(0.1)}
+    groups = o.Groups(given)
+    given.clear()
+    assert groups == o.Groups({"*": o.SGD(0.1)})
+
+
 def test_the_length_of_the_training_reaches_every_schedule():
     open_ended = o.Chain(o.ClipByValue(1.0), o.Groups({"a*": o.SGD(o.Cosine(0.1)), "*": o.Adam(o.OneCycle(0.1))}))
     filled = o.Chain(
@@ -171,6 +178,13 @@ def test_the_validation_loss_reaches_every_schedule():
     changes, _ = optimizer.update(GRADIENTS, state, PARAMETERS, 0)
     np.testing.assert_allclose(changes["output"]["weight"], [0.04])
     np.testing.assert_allclose(changes["hidden"]["weight"], [-0.3, 0.0])
+
+
+@pytest.mark.parametrize(("rate", "observes"), [(o.ReduceOnPlateau(0.1), True), (o.Cosine(0.1), False), (0.1, False)])
+def test_an_optimizer_observes_if_one_of_its_schedules_does(rate, observes):
+    groups = o.Groups({"output.*": o.SGD(rate), "*": o.SGD(0.1)})
+    for optimizer in (o.SGD(rate), groups, o.Chain(o.ClipByValue(9.0), groups)):
+        assert optimizer.observes is observes
 
 
 def same(first, second):

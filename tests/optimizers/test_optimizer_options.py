@@ -11,6 +11,20 @@ from backpass.errors import UsageError
 
 NAN, INFINITY = float("nan"), float("inf")
 
+WORDS = {
+    "a number of at least 0",
+    "a number above 0",
+    "a number of at least 0, or a schedule",
+    "a number of at least 0 and below 1",
+    "a number above 0 and below 1",
+    "a number from 0 to 1",
+    "a number of at least 1",
+    "a whole number of at least 1",
+    "a whole number of at least 0",
+    "a whole number of at least 1, or None for the whole training",
+}
+"""All that is ever expected of an option, beside being below another."""
+
 REFUSED = [
     (lambda: o.SGD(-0.1), "SGD: learning_rate=-0.1 cannot be used: expected a number of at least 0, or a schedule"),
     (lambda: o.Adam(NAN), "Adam: learning_rate=nan cannot be used: expected a number of at least 0, or a schedule"),
@@ -73,6 +87,8 @@ def test_an_option_that_cannot_be_used_is_named_with_what_was_found_and_expected
     with pytest.raises(UsageError) as caught:
         make()
     assert str(caught.value).startswith(message)
+    words = str(caught.value).partition(" expected ")[2]
+    assert words.startswith("at most ") or words in WORDS
     assert "\n" not in str(caught.value)
 
 
@@ -110,6 +126,54 @@ def test_optimizers_and_schedules_are_frozen():
         o.SGD().learning_rate = 1.0
     with pytest.raises(FrozenInstanceError):
         o.Cosine(0.1).steps = 5
+
+
+@pytest.mark.parametrize(
+    ("given", "written_out"),
+    [
+        (o.SGD(), o.SGD(0.01)),
+        (o.Momentum(), o.Momentum(0.01, momentum=0.9)),
+        (o.Nesterov(), o.Nesterov(0.01, momentum=0.9)),
+        (o.Adagrad(), o.Adagrad(0.01, epsilon=1e-10)),
+        (o.RMSprop(), o.RMSprop(0.01, decay=0.99, epsilon=1e-8)),
+        (o.Adam(), o.Adam(0.001, beta1=0.9, beta2=0.999, epsilon=1e-8)),
+        (o.AdamW(), o.AdamW(0.001, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01)),
+        (o.NAdam(), o.NAdam(0.002, beta1=0.9, beta2=0.999, epsilon=1e-8, momentum_decay=0.004)),
+        (o.RAdam(), o.RAdam(0.001, beta1=0.9, beta2=0.999, epsilon=1e-8)),
+        (o.Rprop(), o.Rprop(0.01, shrink=0.5, grow=1.2, smallest=1e-6, largest=50.0)),
+        (o.Lion(), o.Lion(1e-4, beta1=0.9, beta2=0.99, weight_decay=0.0)),
+        (o.Step(1.0, every=9), o.Step(1.0, every=9, factor=0.1)),
+        (o.Exponential(1.0), o.Exponential(1.0, steps=None, factor=0.01)),
+        (o.Cosine(1.0), o.Cosine(1.0, steps=None, final_fraction=0.0)),
+        (
+            o.OneCycle(1.0),
+            o.OneCycle(1.0, steps=None, rising_fraction=0.3, initial_fraction=0.04, final_fraction=4e-6),
+        ),
+        (o.ReduceOnPlateau(1.0), o.ReduceOnPlateau(1.0, factor=0.1, patience=10, threshold=1e-4, minimum=0.0)),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_the_defaults_stay_what_they_are(given, written_out):
+    assert given == written_out
+
+
+REMEMBERED = {
+    "momentum": ["velocity"],
+    "nesterov": ["velocity"],
+    "adagrad": ["square_sum"],
+    "rmsprop": ["square_sum"],
+    "adam": ["gradient_sum", "square_sum"],
+    "adamw": ["gradient_sum", "square_sum"],
+    "nadam": ["gradient_sum", "square_sum", "momentum_product"],
+    "radam": ["gradient_sum", "square_sum"],
+    "rprop": ["direction", "size"],
+    "lion": ["momentum"],
+}
+
+
+@pytest.mark.parametrize("name", o.RULES)
+def test_what_a_rule_remembers_has_the_name_by_which_graphs_and_errors_tell_of_it(name):
+    assert list(o.RULES[name]().init({"w": np.ones(2)})) == REMEMBERED.get(name, [])
 
 
 @pytest.mark.parametrize("name", o.RULES)

@@ -13,7 +13,7 @@ import pytest
 from backpass.errors import CheckpointError, OutputError
 from backpass.storage import disk, tensors
 from backpass.training import checkpoints as module
-from backpass.training.checkpoints import BackgroundWriter, CheckpointFolder, Snapshot
+from backpass.training.checkpoints import ABSENT, BackgroundWriter, CheckpointFolder, Snapshot
 
 ODD = np.array([np.nan, -np.nan, np.inf, -0.0, 0.0, 1e-310, 1 / 3])
 
@@ -26,6 +26,8 @@ def snapshot(step=1234, **changes):
         "parameters": [ODD, ODD.astype("float32"), np.array(2.5), np.zeros((0, 3), "float32")],
         "optimizer": [np.array(7, "int64"), np.array([1, 2**32 - 1], "uint32"), np.array([True, False])],
         "best": None,
+        "good": None,
+        "history": (["epoch", "loss"], np.array([[1.0, 0.5], [2.0, ABSENT]])),
         "about": {"history": [{"loss": 0.1, "validation_loss": float("nan")}], "seed": 2**60},
     }
     return Snapshot(step=step, **(values | changes))
@@ -35,10 +37,12 @@ def told(value):
     """All of a snapshot, so that equal ones are the same bits."""
     lists = [
         None if values is None else [(array.dtype.str, array.shape, array.tobytes()) for array in values]
-        for values in (value.parameters, value.optimizer, value.best)
+        for values in (value.parameters, value.optimizer, value.best, value.good)
     ]
     sums = [np.float64(number).tobytes() for number in value.sums]
-    return (value.step, value.epoch, value.batch, sums, lists, repr(value.about))
+    names, rows = value.history
+    history = names, rows.shape, rows.tobytes()
+    return (value.step, value.epoch, value.batch, sums, lists, history, repr(value.about))
 
 
 def damage(path):
@@ -66,12 +70,26 @@ def forged(path, *, drop=(), **changes):
         {},
         {"best": [ODD, ODD]},
         {"best": []},
+        {"good": [ODD, ODD, np.array(1)]},
+        {"best": [ODD], "good": [ODD]},
+        {"history": ([], np.empty((0, 0)))},
         {"parameters": [], "optimizer": [], "about": {}},
         {"sums": (float("nan"), float("inf"))},
         {"epoch": 0, "batch": 0, "sums": (0.0, 0.0)},
         {"parameters": [np.arange(6.0).reshape(2, 3).T]},
     ],
-    ids=["all", "best", "best of nothing", "nothing", "odd sums", "beginning", "turned about"],
+    ids=[
+        "all",
+        "best",
+        "best of nothing",
+        "good",
+        "best and good",
+        "no history",
+        "nothing",
+        "odd sums",
+        "beginning",
+        "turned about",
+    ],
 )
 def test_a_snapshot_comes_back_bit_for_bit(changes, tmp_path):
     """Every field and array of what was written is found again."""

@@ -198,8 +198,8 @@ def _relative_error(slope: float, measured: Array, floor: float) -> float:
 
 def _is_kink(slope: float, probe: _Probe, floor: float, tolerance: float) -> bool:
     """Left and right slope differ, by as much for the small steps as for the large, and `slope` lies between them."""
-    jump = np.abs(probe.right - probe.left)
-    lasting = jump[-1] > 0.5 * jump[-2] and jump[-1] > 10 * tolerance * floor
+    before, jump = np.abs(probe.right - probe.left)[-2:]
+    lasting = jump > max(0.5 * before, 10 * tolerance * floor)
     low, high = sorted((float(probe.left[-1]), float(probe.right[-1])))
     margin = tolerance * max(floor, abs(low), abs(high)) * 100
     return bool(lasting and low - margin <= slope <= high + margin)

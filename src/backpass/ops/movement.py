@@ -274,7 +274,7 @@ def _rest(x: Shape, wanted: Sequence[Axis]) -> Axis:
 
 def transpose(x: Value, axes: Sequence[int] | None = None) -> Any:
     """`x` with its axes in another order, by default reversed."""
-    rank = len(x.shape) if hasattr(x, "shape") else np.ndim(x)
+    rank = np.ndim(x)
     order = range(rank)[::-1] if axes is None else axes
     return apply(TRANSPOSE, x, axes=tuple(_place(axis, rank, "transpose") for axis in order))
 
@@ -290,15 +290,14 @@ def concatenate(parts: Sequence[Value], axis: int = -1) -> Any:
     """`parts` one after another along `axis`."""
     if not parts:
         raise ShapeError("concatenate: there is nothing to join")
-    rank = len(parts[0].shape) if hasattr(parts[0], "shape") else np.ndim(parts[0])
-    return apply(CONCATENATE, *parts, axis=_place(axis, rank, "concatenate"))
+    return apply(CONCATENATE, *parts, axis=_place(axis, np.ndim(parts[0]), "concatenate"))
 
 
 def stack(parts: Sequence[Value], axis: int = 0) -> Any:
     """`parts`, all of one shape, along a new axis."""
     grown = []
     for part in parts:
-        shape = list(part.shape if hasattr(part, "shape") else np.shape(part))
+        shape = list(np.shape(part))
         shape.insert(axis if axis >= 0 else len(shape) + 1 + axis, 1)
         grown.append(reshape(part, shape))
     return concatenate(grown, axis)
@@ -306,8 +305,7 @@ def stack(parts: Sequence[Value], axis: int = 0) -> Any:
 
 def flip(x: Value, axis: int) -> Any:
     """`x` with the elements along `axis` in reverse order."""
-    rank = len(x.shape) if hasattr(x, "shape") else np.ndim(x)
-    return _flipped(x, (_place(axis, rank, "flip"),))
+    return _flipped(x, (_place(axis, np.ndim(x), "flip"),))
 
 
 def _flipped(x: Value, axes: tuple[int, ...]) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from backpass.errors import ShapeError
-from backpass.graph import Batch, Node, Shape, show_shape
+from backpass.graph import Batch, Node, show_shape
 from backpass.ops.apply import apply, cast
 from backpass.ops.arithmetic import NEGATIVE, SUBTRACT, where
 from backpass.ops.comparison import equal, is_finite
@@ -207,7 +207,7 @@ def _below_largest(x: Value, axis: int) -> Any:
 
 def _axes(x: Value, axis: Axes) -> tuple[int, ...]:
     """`axis` as sorted positions counted from the left."""
-    rank = len(_shape(x))
+    rank = np.ndim(x)
     chosen = range(rank) if axis is None else axis if isinstance(axis, Sequence) else (axis,)
     axes = tuple(sorted(index(a) + rank if a < 0 else index(a) for a in chosen))
     if len(set(axes)) != len(axes) or not all(0 <= a < rank for a in axes):
@@ -220,13 +220,9 @@ def _countable(x: Value) -> Any:
     return cast(x, INT64) if dtype in (np.dtype(np.bool_), np.dtype(np.int32)) else x
 
 
-def _shape(x: Value) -> Shape:
-    return x.shape if hasattr(x, "shape") else np.shape(x)
-
-
 def _count(x: Value, axes: Sequence[int]) -> Any:
     """How many elements a reduction over `axes` sums: a number, or a Tensor where the batch is among them."""
-    lengths = [_shape(x)[axis] for axis in axes]
+    lengths = [np.shape(x)[axis] for axis in axes]
     number: Any = float(math.prod(length for length in lengths if not isinstance(length, Batch)))
     for length in lengths:
         if isinstance(length, Batch) and isinstance(x, Node):

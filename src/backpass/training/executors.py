@@ -66,9 +66,9 @@ class Work:
     tell: Callable[[int, int, float, int], None] | None
     """Called for each step with its number, its epoch, the mean loss of that so far and the rows seen, in order, but
     maybe somewhat later; None where nobody listens."""
-    pause: Callable[[], bool] = lambda: False
+    pause: Callable[[], bool]
     """Asked now and then whether to stop after a step, in mid-epoch."""
-    why: Callable[[str, int, int], str] = lambda what, step, epoch: f"{what} is not finite: step {step}, epoch {epoch}"
+    why: Callable[[str, int, int], str]
     """The line for what is no longer finite after a step in an epoch."""
 
     @property
@@ -455,10 +455,10 @@ def _frozen(array: Any) -> Any:
 
 
 def _lengths(records: Array, seconds: float) -> Array:
-    """The seconds of each epoch: from the times at which they ended, where there is a clock."""
+    """The seconds of each of some epochs: from the times at which they ended, where there is a clock."""
     ended = records[:, 2]
-    if not len(ended) or not ended[-1]:
-        return np.full(len(records), seconds / max(1, len(records)))
+    if not ended[-1]:
+        return np.full(len(records), seconds / len(records))
     lengths = np.diff(ended, prepend=ended[0])
     lengths[0] = max(0.0, seconds - float(ended[-1] - ended[0]))
     return lengths
