@@ -16,7 +16,6 @@ from backpass.data.checked_json import Record, fault
 from backpass.errors import UsageError
 from backpass.losses import Loss
 from backpass.model.metrics import RATES
-from backpass.ops.kinds import Value
 
 # Beyond these a temperature tells nothing but "certain" or "no idea".
 LOWEST, HIGHEST = 0.05, 20.0
@@ -27,6 +26,7 @@ _SHOWN = 5  # classes
 # rows holds 1 / (2 * (n + 1)) more than was asked for in the mean: half a percent at 100.
 _ROWS_A_RANGE, _ROWS_OUTSIDE, _MOST_RANGES = 100, 10, 10
 _ROUNDING = 1e-9  # 10 * 0.9 is 9
+_LARGEST = 1e300
 _SECTIONS = 40  # each leaves 0.618 of an interval
 
 
@@ -89,9 +89,9 @@ class Calibration:
     threshold: Threshold | None = None
     intervals: Intervals | None = None
 
-    def meaning(self, loss: Loss) -> Loss:
-        """The loss whose `predictions` are what the outputs mean now."""
-        return loss if self.temperature == 1 else Tempered(loss, self.temperature)
+    def predictions(self, loss: Loss, outputs: Array) -> Array:
+        """What raw outputs of a network that was trained by `loss` mean now."""
+        return np.asarray(loss.predictions(outputs / self.temperature))
 
     def told(self, classes: tuple[str, ...], scores: Mapping[str, float] = MappingProxyType({})) -> list[str]:
         """What is changed, in lines for people, with those of the `scores` that belong to it."""
@@ -186,17 +186,6 @@ def _intervals(record: Record, targets: int) -> Intervals | None:
     return Intervals(level, edges, halves)
 
 
-@dataclass(frozen=True)
-class Tempered(Loss):
-    """A loss in use: its predictions are those of outputs that were divided by the temperature."""
-
-    loss: Loss
-    temperature: float
-
-    def predictions(self, outputs: Value) -> Any:
-        return self.loss.predictions(outputs / self.temperature)
-
-
 def fit_temperature(loss: Loss, outputs: Array, labels: Array, weights: Array | None = None) -> float:
     """The temperature that the labels of held-out rows ask for; 1 where none lowers their log loss.
 
@@ -269,8 +258,11 @@ def _of_target(
     level: float, predicted: Array, errors: Array, others: Array
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Edges and half widths."""
+    errors = np.nan_to_num(errors.astype(np.float64), nan=_LARGEST, posinf=_LARGEST)  # of a network that overflows
+    others = others[np.isfinite(others)]
     ranges = min(_MOST_RANGES, len(errors) // max(_ROWS_A_RANGE, math.ceil(_ROWS_OUTSIDE / (1 - level) - _ROUNDING)))
-    edges = np.unique(np.quantile(others.astype(np.float64), np.arange(1, max(1, ranges)) / max(1, ranges)))
+    parts = np.arange(1, max(1, ranges)) / max(1, ranges)
+    edges = np.unique(np.quantile(others.astype(np.float64), parts)) if len(others) else np.zeros(0)
     place = np.searchsorted(edges, predicted, side="right")
     halves = [_half(level, errors[place == number]) for number in range(len(edges) + 1)]
     if None in halves:  # a range with next to no rows: then all rows have one width

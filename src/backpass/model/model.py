@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import fields
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from backpass.data.arrays import Array, as_inputs, row_shape
 from backpass.data.table import Table
 from backpass.errors import NotFiniteError, UsageError
 from backpass.forward import flatten
-from backpass.losses import Loss
+from backpass.model.calibration import Calibration
 from backpass.model.file import Content, read, to_bytes
 from backpass.model.network import ForwardPass
 from backpass.model.tabular import Predictions, Tabular, answers, network_inputs
@@ -53,14 +52,15 @@ class Model(Content):
         """Probabilities, rates or numbers for inputs as the network itself takes them."""
         rows = as_inputs(inputs, self.precision)
         forward = self._forward(row_shape(rows), threads)
-        outputs, predictions = forward.with_predictions(self._meaning, self.parameters, rows)
+        outputs, predictions = forward.with_predictions(self.loss, self.parameters, rows)
         finite = np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
         if not finite.all():
             row = int(np.argmin(finite)) + 1
             raise NotFiniteError(
                 f"row {row:,}: the outputs are not finite: are numbers in it far beyond those learned?"
             )
-        return predictions
+        calibration = Calibration() if self.tabular is None else self.tabular.calibration
+        return predictions if calibration.temperature == 1 else calibration.predictions(self.loss, outputs)
 
     def predict_table(
         self,
@@ -114,16 +114,11 @@ class Model(Content):
 
     def explanation(self, *, batch_size: int | None = None, threads: int | None = None) -> "Explanation":
         """What `explain` tells, as data."""
-        return self._forward(self.row_shape, threads).explanation(self._meaning, self.parameters, batch_size)
+        return self._forward(self.row_shape, threads).explanation(self.loss, self.parameters, batch_size)
 
     def calibration_told(self, scores: Mapping[str, float]) -> list[str]:
         """What held-out rows changed of the answers, in lines for people, with the `scores` that tell of it."""
         return [] if self.tabular is None else self.tabular.calibration.told(self.tabular.targets.classes, scores)
-
-    @cached_property
-    def _meaning(self) -> Loss:
-        """What says what outputs mean; one object, since programs are kept by it."""
-        return self.loss if self.tabular is None else self.tabular.calibration.meaning(self.loss)
 
     def _forward(self, shape: Any, threads: int | None) -> ForwardPass:
         """The program for rows of this shape: made once. From then on the parameters cannot be written over."""
@@ -137,7 +132,7 @@ class Model(Content):
 
     def __getstate__(self) -> dict[str, Any]:
         """Programs belong to this process: a copy makes its own."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("_forwards", "_meaning")}
+        return {name: value for name, value in self.__dict__.items() if name != "_forwards"}
 
     def save(self, path: str | Path) -> None:
         """Write the model as one safetensors file, whole or not at all.

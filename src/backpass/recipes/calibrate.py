@@ -7,6 +7,7 @@ from typing import TypeVar
 import numpy as np
 
 from backpass.data import TargetEncoder
+from backpass.data.arrays import Array
 from backpass.errors import UsageError
 from backpass.model.calibration import (
     Calibration,
@@ -18,7 +19,7 @@ from backpass.model.calibration import (
     require_enough,
 )
 from backpass.model.tabular import answers
-from backpass.recipes.prepare import Prepared
+from backpass.recipes.prepare import Part, Prepared
 from backpass.training import Trainer
 from backpass.training.rows import weights_by_label
 
@@ -65,18 +66,18 @@ def calibrate(
         return replace(found, threshold=Threshold(float(threshold)))
     validation = _present(prepared.validation)
     tabular = replace(prepared.tabular, calibration=found)
-    probabilities = answers(tabular, trainer.predict(validation.inputs, meaning=found.meaning(trainer.loss)))
-    return replace(
-        found, threshold=choose_threshold(threshold, _present(probabilities.probabilities), validation.targets)
-    )
+    answered = answers(tabular, found.predictions(trainer.loss, trainer.outputs(validation.inputs)))
+    return replace(found, threshold=choose_threshold(threshold, _present(answered.probabilities), validation.targets))
 
 
 def _intervals(prepared: Prepared, trainer: Trainer, level: float) -> Intervals:
     tabular, rows = prepared.tabular, _present(prepared.calibration)
-    predicted, others = (
-        answers(tabular, trainer.predict(part.inputs)).values for part in (rows, _present(prepared.validation))
-    )
-    return conform(level, predicted, np.asarray(tabular.targets.decode(rows.targets)), others)
+
+    def amounts(part: Part) -> Array:
+        return answers(tabular, tabular.calibration.predictions(trainer.loss, trainer.outputs(part.inputs))).values
+
+    actual = np.asarray(tabular.targets.decode(rows.targets))
+    return conform(level, amounts(rows), actual, amounts(_present(prepared.validation)))
 
 
 def _temperature(prepared: Prepared, trainer: Trainer, class_weights: Mapping[str, float] | str | None) -> Calibration:

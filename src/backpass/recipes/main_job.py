@@ -186,8 +186,7 @@ class Plan:
     ) -> tuple[Score, ...]:
         if part is None:
             return ()
-        meaning = tabular.calibration.meaning(trainer.loss)
-        ours = answers(tabular, trainer.predict(part.inputs, meaning=meaning))
+        ours = answers(tabular, tabular.calibration.predictions(trainer.loss, trainer.outputs(part.inputs)))
         actual = self._actual(part.targets)
         constant = scores.constant_predictions(ours, self._actual(self.prepared.train.targets), part.rows)
         label = f'always "{constant.values[0]}"' if ours.classes else "always the mean"

@@ -391,16 +391,13 @@ class Trainer:
         state, forward = self._built(rows)
         return forward(state.parameters, rows)
 
-    def predict(self, inputs: Any, *, meaning: Loss | None = None) -> Array:
-        """What the outputs mean: probabilities, rates or numbers, shape (rows, ...); for a table its own answers.
-
-        `meaning` has a say in what outputs of arrays mean, in place of the loss.
-        """
+    def predict(self, inputs: Any) -> Array:
+        """What the outputs mean: probabilities, rates or numbers, shape (rows, ...); for a table its own answers."""
         if isinstance(inputs, (str, Path, Table)):
             return self.model().predict(inputs)
         rows = as_inputs(inputs, self.precision)
         state, forward = self._built(rows)
-        return forward.with_predictions(meaning or self.loss, state.parameters, rows)[1]
+        return forward.with_predictions(self.loss, state.parameters, rows)[1]
 
     def model(self) -> Model:
         """The network as it is now, to use or to save."""
