@@ -154,6 +154,12 @@ def test_what_does_not_go_with_the_target_is_one_line_before_training(table, tar
     assert "\n" not in str(caught.value)
 
 
+def test_a_threshold_is_not_chosen_on_rows_of_one_class():
+    table = {"x": list(range(60)), "y": ["no"] * 40 + ["yes"] * 20, "when": [*range(25, 60), *range(25)]}
+    with pytest.raises(UsageError, match="chosen on rows of both classes, and the 6 that validate are of one"):
+        plan(table, "y", threshold="f1", order="when")
+
+
 # Intervals
 
 

@@ -46,6 +46,11 @@ def require_rows(prepared: Prepared, interval: float | None, threshold: float | 
         raise UsageError(f"--threshold goes with two classes, and the target is {found}: leave it out")
     if isinstance(threshold, str) and validation is None:
         raise UsageError(f"--threshold {threshold} is chosen on rows held out: give a --validation-part above 0")
+    if isinstance(threshold, str) and validation is not None and len(np.unique(validation.targets)) < 2:
+        raise UsageError(
+            f"--threshold {threshold} is chosen on rows of both classes, and the {validation.rows:,} that validate "
+            "are of one: give a larger --validation-part, or a number"
+        )
 
 
 def calibrate(
