@@ -5,7 +5,6 @@ None of it changes a weight. It stands in the model file beside the encoders, an
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +15,7 @@ from backpass.data.checked_json import Record, fault
 from backpass.errors import UsageError
 from backpass.losses import Loss
 from backpass.model.metrics import RATES
+from backpass.records import dataclass
 
 # Beyond these a temperature tells nothing but "certain" or "no idea".
 LOWEST, HIGHEST = 0.05, 20.0
