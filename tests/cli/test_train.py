@@ -56,7 +56,7 @@ def test_json_is_one_object_on_standard_output_and_words_go_to_standard_error(ru
     asked = {"rows", "columns", "seconds", "epochs", "parameters", "metrics", "weights", "run"}
     assert asked <= set(found)
     assert (found["rows"], found["columns"], found["epochs"], found["run"]) == (150, 5, 2, "runs/iris-species-1")
-    assert set(found["metrics"]) == {"accuracy", "log_loss"}
+    assert set(found["metrics"]) == {"accuracy", "log_loss", "calibration_error"}
     assert re.fullmatch("[0-9a-f]{64}", found["weights"])
     assert len(found["baselines"]) == 2
     assert "iris.csv    150 rows" in ran.err
@@ -133,10 +133,10 @@ def table(path, targets, names=("y",)):
 @pytest.mark.parametrize(
     ("targets", "names", "metrics"),
     [
-        (lambda a, b: ["yes" if a > 0 else "no"], ["y"], {"accuracy", "log_loss", "auc"}),
-        (lambda a, b: [a > 0], ["y"], {"accuracy", "log_loss", "auc"}),
-        (lambda a, b: [int(a > 0)], ["y"], {"accuracy", "log_loss", "auc"}),
-        (lambda a, b: ["xyz"[int(a > 0) + int(b > 0)]], ["y"], {"accuracy", "log_loss"}),
+        (lambda a, b: ["yes" if a > 0 else "no"], ["y"], {"accuracy", "log_loss", "calibration_error", "auc"}),
+        (lambda a, b: [a > 0], ["y"], {"accuracy", "log_loss", "calibration_error", "auc"}),
+        (lambda a, b: [int(a > 0)], ["y"], {"accuracy", "log_loss", "calibration_error", "auc"}),
+        (lambda a, b: ["xyz"[int(a > 0) + int(b > 0)]], ["y"], {"accuracy", "log_loss", "calibration_error"}),
         (lambda a, b: [a * 10 + 100], ["y"], {"rmse", "mae", "r2"}),
     ],
     ids=["two classes", "booleans", "0 and 1", "three classes", "numbers"],

@@ -129,7 +129,7 @@ def test_predicted_classes_with_commas_and_quotes_read_back(run, tmp_path):
 def test_evaluate_prints_metrics_for_people_and_one_object_for_programs(run, iris_run):
     lines = run("evaluate", iris_run, IRIS).out.splitlines()
     assert lines[0].startswith("iris.csv    150 rows")
-    assert [line.split()[0] for line in lines[1:]] == ["accuracy", "log_loss"]
+    assert [line.split()[0] for line in lines[1:4]] == ["accuracy", "log_loss", "calibration_error"]
     ran = run("evaluate", iris_run, IRIS, "--json")
     found = json.loads(ran.out)
     assert {"rows", "columns", "seconds", "epochs", "parameters", "metrics", "weights", "run"} <= set(found)

@@ -27,6 +27,8 @@ def of_table(folder, name, table, target, rows, **options):
     content = {"values": answers.values.tolist(), "classes": list(answers.classes)}
     if answers.probabilities is not None:
         content["probabilities"] = answers.probabilities.tolist()
+    if answers.lower is not None:
+        content |= {"lower": answers.lower.tolist(), "upper": answers.upper.tolist()}
     write(folder, name, model, content)
 
 
@@ -80,6 +82,13 @@ if __name__ == "__main__":
         [0, 3, 100, 200, 300],
         columns={"flipper_length_mm": "category"},
     )
+    weights = {"FEMALE": 2, "MALE": 1}
+    of_table(
+        folder, "threshold", "penguins.csv", "sex", [0, 4, 200], threshold="balanced_accuracy", class_weights=weights
+    )
+    two, ages = "body_mass_g,bill_depth_mm", "abalone.csv"
+    of_table(folder, "intervals", "penguins.csv", two, [0, 4, 200], target_kind="positive", interval=0.8)
+    of_table(folder, "count", ages, "Rings", [0, 3, 100], target_kind="count", interval=0.9, validation=0.4)
     of_arrays(folder)
     of_run(folder)
     print(folder, {each.name: each.stat().st_size for each in sorted(folder.iterdir())})  # noqa: T201 - a script

@@ -30,6 +30,9 @@ def test_a_model_of_any_version_predicts_what_it_did(path):
     assert list(answers.classes) == expected["classes"]
     if answers.probabilities is None:
         np.testing.assert_allclose(answers.values, expected["values"], rtol=1e-6)
+        assert (answers.lower is None) == ("lower" not in expected)
+        for name in {"lower", "upper"} & set(expected):
+            np.testing.assert_allclose(getattr(answers, name), expected[name], rtol=1e-6)
         return
     assert answers.values.tolist() == expected["values"]
     np.testing.assert_allclose(answers.probabilities, expected["probabilities"], rtol=1e-6, atol=1e-6)
@@ -44,6 +47,8 @@ def test_a_model_of_any_version_is_written_again_as_this_one_and_means_the_same(
     assert again.weights == model.weights
     assert (again.network, again.loss, again.row_shape) == (model.network, model.loss, model.row_shape)
     assert again.about == model.about
+    if model.tabular is not None:
+        assert again.tabular.calibration == model.tabular.calibration
 
 
 @pytest.mark.parametrize("folder", RUNS, ids=lambda folder: folder.parent.name)

@@ -104,7 +104,7 @@ def test_a_number_is_used_as_it_is_kept():
         ({"recipe": {"hidden": 8}}, "recipe.hidden is 8, expected whole numbers"),
         ({"recipe": [1]}, "expected choices by name"),
         ({"precision": "float16"}, "precision is 'float16', expected float32 or float64"),
-        ({"class_weights": {0: 1.0}}, "expected balanced"),
+        ({"class_weights": 2}, "expected balanced or a number by label"),
         ({"save_every": -1}, "save_every is -1, expected a number of 0 or more"),
         ({"nonsense": 1}, "nonsense is not understood"),
     ],

@@ -34,8 +34,9 @@ def evaluate(
 ) -> None:
     """Measure MODEL on the rows of TABLE, which holds the target too.
 
-    Rows without a target are left out. For two classes: accuracy, log_loss and auc; for more, accuracy and log_loss;
-    for numbers rmse, mae and r2.
+    Rows without a target are left out. For classes: accuracy, log_loss and calibration_error (how far probabilities are
+    from how often they are right, over 15 bins of equal width), and auc where there are two; for numbers rmse, mae and
+    r2. What a model trained with --interval or --threshold promises is measured too.
     """
     from backpass.data import read_table
     from backpass.model import load
@@ -53,6 +54,7 @@ def evaluate(
     voice.say([f"{opened.name}    {opened.rows:,} rows    {seconds:.2f} s"])
     width = max(map(len, metrics))
     voice.say(f"  {name:<{width}}  {value:.6g}" for name, value in metrics.items())
+    voice.say(f"  {line}" for line in loaded.calibration_told(metrics))
     voice.result(
         {
             "rows": opened.rows,

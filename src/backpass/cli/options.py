@@ -55,3 +55,29 @@ def kinds(values: tuple[str, ...]) -> dict[str, str]:
             raise UsageError(f'--column is "{value}", expected NAME=KIND, such as zip=category')
         chosen[name.strip()] = kind.strip().lower()
     return chosen
+
+
+def weights(text: str | None) -> dict[str, float] | str | None:
+    """Numbers by label of "yes=5,no=1"; "balanced" is what it is."""
+    from backpass.recipes.main_job import split_names
+
+    if text is None or text.strip().lower() == "balanced":
+        return None if text is None else "balanced"
+    chosen: dict[str, float] = {}
+    for part in split_names(text):
+        label, equals, weight = part.rpartition("=")
+        try:
+            chosen[label.strip()] = float(weight if equals and label else "")
+        except ValueError:
+            raise UsageError(
+                f'--class-weights is "{text}", expected balanced, or LABEL=WEIGHT, such as yes=5'
+            ) from None
+    return chosen
+
+
+def number_or_name(text: str | None) -> float | str | None:
+    """What may be a number, as one where it is."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text

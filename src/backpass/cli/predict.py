@@ -17,6 +17,7 @@ EPILOG = """\b
 Examples:
   backpass predict runs/loans-default-1 new.csv
   backpass predict runs/loans-default-1 new.csv --proba --out answers.csv
+  backpass predict runs/houses-price-1 new.csv --interval
 """
 
 
@@ -30,6 +31,7 @@ Examples:
     help="Where to write; standard output otherwise, or for -.",
 )
 @click.option("--proba", is_flag=True, help="Add a column p_CLASS with the probability of each class.")
+@click.option("--interval", is_flag=True, help="Add the columns lower and upper, of a model trained with --interval.")
 @coerce_option
 @delimiter_option
 @threads_option
@@ -38,13 +40,15 @@ def predict(
     table: str,
     out: Path | None,
     proba: bool,
+    interval: bool,
     coerce: tuple[str, ...],
     delimiter: str | None,
     threads: int | None,
 ) -> None:
     """Predict for every row of TABLE, in its order, as CSV with a column `prediction`.
 
-    MODEL is a run's folder or a model file. For several targets the columns are called prediction_TARGET. Columns may
+    MODEL is a run's folder or a model file. For several targets the columns are called prediction_TARGET, and with
+    --interval lower_TARGET and upper_TARGET. Columns may
     stand in any order; missing values and categories that training never saw are no error.
     """
     from backpass.data import read_table
@@ -60,7 +64,9 @@ def predict(
         found = loaded.predict_table(opened, coerce=names(coerce), notes=notes, threads=threads)
         if proba and found.probabilities is None:
             raise UsageError("--proba goes with classes, and this model predicts numbers: leave it out")
-        content = csv_bytes(columns(found, proba=proba))
+        if interval and found.lower is None:
+            raise UsageError("--interval goes with a model that was trained with --interval, such as 0.9: leave it out")
+        content = csv_bytes(columns(found, proba=proba, interval=interval))
     for note in (*opened.notes, *notes):
         click.echo(f"note: {note}", err=True)
     if out is None or str(out) == "-":
@@ -85,11 +91,24 @@ def _require_other_file(out: Path | None, model: str, table: str) -> None:
             raise UsageError(f"--out {out}: is the {role} itself: choose another file")
 
 
-def columns(found: "Predictions", *, proba: bool) -> dict[str, Any]:
-    """The columns to write: answers, and where they are wanted the probabilities of the classes."""
-    if found.probabilities is None and len(found.names) > 1:
-        return {f"prediction_{name}": found.values[:, place] for place, name in enumerate(found.names)}
-    answers: dict[str, Any] = {"prediction": found.values if found.values.ndim == 1 else found.values[:, 0]}
-    if proba and found.probabilities is not None:
+def columns(found: "Predictions", *, proba: bool, interval: bool) -> dict[str, Any]:
+    """The columns to write: answers, and where they are wanted the probabilities of the classes, or intervals."""
+    if found.probabilities is None:
+        return _numbers(found, interval=interval)
+    answers: dict[str, Any] = {"prediction": found.values}
+    if proba:
         answers |= {f"p_{name}": found.probabilities[:, place] for place, name in enumerate(found.classes)}
     return answers
+
+
+def _numbers(found: "Predictions", *, interval: bool) -> dict[str, Any]:
+    """For each target its prediction, and the ends of its interval; several targets have their names behind."""
+    parts = {"prediction": found.values}
+    if interval and found.lower is not None and found.upper is not None:
+        parts |= {"lower": found.lower, "upper": found.upper}
+    several = len(found.names) > 1
+    return {
+        f"{part}_{name}" if several else part: values[:, place]
+        for place, name in enumerate(found.names)
+        for part, values in parts.items()
+    }

@@ -15,10 +15,12 @@ from backpass.cli.options import (
     json_option,
     kinds,
     names,
+    number_or_name,
     quiet_option,
     sizes,
     table_argument,
     threads_option,
+    weights,
 )
 from backpass.cli.output import SIGNALLED, Voice, working
 from backpass.errors import NotFiniteError, NotSavedError, OutputError, UsageError
@@ -31,9 +33,12 @@ Examples:
   backpass train loans.csv --target default
   backpass train train.csv --target price --test test.csv --exclude id,comment
   backpass train sales.parquet --target Y1,Y2 --order date --epochs 50
+  backpass train houses.csv --target price --target-kind positive --interval 0.9
+  backpass train fraud.csv --target fraud --class-weights balanced --threshold f1
 """
 
 
+_PARTS = {"validation": "validating", "calibration": "calibrating", "test": "testing"}
 NEARLY_PERFECT = 0.995  # of accuracy or R², where a column that tells the answer is likelier than so good a network
 
 
@@ -65,7 +70,25 @@ NEARLY_PERFECT = 0.995  # of accuracy or R², where a column that tells the answ
 @click.option("--weight-decay", type=float, help="How strongly weights are pulled to 0.")
 @click.option("--batch-size", type=int, help="Rows a step.")
 @click.option("--patience", type=int, help="Epochs without a better validation loss before it stops.")
-@click.option("--class-weights", type=click.Choice(["balanced"]), help="Let every class count the same.")
+@click.option(
+    "--class-weights",
+    "--class-weight",
+    metavar="WEIGHTS",
+    help="How much a row of each class counts, as yes=5,no=1; balanced lets every class count the same.",
+)
+@click.option(
+    "--target-kind",
+    type=click.Choice(["number", "count", "positive"]),
+    help="Count: whole numbers from 0 up; positive: numbers above 0 that vary by factors, such as prices.",
+)
+@click.option(
+    "--interval", type=float, metavar="PART", help="Around numbers, intervals that hold this part of the cases: 0.9."
+)
+@click.option(
+    "--threshold",
+    metavar="CHOICE",
+    help="Of two classes: answer the second from this probability on; or best for f1, balanced_accuracy or youden.",
+)
 @click.option("--no-scale", is_flag=True, help="Leave numbers as they are.")
 @click.option("--precision", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
 @click.option(
@@ -153,7 +176,10 @@ def _plan(table: str, options: dict[str, Any]) -> "Plan":
         options["target"],
         seed=options["seed"],
         precision=options["precision"],
-        class_weights=options["class_weights"],
+        class_weights=weights(options["class_weights"]),
+        target_kind=options["target_kind"],
+        interval=options["interval"],
+        threshold=number_or_name(options["threshold"]),
         threads=options["threads"],
         on_divergence=options["on_divergence"],
         save_every=options["save_every"],
@@ -186,9 +212,7 @@ def _understood(planned: "Plan") -> list[str]:
     sizes_shown = " -> ".join([first, *map(str, planned.recipe.hidden), str(outputs)])
     rows = planned.prepared.rows()
     parts = [f"training on {rows['train']:,} rows"]
-    parts += [
-        f"{verb} on {rows[name]:,}" for name, verb in (("validation", "validating"), ("test", "testing")) if rows[name]
-    ]
+    parts += [f"{verb} on {rows[name]:,}" for name, verb in _PARTS.items() if rows.get(name)]
     from backpass.recipes.provenance import sha256
 
     tested = planned.asked.get("test_table")
@@ -219,6 +243,7 @@ def _result(outcome: "Outcome", folder: Path) -> list[str]:
             lines += ["  these rows told when to stop, too: no others were held out to test"]
         if outcome.finished and outcome.interrupted_by:
             lines += ["  the linear model was left out: interrupted"]
+        lines += [f"  {line}" for line in outcome.model.calibration_told(outcome.metrics)]
         lines += _doubt(outcome)
     else:
         lines += ["no rows were held out: there is no score"]

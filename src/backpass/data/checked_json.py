@@ -35,6 +35,10 @@ class Record:
             raise fault(f"{self.where}.{key}", "there")
         return self._fields.pop(key)
 
+    def has(self, key: str) -> bool:
+        """Is there a field that may also be absent?"""
+        return key in self._fields
+
     def finish(self) -> None:
         """Raises ModelFileError for a field that nothing asked for."""
         if self._fields:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,25 +19,40 @@ from backpass.data.values import Reader
 from backpass.errors import ShapeError, TableError
 from backpass.records import dataclass
 
+TargetKind = Literal["number", "count", "positive"]
+TARGET_KINDS: tuple[TargetKind, ...] = ("number", "count", "positive")
+_LARGEST_LOGARITHM = 700.0  # the exponential of more is no float64
+
 
 @dataclass(frozen=True, eq=False)
 class TargetEncoder:
-    """Encodes the targets of a schema; `centers` and `spreads` are those of training rows, in the targets' units."""
+    """Encodes the targets of a schema; `centers` and `spreads` are those of training rows, in the targets' units.
+
+    `kind` says what amounts are: any "number"; a "count", of which a network learns the logarithm of the rate, and that
+    is only divided by its mean; or "positive", whose logarithms are standardized.
+    """
 
     schema: Schema
     centers: tuple[float, ...] = ()
     spreads: tuple[float, ...] = ()
     precision: Precision = "float32"
+    kind: TargetKind = "number"
 
     @classmethod
     def fit(
-        cls, table: Table, schema: Schema, *, scale: bool = True, precision: Precision = "float32"
+        cls,
+        table: Table,
+        schema: Schema,
+        *,
+        scale: bool = True,
+        precision: Precision = "float32",
+        kind: TargetKind = "number",
     ) -> TargetEncoder:
         """From training rows alone. Without `scale` amounts stay as they are."""
         if schema.task == "classification":
             return cls(schema, precision=precision)
-        found = [_moments(table, schema, place) if scale else (0.0, 1.0) for place in range(len(schema.targets))]
-        return cls(schema, tuple(each[0] for each in found), tuple(each[1] for each in found), precision)
+        found = [_moments(table, schema, place, kind) if scale else (0.0, 1.0) for place in range(len(schema.targets))]
+        return cls(schema, tuple(each[0] for each in found), tuple(each[1] for each in found), precision, kind)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -61,6 +76,10 @@ class TargetEncoder:
         reader = Reader(table)
         amounts = np.stack([reader.numbers(target) for target in self.schema.targets], axis=1)
         _refuse_missing(table, self.schema, np.asarray(np.isnan(amounts).any(axis=1)))
+        for place, target in enumerate(self.schema.targets):
+            _refuse_unlike(table, target.name, amounts[:, place], self.kind)
+        if self.kind == "positive":
+            amounts = np.log(amounts)
         with np.errstate(over="ignore"):
             encoded = ((amounts - self.centers) / self.spreads).astype(self.precision)
         _refuse_too_large(table, self.schema, np.asarray(~np.isfinite(encoded).all(axis=1)), self.precision)
@@ -91,7 +110,8 @@ class TargetEncoder:
         targets = len(self.schema.targets)
         if outputs.shape[-1:] != (targets,) and not (targets == 1 and outputs.ndim == 1):
             raise ShapeError(f"outputs of shape {outputs.shape} do not fit {targets} targets: give (rows, {targets})")
-        return np.asarray(outputs.astype(np.float64) * self.spreads + self.centers)
+        amounts = outputs.astype(np.float64) * self.spreads + self.centers
+        return np.asarray(np.exp(np.minimum(amounts, _LARGEST_LOGARITHM)) if self.kind == "positive" else amounts)
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts, lists, texts and numbers; `from_json` gives the same encoder back, to the last bit."""
@@ -100,6 +120,7 @@ class TargetEncoder:
             "centers": list(self.centers),
             "spreads": list(self.spreads),
             "precision": self.precision,
+            "kind": self.kind,
         }
 
     @classmethod
@@ -111,20 +132,41 @@ class TargetEncoder:
             record.numbers("centers"),
             record.numbers("spreads"),
             cast("Precision", record.choice("precision", PRECISIONS)),
+            cast("TargetKind", record.choice("kind", TARGET_KINDS) if record.has("kind") else "number"),
         )
         record.finish()
+        if encoder.classes and encoder.kind != "number":
+            raise fault(f"{where}.kind", "that of classes, 'number'")
         expected = 0 if encoder.classes else len(encoder.schema.targets)
         if len(encoder.centers) != expected or len(encoder.spreads) != expected or min(encoder.spreads, default=1) <= 0:
             raise fault(f"{where}.spreads", f"{expected} positive numbers, and as many centers")
         return encoder
 
 
-def _moments(table: Table, schema: Schema, place: int) -> tuple[float, float]:
+def _moments(table: Table, schema: Schema, place: int, kind: TargetKind) -> tuple[float, float]:
     values = Reader(table).numbers(schema.targets[place])
     present = values[~np.isnan(values)]
     if not len(present):
         raise TableError(f"{table.name}: target {quoted(schema.targets[place].name)} has no values in training rows")
-    return moments(present)
+    _refuse_unlike(table, schema.targets[place].name, values, kind)
+    if kind == "count":
+        return 0.0, float(np.mean(present)) or 1.0
+    return moments(np.log(present) if kind == "positive" else present)
+
+
+def _refuse_unlike(table: Table, name: str, values: Floats, kind: TargetKind) -> None:
+    """Raises TableError for an amount that is not of its kind."""
+    if kind == "number":
+        return
+    bad = (values < 0) | (values != np.round(values)) if kind == "count" else values <= 0
+    bad &= ~np.isnan(values)
+    if bad.any():
+        place = int(np.argmax(bad))
+        needed = "a count is 0 or a whole number above" if kind == "count" else "a positive target is above 0"
+        raise TableError(
+            f"{table.name}: target {quoted(name)} is {values[place]:g} in row {table.row_number(place):,}, "
+            f"and {needed}: correct the row, or leave out --target-kind {kind}"
+        )
 
 
 def _refuse_too_large(table: Table, schema: Schema, too_large: npt.NDArray[np.bool_], precision: str) -> None:

@@ -23,7 +23,7 @@ from backpass.model.tabular import Tabular
 from backpass.nn import Layer, build, describe, specs
 from backpass.records import dataclass
 
-FORMAT = 1
+FORMAT = 2  # 1 had no calibration
 KEY = "backpass"
 _SHOWN = 300
 _WIDEST_VALUE = 1 << 24  # numbers a row that any value of a network may have: what is beyond was not made by training
@@ -201,7 +201,7 @@ def _check_format(record: Record) -> None:
     found = record.whole("format")
     if found > FORMAT:
         raise ModelFileError(f"the file is of format {found}, this version of backpass reads up to {FORMAT}: update it")
-    if found != FORMAT:
+    if found < 1:
         raise ModelFileError(f"the file is of format {found}, which never was")
 
 

@@ -1,6 +1,6 @@
 """A Model: what training leaves. It predicts, measures itself, and is one file."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from backpass.data.arrays import Array, as_inputs, row_shape
 from backpass.data.table import Table
 from backpass.errors import NotFiniteError, UsageError
 from backpass.forward import flatten
+from backpass.model.calibration import Calibration
 from backpass.model.file import Content, read, to_bytes
 from backpass.model.network import ForwardPass
 from backpass.model.tabular import Predictions, Tabular, answers, network_inputs
@@ -58,7 +59,8 @@ class Model(Content):
             raise NotFiniteError(
                 f"row {row:,}: the outputs are not finite: are numbers in it far beyond those learned?"
             )
-        return predictions
+        calibration = Calibration() if self.tabular is None else self.tabular.calibration
+        return predictions if calibration.temperature == 1 else calibration.predictions(self.loss, outputs)
 
     def predict_table(
         self,
@@ -89,7 +91,7 @@ class Model(Content):
         notes: list[str] | None = None,
         threads: int | None = None,
     ) -> dict[str, float]:
-        """Metrics on the rows of a table that have a target: accuracy, log_loss, auc; or rmse, mae, r2."""
+        """Metrics on the rows of a table that have a target; see `Predictions.scores`."""
         from backpass.data import usable_rows
 
         targets = self._table_part().targets
@@ -113,6 +115,10 @@ class Model(Content):
     def explanation(self, *, batch_size: int | None = None, threads: int | None = None) -> "Explanation":
         """What `explain` tells, as data."""
         return self._forward(self.row_shape, threads).explanation(self.loss, self.parameters, batch_size)
+
+    def calibration_told(self, scores: Mapping[str, float]) -> list[str]:
+        """What held-out rows changed of the answers, in lines for people, with the `scores` that tell of it."""
+        return [] if self.tabular is None else self.tabular.calibration.told(self.tabular.targets.classes, scores)
 
     def _forward(self, shape: Any, threads: int | None) -> ForwardPass:
         """The program for rows of this shape: made once. From then on the parameters cannot be written over."""

@@ -1,6 +1,7 @@
 """What makes a network a model of a table: how columns become inputs, and outputs become answers."""
 
 from collections.abc import Collection
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from backpass.data.arrays import Inputs
 from backpass.data.checked_json import Record
 from backpass.model import metrics
+from backpass.model.calibration import Calibration, Threshold, both_classes
 from backpass.records import dataclass
 
 if TYPE_CHECKING:
@@ -18,10 +20,11 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True, eq=False)
 class Tabular:
-    """The encoders of a table's inputs and targets, learned from training rows."""
+    """The encoders of a table's inputs and targets, learned from training rows; and what held-out rows taught of it."""
 
     inputs: "TableEncoder"
     targets: "TargetEncoder"
+    calibration: Calibration = field(default_factory=Calibration)
 
     def encode(
         self, table: "Table", *, coerce: Collection[str] = (), notes: list[str] | None = None
@@ -34,16 +37,26 @@ class Tabular:
         return inputs, np.asarray(self.targets.encode(rows, notes=notes))
 
     def to_json(self) -> dict[str, Any]:
-        return {"inputs": self.inputs.to_json(), "targets": self.targets.to_json()}
+        return {
+            "inputs": self.inputs.to_json(),
+            "targets": self.targets.to_json(),
+            "calibration": self.calibration.to_json(),
+        }
 
     @classmethod
     def from_json(cls, value: object) -> "Tabular":
         from backpass.data import TableEncoder, TargetEncoder
 
         record = Record(value, "tabular")
-        tabular = cls(TableEncoder.from_json(record.take("inputs")), TargetEncoder.from_json(record.take("targets")))
+        inputs = TableEncoder.from_json(record.take("inputs"))
+        targets = TargetEncoder.from_json(record.take("targets"))
+        calibration = Calibration.from_json(
+            record.take("calibration") if record.has("calibration") else None,
+            classes=len(targets.classes),
+            targets=len(targets.schema.targets),
+        )
         record.finish()
-        return tabular
+        return cls(inputs, targets, calibration)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,19 +68,34 @@ class Predictions:
         values: the answers: labels (rows,), or numbers (rows, targets) in the units of the table.
         classes: the labels of the classes as text; empty for numbers.
         probabilities: (rows, classes), in the order of `classes`; None for numbers.
+        threshold: that told the answers, of two classes; None where the most probable class is the answer.
+        lower, upper: the ends of intervals around numbers (rows, targets); None where they were not asked for.
     """
 
     names: tuple[str, ...]
     values: Array
     classes: tuple[str, ...] = ()
     probabilities: Array | None = None
+    threshold: Threshold | None = None
+    lower: Array | None = None
+    upper: Array | None = None
 
     @np.errstate(over="ignore", invalid="ignore")  # squares of numbers near 1e300: such a score is not finite
     def scores(self, actual: Array) -> dict[str, float]:
-        """Metrics against what was right: class numbers (rows,), or numbers (rows, targets)."""
-        if self.probabilities is None:
-            return _number_scores(self.values, actual, self.names)
-        return class_scores(self.probabilities, actual)
+        """Metrics against what was right: class numbers (rows,), or numbers (rows, targets).
+
+        Of classes accuracy, log_loss, calibration_error and of two auc, with a threshold also f1, balanced_accuracy
+        and youden; of numbers rmse, mae and r2, with intervals also interval_coverage and interval_width, their mean
+        width. Several targets have the means of these, and each its own.
+        """
+        if self.probabilities is not None:
+            return class_scores(self.probabilities, actual, self.threshold)
+        own = [number_scores(self.values[:, i], actual[:, i]) for i in range(len(self.names))]
+        if self.lower is not None and self.upper is not None:
+            inside, width = (self.lower <= actual) & (actual <= self.upper), self.upper - self.lower
+            for i, each in enumerate(own):
+                each |= {"interval_coverage": float(inside[:, i].mean()), "interval_width": float(width[:, i].mean())}
+        return _with_means(own, self.names)
 
 
 def answers(tabular: Tabular, predictions: Array) -> Predictions:
@@ -75,34 +103,36 @@ def answers(tabular: Tabular, predictions: Array) -> Predictions:
     names = tabular.targets.schema.target_names
     if not tabular.targets.classes:
         amounts = tabular.targets.decode(predictions.reshape(len(predictions), len(names)))
-        return Predictions(names, amounts)
-    probabilities = both_classes(predictions)
-    labels = tabular.targets.decode(np.argmax(probabilities, axis=1))
-    return Predictions(names, labels, tabular.targets.classes, probabilities)
+        intervals = tabular.calibration.intervals
+        lower, upper = (None, None) if intervals is None else intervals.around(amounts)
+        if lower is not None and tabular.targets.kind != "number":
+            lower = np.maximum(lower, 0.0)
+        return Predictions(names, amounts, lower=lower, upper=upper)
+    probabilities, threshold = both_classes(predictions), tabular.calibration.threshold
+    labels = tabular.targets.decode(chosen(probabilities, threshold))
+    return Predictions(names, labels, tabular.targets.classes, probabilities, threshold)
 
 
-def both_classes(predictions: Array) -> Array:
-    """(rows, classes) from the probabilities of all classes, or from those of the second of two."""
-    if predictions.ndim == 2 and predictions.shape[1] > 1:
-        return predictions
-    positive = predictions.reshape(len(predictions))
-    return np.stack([1 - positive, positive], axis=1)
+def chosen(probabilities: Array, threshold: Threshold | None) -> Array:
+    """The numbers of the classes that are answered."""
+    return np.argmax(probabilities, axis=1) if threshold is None else threshold.answers(probabilities)
 
 
-def class_scores(probabilities: Array, labels: Array) -> dict[str, float]:
-    """accuracy and log_loss, and for two classes auc."""
+def class_scores(probabilities: Array, labels: Array, threshold: Threshold | None = None) -> dict[str, float]:
+    """See `Predictions.scores`."""
+    answered = chosen(probabilities, threshold)
     scores = {
-        "accuracy": metrics.accuracy(probabilities, labels),
+        "accuracy": float(np.mean(answered == labels)),
         "log_loss": metrics.log_loss(probabilities, labels),
+        "calibration_error": metrics.calibration_error(probabilities, labels),
     }
     if probabilities.shape[1] == 2:
         scores["auc"] = metrics.auc(probabilities[:, 1], labels == 1)
-    return scores
+    return scores if threshold is None else scores | metrics.rates(answered, labels)
 
 
-def _number_scores(predicted: Array, actual: Array, names: tuple[str, ...]) -> dict[str, float]:
-    """rmse, mae and r2; for several targets their means, and each target's own as `rmse_<name>`."""
-    own = [number_scores(predicted[:, i], actual[:, i]) for i in range(len(names))]
+def _with_means(own: list[dict[str, float]], names: tuple[str, ...]) -> dict[str, float]:
+    """The scores of the only target; for several their means, and each target's own as `rmse_<name>`."""
     scores = {key: float(np.mean([each[key] for each in own])) for key in own[0]}
     if len(names) > 1:
         scores |= {f"{key}_{name}": value for name, each in zip(names, own, strict=True) for key, value in each.items()}

@@ -123,7 +123,7 @@ def outputs(targets: TargetEncoder) -> int:
 
 def loss(targets: TargetEncoder) -> losses.Loss:
     if not targets.classes:
-        return losses.Squared()
+        return losses.Poisson() if targets.kind == "count" else losses.Squared()
     return losses.BinaryCrossEntropy() if len(targets.classes) == 2 else losses.CrossEntropy()
 
 

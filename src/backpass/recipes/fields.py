@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from backpass.errors import UsageError
+from backpass.model.metrics import RATES
 from backpass.model.network import MOST_THREADS
 from backpass.records import dataclass
 from backpass.training.loop import ON_DIVERGENCE
@@ -66,7 +67,16 @@ ASKED = {
     "target": Kind("the name of a column, or a list of names", lambda x: isinstance(x, str) or NAMES.fits(x)),
     "seed": WHOLE,
     "precision": one_of(*PRECISIONS),
-    "class_weights": one_of("balanced").optional,
+    "class_weights": Kind(
+        'balanced or a number by label, as {"yes": 5, "no": 1}',
+        lambda x: x == "balanced" or named(NUMBER, "").fits(x),
+    ).optional,
+    "interval": NUMBER.optional,
+    "threshold": Kind(
+        f"a number from 0 to 1, or {' or '.join(RATES)}",
+        lambda x: (isinstance(x, str) and x in RATES) or (_is_number(x) and 0 <= x <= 1),
+    ).optional,
+    "target_kind": one_of("number", "count", "positive").optional,
     "threads": THREADS.optional,
     "on_divergence": one_of(*ON_DIVERGENCE),
     "save_every": SECONDS,

@@ -15,11 +15,13 @@ from backpass.data import Table
 from backpass.data.arrays import Array, row_shape, take_rows
 from backpass.errors import BackpassError, NotFiniteError, NotSavedError, UsageError
 from backpass.model import Model, Predictions
+from backpass.model.calibration import Calibration
 from backpass.model.model import open_table
 from backpass.model.network import MOST_THREADS, require_count
-from backpass.model.tabular import answers
+from backpass.model.tabular import Tabular, answers
 from backpass.optimizers import Adam, Cosine
 from backpass.recipes import defaults, fields, run, scores
+from backpass.recipes.calibrate import calibrate, numbered, require_rows
 from backpass.recipes.defaults import Recipe
 from backpass.recipes.prepare import Part, Prepared, prepare
 from backpass.recipes.scores import Score
@@ -75,7 +77,7 @@ class Plan:
     network: nn.Layer
     seed: int
     precision: str
-    class_weights: str | None = None
+    class_weights: dict[str, float] | str | None = None
     threads: int | None = None
     on_divergence: str = "stop"
     save_every: float = run.SECONDS
@@ -114,9 +116,18 @@ class Plan:
             "inputs": train.inputs,
             "targets": train.targets,
             "validation": None if validation is None else (validation.inputs, validation.targets),
-            "class_weights": self.class_weights,
+            "class_weights": self._class_weights,
             "stopping": None if validation is None else EarlyStopping(self.recipe.patience),
         }
+
+    @property
+    def _class_weights(self) -> dict[int, float] | str | None:
+        """As the Trainer takes them: by the numbers of the classes."""
+        return None if self.class_weights is None else numbered(self.class_weights, self.prepared.tabular.targets)
+
+    def _calibration(self, trainer: Trainer) -> Calibration:
+        asked = {name: self.asked.get(name) for name in ("class_weights", "interval", "threshold")}
+        return calibrate(self.prepared, trainer, **asked)
 
     def _measured(self, trainer: Trainer, started: float, *, stop_on_interrupt: bool) -> Outcome:
         validation = self.prepared.validation
@@ -124,9 +135,10 @@ class Plan:
         part, signalled = self.prepared.test or validation, trainer.interrupted_by
         linear = None if part is None or signalled else self._linear_model(stop_on_interrupt=stop_on_interrupt)
         came_late = 0 if linear is None else linear.interrupted_by
-        found = self._scores(trainer, None if came_late else linear, part)
+        tabular = replace(self.prepared.tabular, calibration=self._calibration(trainer))
+        found = self._scores(tabular, trainer, None if came_late else linear, part)
         return Outcome(
-            self._model(trainer, found, held_out),
+            self._model(tabular, trainer, found, held_out),
             trainer.history,
             found,
             held_out,
@@ -151,7 +163,7 @@ class Plan:
             listeners=listeners,
         )
 
-    def _model(self, trainer: Trainer, found: tuple[Score, ...], held_out: str | None) -> Model:
+    def _model(self, tabular: Tabular, trainer: Trainer, found: tuple[Score, ...], held_out: str | None) -> Model:
         about = {
             "epochs": len(trainer.history),
             "scores": [each.to_json() for each in found],
@@ -165,24 +177,26 @@ class Plan:
             trainer.loss,
             row_shape(self.prepared.train.inputs),
             self.precision,
-            self.prepared.tabular,
+            tabular,
             about,
         )
 
-    def _scores(self, trainer: Trainer, linear: Trainer | None, part: Part | None) -> tuple[Score, ...]:
+    def _scores(
+        self, tabular: Tabular, trainer: Trainer, linear: Trainer | None, part: Part | None
+    ) -> tuple[Score, ...]:
         if part is None:
             return ()
-        ours = self._answers(trainer, part)
+        ours = answers(tabular, tabular.calibration.predictions(trainer.loss, trainer.outputs(part.inputs)))
         actual = self._actual(part.targets)
         constant = scores.constant_predictions(ours, self._actual(self.prepared.train.targets), part.rows)
         label = f'always "{constant.values[0]}"' if ours.classes else "always the mean"
         return (
             scores.score("this network", ours, actual),
-            *([scores.score("linear model", self._answers(linear, part), actual)] if linear else []),
+            *([scores.score("linear model", self._plain_answers(linear, part), actual)] if linear else []),
             scores.score(label, constant, actual),
         )
 
-    def _answers(self, trainer: Trainer, part: Part) -> Predictions:
+    def _plain_answers(self, trainer: Trainer, part: Part) -> Predictions:
         return answers(self.prepared.tabular, trainer.predict(part.inputs))
 
     def _actual(self, targets: Array) -> Array:
@@ -213,7 +227,7 @@ class Plan:
                 epochs=LINEAR_EPOCHS if train.rows >= 2000 else 2 * LINEAR_EPOCHS,
                 validation=None if validation is None else (validation.inputs, validation.targets),
                 stopping=None if validation is None else EarlyStopping(8),
-                class_weights=self.class_weights,
+                class_weights=self._class_weights,
                 stop_on_interrupt=stop_on_interrupt,
             )
             return trainer
@@ -226,7 +240,7 @@ def plan(
     *,
     seed: int = 0,
     precision: str = "float32",
-    class_weights: str | None = None,
+    class_weights: Mapping[Any, float] | str | None = None,
     threads: int | None = None,
     on_divergence: str = "stop",
     save_every: float = run.SECONDS,
@@ -244,7 +258,7 @@ def plan(
         "target": target,
         "seed": seed,
         "precision": precision,
-        "class_weights": class_weights,
+        "class_weights": _by_label(class_weights),
         "threads": threads,
         "on_divergence": on_divergence,
         "save_every": save_every,
@@ -276,12 +290,24 @@ def _prepared(table: Any, test_table: Any, asked: dict[str, Any], reading: dict[
         raise UsageError("--test and --test-part both say which rows are scored: give one of them")
     require_count("threads", asked["threads"], MOST_THREADS)
     opened = open_table(table, reading.get("delimiter"))
+    if reading.get("target_kind") not in (None, "number") and reading.get("task") == "classification":
+        raise UsageError("--target-kind goes with numbers, and --task says that the target is classes: leave one out")
+    interval, threshold = (reading.pop(name, None) for name in ("interval", "threshold"))
     targets = (target,) if target in opened.columns else split_names(target) if isinstance(target, str) else target
     chosen = {name: value for name, value in reading.items() if value is not None}
-    prepared = prepare(opened, tuple(targets), seed=seed, precision=asked["precision"], test_table=test_table, **chosen)
-    if asked["class_weights"] is not None and prepared.division.schema.task != "classification":
-        raise UsageError("--class-weights goes with classes, and the target is a number: leave it out")
+    chosen |= {"seed": seed, "precision": asked["precision"], "calibrated": interval is not None}
+    prepared = prepare(opened, tuple(targets), test_table=test_table, **chosen)
+    require_rows(prepared, interval, threshold)
+    if asked["class_weights"] is not None:
+        numbered(asked["class_weights"], prepared.tabular.targets)
     return prepared
+
+
+def _by_label(class_weights: Mapping[Any, float] | str | None) -> dict[str, float] | str | None:
+    """Labels as text, which is what a run.json can have as names."""
+    if not isinstance(class_weights, Mapping):
+        return class_weights
+    return {str(label): weight for label, weight in fields.plain(class_weights).items()}
 
 
 def _kept(table: Any, test_table: Any, asked: dict[str, Any]) -> dict[str, Any]:
@@ -307,7 +333,10 @@ def train(
     scale: bool = True,
     seed: int = 0,
     precision: str = "float32",
-    class_weights: str | None = None,
+    class_weights: Mapping[Any, float] | str | None = None,
+    target_kind: str | None = None,
+    interval: float | None = None,
+    threshold: float | str | None = None,
     threads: int | None = None,
     recipe: Mapping[str, Any] | None = None,
     on_divergence: str = "stop",
@@ -331,7 +360,12 @@ def train(
         scale: whether numbers are scaled.
         seed: of the split, the first weights, the order of the rows and the dropout.
         precision: "float32" or "float64".
-        class_weights: "balanced" makes all classes count the same.
+        class_weights: how much a row of each class counts, as {"yes": 5, "no": 1}; "balanced" makes all classes count
+            the same.
+        target_kind: "count" for whole numbers from 0 up, "positive" for numbers above 0 that vary by factors.
+        interval: the part of the cases, such as 0.9, that intervals around numbers are to hold.
+        threshold: of two classes, the probability from which on the second is the answer; or what it is to be best
+            for on the rows that validate: "f1", "balanced_accuracy" or "youden".
         threads: how many share the work, at most 256; None for as many as pay. The weights do not depend on it.
         recipe: choices in place of defaults: hidden, activation, dropout, learning_rate, weight_decay, batch_size,
             epochs, patience.
@@ -352,6 +386,9 @@ def train(
         seed=seed,
         precision=precision,
         class_weights=class_weights,
+        target_kind=target_kind,
+        interval=interval,
+        threshold=threshold,
         threads=threads,
         on_divergence=on_divergence,
         save_every=save_every,
@@ -423,6 +460,7 @@ def report(planned: Plan, outcome: Outcome, folder: Path | None) -> dict[str, An
         "run": None if folder is None else str(folder),
         "steps": outcome.steps,
         "kept_epoch": outcome.history.kept,
+        "calibration": outcome.model.tabular.calibration.to_json() if outcome.model.tabular else None,
         "stopped": outcome.history.reason,
         "interrupted_by": outcome.interrupted_by,
         "table": planned.prepared.summary(),

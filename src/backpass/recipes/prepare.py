@@ -4,8 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from backpass.data import Division, Table, TableEncoder, TargetEncoder, describe, divide, summary
-from backpass.data.arrays import Array, Inputs, count_rows
+from backpass.data.arrays import Array, Inputs, count_rows, take_rows
+from backpass.data.splits import SHARE
+from backpass.errors import UsageError
 from backpass.model import Tabular
 from backpass.model.model import open_table
 from backpass.records import dataclass
@@ -27,8 +31,8 @@ class Part:
 class Prepared:
     """A table understood, split and encoded; every statistic is of the training rows alone.
 
-    `validation` and `test` are None where no rows were held out for them. `notes` says what reading and encoding had
-    to decide.
+    `validation`, `calibration` and `test` are None where no rows were held out for them. Those of `calibration` have no
+    say in the network, nor in when its training ends. `notes` says what reading and encoding had to decide.
     """
 
     table: Table
@@ -38,6 +42,7 @@ class Prepared:
     validation: Part | None
     test: Part | None
     notes: tuple[str, ...]
+    calibration: Part | None = None
 
     def describe(self) -> list[str]:
         """What was understood, in lines for people."""
@@ -49,7 +54,8 @@ class Prepared:
 
     def rows(self) -> dict[str, int]:
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {name: 0 if part is None else part.rows for name, part in parts.items()}
+        counts = {name: 0 if part is None else part.rows for name, part in parts.items()}
+        return counts if self.calibration is None else counts | {"calibration": self.calibration.rows}
 
 
 def prepare(
@@ -68,8 +74,13 @@ def prepare(
     delimiter: str | None = None,
     scale: bool = True,
     precision: str = "float32",
+    target_kind: Any = None,
+    calibrated: bool = False,
 ) -> Prepared:
     """Read, understand, split and encode. See `backpass.train` for the arguments.
+
+    Where it is to be `calibrated`, half of the rows held out for validation are kept for that; these are twice as many
+    where their part is not given.
 
     Raises:
         TableError: a table cannot be read or does not hold what is needed.
@@ -83,19 +94,19 @@ def prepare(
         seed=seed,
         test_table=own_test,
         test=test,
-        validation=validation,
+        validation=2 * SHARE if calibrated and validation is None else validation,
         group=group,
         order=order,
         overrides=columns or {},
         exclude=exclude,
-        task=task,
+        task="regression" if target_kind not in (None, "number") else task,
     )
     notes = [*opened.notes, *(own_test.notes if own_test else ())]
     schema = division.schema
     kind: Any = precision
     tabular = Tabular(
         TableEncoder.fit(division.train, schema, scale=scale, precision=kind),
-        TargetEncoder.fit(division.train, schema, scale=scale, precision=kind),
+        TargetEncoder.fit(division.train, schema, scale=scale, precision=kind, kind=target_kind or "number"),
     )
     # Held-out rows are judged by what was learned from others: a text that is new among numbers is no value there.
     lenient = tabular.inputs.columns
@@ -106,7 +117,18 @@ def prepare(
     if train is None:
         raise AssertionError("a division has training rows")
     told = dict.fromkeys(note for note in notes if note not in schema.notes)
-    return Prepared(opened, division, tabular, train, held_out, tested, tuple(told))
+    held_out, calibration = _halves(held_out, seed) if calibrated and held_out is not None else (held_out, None)
+    return Prepared(opened, division, tabular, train, held_out, tested, tuple(told), calibration)
+
+
+def _halves(part: Part, seed: int) -> tuple[Part, Part]:
+    """The rows of a part, drawn into two."""
+    if part.rows < 2:
+        raise UsageError("--interval takes 2 rows or more that are held out: hold out more with --validation-part")
+    rows = np.random.Generator(np.random.Philox(seed)).permutation(part.rows)
+    halves = (np.sort(half) for half in np.split(rows, [part.rows // 2]))
+    first, second = (Part(take_rows(part.inputs, half), part.targets[half]) for half in halves)
+    return first, second
 
 
 def encode(tabular: Tabular, table: Table, notes: list[str] | None = None, *, coerce: Collection[str] = ()) -> Part:

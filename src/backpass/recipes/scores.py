@@ -7,6 +7,8 @@ import numpy as np
 
 from backpass.data.arrays import Array
 from backpass.model import Predictions
+from backpass.model.calibration import Threshold
+from backpass.model.tabular import chosen
 from backpass.records import dataclass
 
 Z95 = 1.96  # half the width of a 95 % interval, in standard errors
@@ -30,12 +32,12 @@ def score(label: str, predictions: Predictions, actual: Array) -> Score:
     if predictions.probabilities is None:
         margins = _number_margins(predictions.values, actual)
     else:
-        margins = _class_margins(predictions.probabilities, actual)
+        margins = _class_margins(predictions.probabilities, actual, predictions.threshold)
     return Score(label, predictions.scores(actual), margins)
 
 
-def _class_margins(probabilities: Array, labels: Array) -> dict[str, float]:
-    right = np.argmax(probabilities, axis=1) == labels
+def _class_margins(probabilities: Array, labels: Array, threshold: Threshold | None) -> dict[str, float]:
+    right = chosen(probabilities, threshold) == labels
     losses = -np.log(np.clip(probabilities[np.arange(len(labels)), labels].astype(np.float64), 1e-15, 1))
     margins = {"accuracy": _of_part(float(right.mean()), len(right)), "log_loss": _of_mean(losses)}
     if probabilities.shape[1] == 2:
@@ -99,7 +101,8 @@ def table(scores: list[Score]) -> list[str]:
     """The scores as a table for people."""
     every = scores[0].metrics
     # Several targets have units of their own: what can be told of them side by side is R².
-    names = [name for name in every if name.startswith("r2_")] or [*every]
+    names = [name for name in every if name.startswith("r2_")]
+    names = names or [name for name in every if all(name in each.metrics for each in scores)]
     rows = [["", *map(_title, names)]]
     rows += [[each.label, *(_cell(each, name) for name in names)] for each in scores]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -110,8 +113,15 @@ def _title(name: str) -> str:
     return f"R² {name.removeprefix('r2_')}" if name.startswith("r2_") else _TITLES.get(name, name)
 
 
-_TITLES = {"auc": "AUC", "log_loss": "log loss", "rmse": "RMSE", "mae": "mean abs. error", "r2": "R²"}
-_PARTS = ("accuracy", "auc", "log_loss", "r2")
+_TITLES = {
+    "auc": "AUC",
+    "log_loss": "log loss",
+    "calibration_error": "calib. error",
+    "rmse": "RMSE",
+    "mae": "mean abs. error",
+    "r2": "R²",
+}
+_PARTS = ("accuracy", "auc", "log_loss", "calibration_error", "r2")
 
 
 def _cell(each: Score, name: str) -> str:

@@ -389,7 +389,7 @@ class Trainer:
         """The network's raw outputs (logits, for classification), shape (rows, ...)."""
         rows = as_inputs(inputs, self.precision)
         state, forward = self._built(rows)
-        return forward(state.parameters, rows)
+        return forward.with_predictions(self.loss, state.parameters, rows)[0]  # one program for both
 
     def predict(self, inputs: Any) -> Array:
         """What the outputs mean: probabilities, rates or numbers, shape (rows, ...); for a table its own answers."""

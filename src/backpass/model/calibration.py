@@ -1,0 +1,319 @@
+"""What held-out rows tell of a trained network: how sure it may be, from where on it says yes, how far off it is.
+
+None of it changes a weight. It stands in the model file beside the encoders, and every answer goes through it.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from backpass.data.arrays import Array
+from backpass.data.checked_json import Record, fault
+from backpass.errors import UsageError
+from backpass.losses import Loss
+from backpass.model.metrics import RATES
+from backpass.records import dataclass
+
+# Beyond these a temperature tells nothing but "certain" or "no idea".
+LOWEST, HIGHEST = 0.05, 20.0
+_TINIEST = 1e-15  # as in `metrics.log_loss`
+_SPREAD = 0.5  # of the temperature's logarithm, before rows have told it
+_SHOWN = 5  # classes
+# So many rows make a range, and so many of them lie outside of its intervals. Since ranks are whole, an interval of n
+# rows holds 1 / (2 * (n + 1)) more than was asked for in the mean: half a percent at 100.
+_ROWS_A_RANGE, _ROWS_OUTSIDE, _MOST_RANGES = 100, 10, 10
+_ROUNDING = 1e-9  # 10 * 0.9 is 9
+_LARGEST = 1e300
+_SECTIONS = 30  # each leaves 0.618 of an interval
+_MOST_ROWS = 50_000  # that one temperature is found on
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The probability of the second of two classes from which on it is the answer; 1/2 where nothing else is said.
+
+    Attributes:
+        value: that probability.
+        metric: what it was chosen for, by its name in `metrics.RATES`; empty where it was given as a number.
+    """
+
+    value: float
+    metric: str = ""
+
+    def answers(self, probabilities: Array) -> Array:
+        """The numbers of the classes that are answered, from probabilities (rows, 2)."""
+        return (probabilities[:, 1].astype(np.float64) >= self.value).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Around every predicted number, how far the right one is off at most, in so many of all cases.
+
+    Attributes:
+        level: the promised part of the cases, such as 0.9.
+        edges: for each target the predictions, ascending, at which another width begins.
+        halves: for each target half the width before, between and after its edges, in the target's units.
+    """
+
+    level: float
+    edges: tuple[tuple[float, ...], ...]
+    halves: tuple[tuple[float, ...], ...]
+
+    def around(self, predicted: Array) -> tuple[Array, Array]:
+        """Lower and upper ends, each (rows, targets)."""
+        half = np.stack(
+            [
+                np.array(halves)[np.searchsorted(edges, predicted[:, target], side="right")]
+                for target, (edges, halves) in enumerate(zip(self.edges, self.halves, strict=True))
+            ],
+            axis=1,
+        )
+        return predicted - half, predicted + half
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How a network's outputs become answers; as it is made, nothing is changed.
+
+    Attributes:
+        temperature: what the outputs of a network for classes are divided by before they become probabilities.
+        class_weights: how much a row of each class counted in training, in the order of the classes; empty for alike.
+        threshold: of two classes, from which probability on the second one is answered; None for the more probable.
+        intervals: around numbers; None where they were not asked for.
+    """
+
+    temperature: float = 1.0
+    class_weights: tuple[float, ...] = ()
+    threshold: Threshold | None = None
+    intervals: Intervals | None = None
+
+    def predictions(self, loss: Loss, outputs: Array) -> Array:
+        """What raw outputs of a network that was trained by `loss` mean now."""
+        return np.asarray(loss.predictions(outputs / self.temperature))
+
+    def told(self, classes: tuple[str, ...], scores: Mapping[str, float] = MappingProxyType({})) -> list[str]:
+        """What is changed, in lines for people, with those of the `scores` that belong to it."""
+        lines = []
+        if self.intervals is not None:
+            lines.append(f"intervals: {100 * self.intervals.level:g} % of rows like those held out are to lie inside")
+            if "interval_coverage" in scores:
+                inside, width = scores["interval_coverage"], scores["interval_width"]
+                lines.append(f"  of these rows {100 * inside:.1f} % do; their mean width is {width:.4g}")
+        if self.threshold is not None:
+            why = f", the best {self.threshold.metric} of the rows that validated" if self.threshold.metric else ""
+            lines.append(
+                f'threshold: the answer is "{classes[1]}" from a probability of {self.threshold.value:.3g} on{why}'
+            )
+            shown = ", ".join(f"{name} {scores[name]:.3f}" for name in RATES if name in scores)
+            lines += [f"  of these rows: {shown}"] if shown else []
+        if self.temperature != 1:
+            lines.append(f"temperature {self.temperature:.3g}: what the held-out rows ask outputs to be divided by")
+        if self.class_weights:
+            largest = sorted(zip(classes, self.class_weights, strict=True), key=lambda each: -each[1])[:_SHOWN]
+            shown = ", ".join(f"{name} {weight:.3g}" for name, weight in largest)
+            more = f" and {len(classes) - _SHOWN:,} more" if len(classes) > _SHOWN else ""
+            lines += [
+                f"class weights: {shown}{more}",
+                "  probabilities are as if each row were so often in the table; scores are of the rows as they are",
+            ]
+        return lines
+
+    def to_json(self) -> dict[str, Any] | None:
+        """Plain data; None where nothing is changed."""
+        if self == Calibration():
+            return None
+        plain: dict[str, Any] = {"temperature": self.temperature, "class_weights": list(self.class_weights)}
+        if self.threshold is not None:
+            plain["threshold"] = vars(self.threshold)
+        if self.intervals is not None:
+            plain["intervals"] = {
+                "level": self.intervals.level,
+                "targets": [
+                    {"edges": list(edges), "halves": list(halves)}
+                    for edges, halves in zip(self.intervals.edges, self.intervals.halves, strict=True)
+                ],
+            }
+        return plain
+
+    @classmethod
+    def from_json(cls, value: object, *, classes: int, targets: int, where: str = "calibration") -> "Calibration":
+        """That of a model file; raises ModelFileError, naming the field, for anything that is off."""
+        if value is None:
+            return cls()
+        record = Record(value, where)
+        found = cls(
+            record.number("temperature"),
+            record.numbers("class_weights"),
+            _threshold(record, classes),
+            _intervals(record, 0 if classes else targets),
+        )
+        record.finish()
+        if not LOWEST <= found.temperature <= HIGHEST or (found.temperature != 1 and not classes):
+            raise fault(f"{where}.temperature", f"a number from {LOWEST} to {HIGHEST}, of a model of classes")
+        if len(found.class_weights) not in (0, classes) or min(found.class_weights, default=0) < 0:
+            raise fault(f"{where}.class_weights", f"{classes} numbers of 0 or more")
+        return found
+
+
+def _threshold(record: Record, classes: int) -> Threshold | None:
+    if not record.has("threshold"):
+        return None
+    part = record.record("threshold")
+    found = Threshold(part.number("value"), part.choice("metric", ("", *RATES)))
+    part.finish()
+    if not 0 <= found.value <= 1 or classes != 2:
+        raise fault(f"{part.where}.value", "a number from 0 to 1, of a model of two classes")
+    return found
+
+
+def _intervals(record: Record, targets: int) -> Intervals | None:
+    if not record.has("intervals"):
+        return None
+    whole = record.record("intervals")
+    level, parts = whole.number("level"), whole.records("targets")
+    edges, halves = (tuple(part.numbers(name) for part in parts) for name in ("edges", "halves"))
+    for part in (*parts, whole):
+        part.finish()
+    if not 0 < level < 1:
+        raise fault(f"{whole.where}.level", "a number between 0 and 1")
+    fit = all(
+        len(a) + 1 == len(b) and list(a) == sorted(set(a)) and min(b) >= 0 for a, b in zip(edges, halves, strict=True)
+    )
+    if len(parts) != targets or not targets or not fit:
+        raise fault(f"{whole.where}.targets", f"{targets} lists of ascending edges, and of half widths of 0 or more")
+    return Intervals(level, edges, halves)
+
+
+def fit_temperature(loss: Loss, outputs: Array, labels: Array, weights: Array | None = None) -> float:
+    """The temperature that the labels of held-out rows ask for; 1 where none lowers their log loss.
+
+    Source: Guo, Pleiss, Sun, Weinberger, On calibration of modern neural networks, 2017. Few rows must not say too
+    much: were they all right, the lowest log loss would be that of certainty. So its logarithm is taken to be 0, give
+    or take 1/2, before they are looked at: a normal prior, which a few hundred rows outweigh. What is returned is the
+    most probable one after them.
+
+    Args:
+        loss: what the network was trained by; it says what outputs mean.
+        outputs: (rows, ...), raw.
+        labels: (rows,), numbers of classes.
+        weights: how much each row counts, in proportion to the others.
+    """
+    some = slice(None, None, -(-len(labels) // _MOST_ROWS))
+    exact, labels = outputs[some].astype(np.float64), labels[some]
+    rows, counts = np.arange(len(labels)), np.ones(len(labels)) if weights is None else weights[some].astype(np.float64)
+    counts = counts * (len(labels) / (counts.sum() or 1.0))
+
+    def log_loss(place: float) -> float:
+        probabilities = both_classes(np.asarray(loss.predictions(exact / math.exp(place))))
+        return -float(counts @ np.log(np.clip(probabilities[rows, labels], _TINIEST, 1.0)))
+
+    best = _lowest(lambda place: log_loss(place) + (place / _SPREAD) ** 2 / 2, math.log(LOWEST), math.log(HIGHEST))
+    return math.exp(best) if log_loss(best) < log_loss(0.0) else 1.0
+
+
+def choose_threshold(metric: str, probabilities: Array, labels: Array) -> Threshold:
+    """The threshold with the best metric on held-out rows, halfway between two of their probabilities.
+
+    Of several the one nearest to 1/2. `probabilities` (rows, 2) are of both classes, `labels` (rows,) 0 and 1, both
+    of which are among them.
+    """
+    yes = probabilities[:, 1].astype(np.float64)
+    values, place = np.unique(yes, return_inverse=True)
+    ups, downs = (np.bincount(place, labels == label, len(values)) for label in (1, 0))
+    cuts = np.concatenate([[0.0], (values[1:] + values[:-1]) / 2])
+    true_yes, false_yes = (np.cumsum(each[::-1])[::-1] for each in (ups, downs))  # from each cut upward
+    scores = RATES[metric](true_yes, false_yes, ups.sum() - true_yes, downs.sum() - false_yes)
+    best = np.flatnonzero(scores >= np.nanmax(scores) - 1e-12)
+    return Threshold(float(cuts[best[np.argmin(np.abs(cuts[best] - 0.5))]]), metric)
+
+
+def conform(level: float, predicted: Array, actual: Array, others: Array) -> Intervals:
+    """Intervals that hold the right number of a new row in at least `level` of all cases, whatever the network is like.
+
+    Split-conformal: half the width is the ceil((n + 1) * level)-th smallest of the n errors of held-out rows. Where
+    there are many, each range of predictions has a width of its own, by its own rows: then the promise holds in each.
+    It is of the mean over all draws of rows, not of every single row, and of new rows that are exchangeable with those
+    held out, which they are not when things change with time.
+
+    Sources: Papadopoulos, Proedrou, Vovk, Gammerman, Inductive confidence machines for regression, 2002; Lei et al.,
+    Distribution-free predictive inference for regression, 2018; the ranges, which are Mondrian categories: Vovk,
+    Gammerman, Shafer, Algorithmic learning in a random world, 2005, section 4.5.
+
+    Args:
+        level: the part of the cases, above 0 and below 1.
+        predicted, actual: (rows, targets), of rows that had no say in the network nor in when its training ended.
+        others: (rows, targets), predictions for other rows. They say where ranges begin: no row has a say in its own.
+
+    Raises:
+        UsageError: there are too few rows for such a level.
+    """
+    found = [
+        _of_target(level, predicted[:, target], np.abs(predicted[:, target] - actual[:, target]), others[:, target])
+        for target in range(predicted.shape[1])
+    ]
+    return Intervals(level, tuple(edges for edges, _ in found), tuple(halves for _, halves in found))
+
+
+def _of_target(
+    level: float, predicted: Array, errors: Array, others: Array
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Edges and half widths."""
+    errors = np.nan_to_num(errors.astype(np.float64), nan=_LARGEST, posinf=_LARGEST)  # of a network that overflows
+    others = others[np.isfinite(others)]
+    ranges = min(_MOST_RANGES, len(errors) // max(_ROWS_A_RANGE, math.ceil(_ROWS_OUTSIDE / (1 - level) - _ROUNDING)))
+    parts = np.arange(1, max(1, ranges)) / max(1, ranges)
+    edges = np.unique(np.quantile(others.astype(np.float64), parts)) if len(others) else np.zeros(0)
+    place = np.searchsorted(edges, predicted, side="right")
+    halves = [_half(level, errors[place == number]) for number in range(len(edges) + 1)]
+    if None in halves:  # a range with next to no rows: then all rows have one width
+        edges, halves = edges[:0], [_half(level, errors)]
+    require_enough(level, len(errors))
+    return tuple(map(float, edges)), tuple(float(half) for half in halves if half is not None)
+
+
+def require_enough(level: float, rows: int) -> None:
+    """See that so many rows can promise so much.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    needed = math.ceil(level / (1 - level) - _ROUNDING)
+    if rows < needed:
+        raise UsageError(
+            f"--interval {level:g} needs {needed:,} rows to calibrate, and {rows:,} are held out for it: "
+            "ask for less, or hold out more with --validation-part"
+        )
+
+
+def _half(level: float, errors: Array) -> float | None:
+    """Half the width of an interval by the errors of held-out rows; None where they are too few."""
+    rank = math.ceil((len(errors) + 1) * level - _ROUNDING)
+    return None if rank > len(errors) else float(np.sort(errors)[rank - 1])
+
+
+def _lowest(function: Callable[[float], float], low: float, high: float) -> float:
+    """Where a function of one valley is lowest, by golden sections."""
+    part = (math.sqrt(5.0) - 1) / 2
+    left, right = high - part * (high - low), low + part * (high - low)
+    at_left, at_right = function(left), function(right)
+    for _ in range(_SECTIONS):
+        if at_left < at_right:
+            high, right, at_right = right, left, at_left
+            left = high - part * (high - low)
+            at_left = function(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + part * (high - low)
+            at_right = function(right)
+    return (low + high) / 2
+
+
+def both_classes(predictions: Array) -> Array:
+    """(rows, classes) from the probabilities of all classes, or from those of the second of two."""
+    if predictions.ndim == 2 and predictions.shape[1] > 1:
+        return predictions
+    positive = predictions.reshape(len(predictions))
+    return np.stack([1 - positive, positive], axis=1)

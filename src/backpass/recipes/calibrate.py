@@ -1,0 +1,137 @@
+"""What held-out rows teach of a trained network; see `backpass.model.calibration`."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+
+from backpass.data import TargetEncoder
+from backpass.data.arrays import Array
+from backpass.errors import UsageError
+from backpass.model.calibration import (
+    Calibration,
+    Intervals,
+    Threshold,
+    choose_threshold,
+    conform,
+    fit_temperature,
+    require_enough,
+)
+from backpass.model.tabular import answers
+from backpass.recipes.prepare import Part, Prepared
+from backpass.training import Trainer
+from backpass.training.rows import weights_by_label
+
+Value = TypeVar("Value")
+
+
+def require_rows(prepared: Prepared, interval: float | None, threshold: float | str | None) -> None:
+    """See, before any step is made, that what is asked for goes with the target and the rows held out.
+
+    Raises:
+        UsageError: it does not.
+    """
+    classes, validation = prepared.tabular.targets.classes, prepared.validation
+    if interval is not None:
+        if classes:
+            raise UsageError("--interval goes with numbers, and the target is classes: leave it out")
+        if not 0 < interval < 1:
+            raise UsageError(f"--interval is {interval:g}, expected a part of the rows between 0 and 1, such as 0.9")
+        if prepared.calibration is None:
+            raise UsageError("--interval needs rows held out to calibrate: give a --validation-part above 0")
+        require_enough(interval, prepared.calibration.rows)
+    if threshold is not None and len(classes) != 2:
+        found = f"{len(classes)} classes" if classes else "a number"
+        raise UsageError(f"--threshold goes with two classes, and the target is {found}: leave it out")
+    if isinstance(threshold, str) and validation is None:
+        raise UsageError(f"--threshold {threshold} is chosen on rows held out: give a --validation-part above 0")
+    if isinstance(threshold, str) and validation is not None and len(np.unique(validation.targets)) < 2:
+        raise UsageError(
+            f"--threshold {threshold} is chosen on rows of both classes, and the {validation.rows:,} that validate "
+            "are of one: give a larger --validation-part, or a number"
+        )
+
+
+def calibrate(
+    prepared: Prepared,
+    trainer: Trainer,
+    *,
+    class_weights: Mapping[str, float] | str | None,
+    interval: float | None,
+    threshold: float | str | None,
+) -> Calibration:
+    """For classes the temperature and the threshold, of the rows that validate; for numbers the intervals."""
+    if not prepared.tabular.targets.classes:
+        return Calibration(intervals=None if interval is None else _intervals(prepared, trainer, interval))
+    found = _temperature(prepared, trainer, class_weights)
+    if threshold is None:
+        return found
+    if not isinstance(threshold, str):
+        return replace(found, threshold=Threshold(float(threshold)))
+    validation = _present(prepared.validation)
+    tabular = replace(prepared.tabular, calibration=found)
+    answered = answers(tabular, found.predictions(trainer.loss, trainer.outputs(validation.inputs)))
+    return replace(found, threshold=choose_threshold(threshold, _present(answered.probabilities), validation.targets))
+
+
+def _intervals(prepared: Prepared, trainer: Trainer, level: float) -> Intervals:
+    tabular, rows = prepared.tabular, _present(prepared.calibration)
+
+    def amounts(part: Part) -> Array:
+        return answers(tabular, tabular.calibration.predictions(trainer.loss, trainer.outputs(part.inputs))).values
+
+    actual = np.asarray(tabular.targets.decode(rows.targets))
+    return conform(level, amounts(rows), actual, amounts(_present(prepared.validation)))
+
+
+def _temperature(prepared: Prepared, trainer: Trainer, class_weights: Mapping[str, float] | str | None) -> Calibration:
+    validation = prepared.validation
+    of_class = _weights(prepared, class_weights)
+    if validation is None:
+        return Calibration(class_weights=of_class)
+    weights = np.array(of_class)[validation.targets] if of_class else None
+    temperature = fit_temperature(trainer.loss, trainer.outputs(validation.inputs), validation.targets, weights)
+    return Calibration(temperature, of_class)
+
+
+def _present(value: Value | None) -> Value:
+    if value is None:
+        raise AssertionError("`require_rows` saw to it")
+    return value
+
+
+def _weights(prepared: Prepared, class_weights: Mapping[str, float] | str | None) -> tuple[float, ...]:
+    """The weight of each class, in their order; empty where all rows count alike."""
+    if class_weights is None:
+        return ()
+    targets = prepared.tabular.targets
+    by_number = weights_by_label(prepared.train.targets, numbered(class_weights, targets))
+    return tuple(by_number.get(number, 1.0) for number in range(len(targets.classes)))
+
+
+def numbered(class_weights: Mapping[str, float] | str, targets: TargetEncoder) -> dict[int, float] | str:
+    """Weights by the numbers of the classes, from weights by their labels; "balanced" is what it is.
+
+    Raises:
+        UsageError: the target is a number, a label is no class, a class has no weight, or a weight is none.
+    """
+    if not targets.classes:
+        raise UsageError("--class-weights goes with classes, and the target is a number: leave it out")
+    if isinstance(class_weights, str):
+        return class_weights
+    alike = len({label.casefold() for label in targets.classes}) < len(targets.classes)
+    key = str if alike else str.casefold
+    numbers = {key(label): number for number, label in enumerate(targets.classes)}
+    given = {key(label) for label in class_weights}
+    unknown = next((label for label in class_weights if key(label) not in numbers), None)
+    lacking = next((label for label in targets.classes if key(label) not in given), None)
+    if unknown is not None or lacking is not None:
+        what = f'names "{unknown}", which is no class' if unknown is not None else f'has no weight for "{lacking}"'
+        shown = ", ".join(targets.classes[:20])
+        raise UsageError(f"--class-weights {what}: expected a weight for each of {shown}")
+    wrong = next((label for label, weight in class_weights.items() if not 0 <= weight < np.inf), None)
+    if wrong is not None or not any(class_weights.values()):
+        found = f'{class_weights[wrong]} for "{wrong}"' if wrong is not None else "0 for every class"
+        raise UsageError(f"--class-weights has {found}: expected numbers of 0 or more, not all of them 0")
+    return {numbers[key(label)]: float(weight) for label, weight in class_weights.items()}
