@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from backpass.data import Table, read_table
-from contenders import CONTENDERS, Problem
+from table_contenders import CONTENDERS, Problem
 
 Array = np.ndarray[Any, Any]
 Results = dict[str, dict[str, float]]

@@ -258,7 +258,7 @@ def test_without_an_effort_it_is_the_mean_of_several_networks(run):
 
 
 def test_waves_are_told_of_where_there_are_enough_rows_for_them(run):
-    ran = run("train", EXAMPLES / "abalone.csv", "--target", "Rings", "--epochs", "1", "--hidden", "4")
+    ran = run("train", ABALONE, "--target", "Rings", "--epochs", "1", "--hidden", "4")
     assert "network     10 inputs and 16 waves of each number -> 4 -> 1" in ran.out
 
 

@@ -125,7 +125,8 @@ def network(recipe: Recipe, encoder: TableEncoder, targets: TargetEncoder, place
     `places` are those of the numbers that get waves.
     """
     _require_sane(recipe, encoder, places)
-    first, hidden = input_layers(encoder, recipe.waves, places), {}
+    first = input_layers(encoder, recipe.waves, places)
+    hidden: dict[str, nn.Layer] = {}
     for number, units in enumerate(recipe.hidden, start=1):
         hidden[f"hidden_{number}"] = nn.Dense(units)
         hidden[f"{recipe.activation}_{number}"] = nn.ACTIVATIONS[recipe.activation]()

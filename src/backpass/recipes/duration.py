@@ -7,23 +7,27 @@ import numpy as np
 
 from backpass.data.arrays import row_shape
 from backpass.forward import flatten, one_thread
+from backpass.native import available_threads
 from backpass.ops import Key
 
 if TYPE_CHECKING:
     from backpass.recipes.main_job import Plan
 
 PROBE = 192  # rows and columns of the matrices whose product tells how fast this machine is
-PART = 0.25  # of that speed is what whole steps of small networks come to, with activations, waves and updates
-BEGIN, BEGIN_A_MEMBER = 0.8, 0.3  # seconds: to make the programs
+PART = 0.7  # of that speed is what each thread comes to in whole steps, with activations, waves and updates
+STEP = 2e-5  # seconds: what a step takes for each member, however few its rows are
+BEGIN, BEGIN_A_MEMBER = 1.0, 0.25  # seconds: to make the programs, and the linear model
 
 
 def most_seconds(planned: "Plan") -> float:
     """If training stops no earlier than it may: for each row and weight three multiplications and additions."""
     shape = row_shape(planned.prepared.train.inputs)
     weights = sum(value.size for value in flatten(planned.network.init(shape, Key.of(0))) if value.ndim == 2)
-    rows = planned.prepared.train.rows * planned.recipe.epochs
-    begin = BEGIN + BEGIN_A_MEMBER * planned.recipe.members
-    return begin + 3 * float(weights) * rows / (PART * _products_a_second())
+    recipe, rows = planned.recipe, planned.prepared.train.rows
+    steps = recipe.epochs * -(-rows // recipe.batch_size)
+    speed = PART * (planned.threads or available_threads()) * _products_a_second()
+    products = 3 * float(weights) * rows * recipe.epochs
+    return BEGIN + recipe.members * (BEGIN_A_MEMBER + STEP * steps) + products / speed
 
 
 def _products_a_second() -> float:

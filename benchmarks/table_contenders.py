@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -54,24 +55,20 @@ def sklearn_mlp(problem: Problem) -> Array:
     """scikit-learn's network at its defaults, on the same encoded columns, every category one-hot."""
     from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-    train, targets, test, decode = _encoded(problem)
-    return _of_sklearn(problem, MLPClassifier, MLPRegressor, train, targets, test, decode)
+    return _of_sklearn(problem, MLPClassifier, MLPRegressor)
 
 
 def sklearn_trees(problem: Problem) -> Array:
     """scikit-learn's boosted trees at their defaults, on the same columns."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-    train, targets, test, decode = _encoded(problem)
-    kinds = HistGradientBoostingClassifier, HistGradientBoostingRegressor
-    return _of_sklearn(problem, *kinds, train, targets, test, decode)
+    return _of_sklearn(problem, HistGradientBoostingClassifier, HistGradientBoostingRegressor)
 
 
-def _encoded(problem: Problem) -> tuple[Array, Array, Array, Callable[[Array], Array]]:
-    """Arrays for peers: training rows, their targets, new rows; and what brings amounts back to their units."""
+def _of_sklearn(problem: Problem, classifier: Any, regressor: Any) -> Array:
+    """Peers hold out rows by themselves where they need them: all training rows are given to them."""
     from backpass.recipes.prepare import prepare
 
-    # The peers hold out rows by themselves where they need them: all are given to them.
     prepared = prepare(
         problem.train,
         (problem.target,),
@@ -81,21 +78,14 @@ def _encoded(problem: Problem) -> tuple[Array, Array, Array, Callable[[Array], A
         exclude=problem.exclude,
         seed=problem.seed,
     )
-    schema = prepared.division.schema
-    encoder = TableEncoder.fit(prepared.division.train, schema, one_hot_limit=1 << 30)
-    rows = [encoder.encode(part)["numbers"] for part in (prepared.division.train, problem.test)]
-    return rows[0], prepared.train.targets, rows[1], lambda y: prepared.tabular.targets.decode(y)[..., 0]
-
-
-def _of_sklearn(
-    problem: Problem, classifier: Any, regressor: Any, train: Array, targets: Array, test: Array, decode: Any
-) -> Array:
+    division, targets = prepared.division, prepared.tabular.targets
+    encoder = TableEncoder.fit(division.train, division.schema, one_hot_limit=1 << 30)
+    train, test = (encoder.encode(part)["numbers"] for part in (division.train, problem.test))
     if problem.task == "regression":
-        fitted = regressor(random_state=problem.seed).fit(train, targets.ravel())
-        return np.asarray(decode(fitted.predict(test).reshape(-1, 1)))
-    fitted = classifier(random_state=problem.seed).fit(train, targets)
-    seen = tuple(sorted(set(problem.train.column(problem.target).cast(str).str.strip_chars())))
-    return _aligned(fitted.predict_proba(test), seen, problem.classes)
+        fitted = regressor(random_state=problem.seed).fit(train, prepared.train.targets.ravel())
+        return np.asarray(targets.decode(fitted.predict(test).reshape(-1, 1)))[:, 0]
+    fitted = classifier(random_state=problem.seed).fit(train, prepared.train.targets)
+    return _aligned(fitted.predict_proba(test), targets.classes, problem.classes)
 
 
 def _aligned(probabilities: Array, classes: tuple[str, ...], every: tuple[str, ...]) -> Array:
@@ -105,6 +95,10 @@ def _aligned(probabilities: Array, classes: tuple[str, ...], every: tuple[str, .
     return aligned
 
 
-CONTENDERS: dict[str, Callable[[Problem], Array]] = {"backpass": backpass}
+CONTENDERS: dict[str, Callable[[Problem], Array]] = {
+    "backpass": backpass,
+    "backpass fast": partial(backpass, effort="fast"),
+    "backpass best": partial(backpass, effort="best"),
+}
 if find_spec("sklearn"):
     CONTENDERS |= {"sklearn MLP": sklearn_mlp, "sklearn trees": sklearn_trees}
