@@ -42,6 +42,7 @@ def test_ranks_and_normalized_scores_are_those_worked_by_hand(tables):
     assert tables._normalized(row).tolist() == [0.75, 1.0, 0.75, 0.0]
 
 
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 def test_every_contender_answers_for_all_classes_in_the_order_of_their_names(tables):
     """Each is right for most rows of an easy table, its probabilities of a row sum to 1."""
     from table_contenders import CONTENDERS
