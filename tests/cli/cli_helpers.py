@@ -17,7 +17,7 @@ SHARED = ROOT.parent / "shared" / "data"
 IRIS = str(EXAMPLES / "iris.csv")
 PENGUINS = str(EXAMPLES / "penguins.csv")
 ABALONE = str(EXAMPLES / "abalone.csv")
-QUICK = ["--epochs", "2", "--hidden", "4"]
+QUICK = ["--effort", "fast", "--epochs", "2", "--hidden", "4"]
 
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the folder ../shared/data with large tables is not here")
 

@@ -14,7 +14,7 @@ def test_it_tells_of_the_forward_pass(run, iris_run):
     ran = run("explain", iris_run)
     assert (ran.status, ran.err) == (0, "")
     assert max(map(len, ran.out.splitlines())) <= 80
-    assert ran.out.startswith("predictions for 4,096 rows at a time\n")
+    assert ran.out.startswith("predictions for 1,024 rows at a time\n")
     assert all(word in ran.out for word in ("phase 0", "product of rows", "hidden_1: contract, add", "threads"))
     assert "value " not in ran.out
     assert "define" not in ran.out

@@ -35,6 +35,9 @@ def test_train_prints_what_it_understood_the_network_the_score_the_run_and_the_n
     assert lines[1] == "  target species: Adelie 44.2 %, Gentoo 36.0 %, Chinstrap 19.8 %"
     assert re.fullmatch(r"  4 numbers.*categor.*|  4 numbers.*", lines[2])
     assert any(re.fullmatch(r"network     \d+ inputs -> 4 -> 3    [\d,]+ parameters", line) for line in lines)
+    assert any(
+        re.fullmatch(r"effort      fast: one network, up to 2 epochs: about \d+ s at most", line) for line in lines
+    )
     assert "training on 241 rows, validating on 34, testing on 69" in lines
     assert any(re.fullmatch(r"stopped at epoch 2 after [\d.]+ s: all 2 epochs done", line) for line in lines)
     scores = [line.split()[0:2] for line in lines if "±" in line]
@@ -220,7 +223,7 @@ def test_a_test_table_of_its_own_is_scored_on(run, tmp_path):
 def test_hidden_layers_have_the_sizes_asked_for(run):
     weights = {}
     for hidden, parameters in (("0", 15), ("none", 15), ("8", 67), ("5,4", 64)):
-        found = trained(run, IRIS, "--target", "species", "--epochs", "1", "--hidden", hidden)
+        found = trained(run, IRIS, "--target", "species", "--epochs", "1", "--effort", "fast", "--hidden", hidden)
         assert found["parameters"] == parameters
         weights[hidden] = found["weights"]
     assert weights["0"] == weights["none"]
@@ -245,6 +248,18 @@ def test_hidden_layers_have_the_sizes_asked_for(run):
 def test_every_option_of_the_recipe_changes_what_is_learned(run, options):
     common = [PENGUINS, "--target", "species", *QUICK]
     assert trained(run, *common)["weights"] != trained(run, *common, *options)["weights"]
+
+
+def test_without_an_effort_it_is_the_mean_of_several_networks(run):
+    ran = run("train", PENGUINS, "--target", "species", "--epochs", "2", "--hidden", "4")
+    line = r"effort      standard: the mean of 4 such networks, up to 2 epochs: about \d+ s at most"
+    assert any(re.fullmatch(line, each) for each in ran.out.splitlines())
+    assert bp.load("runs/penguins-species-1").network.count == 4
+
+
+def test_waves_are_told_of_where_there_are_enough_rows_for_them(run):
+    ran = run("train", ABALONE, "--target", "Rings", "--epochs", "1", "--hidden", "4")
+    assert "network     10 inputs and 16 waves of each number -> 4 -> 1" in ran.out
 
 
 def test_patience_ends_the_training(run):

@@ -19,7 +19,7 @@ TINY = {"hidden": (4,), "epochs": 5}
 
 def of_table(folder, name, table, target, rows, **options):
     """A model of a table, with some of its rows and the answers for them."""
-    model = plan(EXAMPLES / table, target, recipe=TINY, **options).fit().model
+    model = plan(EXAMPLES / table, target, effort="fast", recipe=TINY, **options).fit().model
     header, *lines = (EXAMPLES / table).read_text().splitlines()
     inputs = folder / f"{name}.csv"
     inputs.write_text("".join(f"{line}\n" for line in [header, *(lines[row] for row in rows)]))
@@ -51,7 +51,9 @@ def of_arrays(folder):
 
 def of_run(folder):
     """A run with checkpoints, and what one of its steps was. Of the machine only what bits depend on is kept."""
-    outcome = bp.train(EXAMPLES / "iris.csv", "species", recipe=TINY | {"batch_size": 16}, out=folder / "run")
+    outcome = bp.train(
+        EXAMPLES / "iris.csv", "species", effort="fast", recipe=TINY | {"batch_size": 16}, out=folder / "run"
+    )
     about = json.loads((folder / "run/run.json").read_text())
     about["asked"]["table"] = "iris.csv"
     about.pop("paths", None)

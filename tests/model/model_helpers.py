@@ -33,7 +33,7 @@ def table(rows=ROWS):
 
 @cache
 def table_model():
-    return bp.train(table(), "kind", recipe={"epochs": 2, "hidden": (4,)}).model
+    return bp.train(table(), "kind", effort="fast", recipe={"epochs": 2, "hidden": (4,)}).model
 
 
 @cache

@@ -198,3 +198,21 @@ print(resident() - before)
 def test_two_thousand_epochs_take_no_more_memory():
     found = subprocess.run([sys.executable, "-c", GROWTH], capture_output=True, text=True, check=True)
     assert int(found.stdout) < 4 << 20
+
+
+# Ensembles
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_ensemble_learns_the_same_in_both_executors(threads):
+    """Members that share waves, each with a loss and dropout of its own."""
+    member = nn.Sequential(nn.Dense(7), nn.ReLU(), nn.Dropout(0.25), nn.Dense(1))
+    net = nn.Ensemble(member, 3, nn.Periodic((0, 2), 5))
+    options = {"net": net, "precision": "float64", "threads": threads}
+    ours, theirs = (trainer_of(e, optimizers.Adam(0.01), **options) for e in ("native", "reference"))
+    histories = [each.fit(X, Y, epochs=4, validation=(X[:20], Y[:20])) for each in (ours, theirs)]
+    for a, b in zip(flatten(ours.parameters), flatten(theirs.parameters), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+    for name in ("loss", "validation_loss"):
+        np.testing.assert_allclose(*([record[name] for record in each] for each in histories), rtol=1e-9)
+    np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-9)

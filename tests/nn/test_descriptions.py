@@ -26,10 +26,11 @@ simple = st.one_of(
     st.builds(nn.OneHot, st.integers(1, 99), st.sampled_from(["float32", "float64"])),
     st.builds(nn.LeakyReLU, numbers),
     st.builds(nn.ELU, numbers),
+    st.builds(nn.Periodic, st.sets(st.integers(0, 30)).map(lambda x: tuple(sorted(x))), st.integers(1, 99)),
     st.builds(lambda shape: nn.Input(*shape), st.lists(st.integers(0, 30), max_size=3)),
     *(st.just(kind()) for kind in (nn.Flatten, nn.Identity, nn.ReLU, nn.Softmax, nn.SELU, nn.Tanh)),
 )
-networks = st.recursive(
+parts = st.recursive(
     simple,
     lambda inner: st.builds(
         lambda kind, layers: kind(**layers),
@@ -38,6 +39,7 @@ networks = st.recursive(
     ),
     max_leaves=8,
 )
+networks = parts | st.builds(nn.Ensemble, parts, st.integers(1, 9), parts)
 
 
 @settings(max_examples=150, deadline=None)
@@ -64,9 +66,11 @@ plain = st.recursive(
     max_leaves=8,
 )
 KINDS = ["Dense", "Dropout", "Embedding", "OneHot", "Flatten", "Identity", "Input", "Sequential", "Residual"]
-KINDS += ["Concatenate", "ReLU", "LeakyReLU", "ELU", "SELU", "He", "Constant", "Uniform", "Orthogonal", "Normal"]
+KINDS += ["Concatenate", "Ensemble", "Periodic", "ReLU", "LeakyReLU", "ELU", "SELU", "He", "Constant", "Uniform"]
+KINDS += ["Orthogonal", "Normal"]
 FIELDS = ["units", "bias", "initializer", "bias_initializer", "rate", "levels", "layers", "shape", "slope", "alpha"]
 FIELDS += ["value", "low", "high", "gain", "deviation", "distribution", "dtype", "self", "__class__", "build"]
+FIELDS += ["member", "count", "first", "features", "waves"]
 described = st.deferred(
     lambda: st.builds(_described, st.sampled_from(KINDS), st.dictionaries(st.sampled_from(FIELDS), values, max_size=3))
 )

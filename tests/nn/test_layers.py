@@ -36,6 +36,16 @@ NETWORKS = {
     "flatten": (nn.Sequential(nn.Flatten(), nn.Dense(2)), (2, 3), (2,)),
     "sequential": (nn.Sequential(nn.Input(4), nn.Dense(5), nn.ReLU(), nn.Dropout(0.5), nn.Dense(1)), (4,), (1,)),
     "nothing": (nn.Sequential(), (4,), (4,)),
+    "ensemble of several inputs": (
+        nn.Ensemble(nn.Dense(2), 2, nn.Concatenate(numbers=nn.Identity(), colour=nn.Embedding(5, 3))),
+        {"numbers": (4,), "colour": ((), "int64")},
+        (2,),
+    ),
+    "ensemble": (nn.Ensemble(nn.Sequential(nn.Dense(3), nn.Tanh(), nn.Dense(2)), 3), (4,), (2,)),
+    "ensemble that shares its first layer": (nn.Ensemble(nn.Dense(2), 2, nn.Periodic((1,), 2)), (4,), (2,)),
+    "waves of all numbers": (nn.Periodic((0, 1, 2, 3), 5), (4,), (24,)),
+    "waves of some numbers": (nn.Periodic((0, 2, 3), 2, deviation=1.0), (5,), (11,)),
+    "waves of none": (nn.Periodic((), 2), (5,), (5,)),
     "function": (nn.Function(lambda p, x: x * p["w"] + p["c"], {"w": np.full(4, 2.0), "c": 1.0}), (4,), (4,)),
 }
 CASES = pytest.mark.parametrize("name", NETWORKS)
@@ -190,6 +200,18 @@ def test_what_is_no_layer_is_refused(wrong):
         lambda: nn.Dropout(float("nan")),
         lambda: nn.Dropout("half"),
         lambda: nn.Dropout(None),
+        lambda: nn.Ensemble(nn.Dense(1), 0),
+        lambda: nn.Ensemble(nn.Dense(1), 1000),
+        lambda: nn.Ensemble(nn.Dense, 2),
+        lambda: nn.Ensemble(nn.Ensemble(nn.Dense(1), 2), 2),
+        lambda: nn.Ensemble(nn.Dense(1), 2, nn.Ensemble(nn.Dense(1), 2)),
+        lambda: nn.Sequential(nn.Ensemble(nn.Dense(1), 2)),
+        lambda: nn.Periodic((0,), 0),
+        lambda: nn.Periodic((0,), deviation=-1.0),
+        lambda: nn.Periodic((1, 0)),
+        lambda: nn.Periodic((0, 0)),
+        lambda: nn.Periodic((-1,)),
+        lambda: nn.Periodic((0.5,)),
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused_in_one_line(make):
@@ -214,6 +236,66 @@ def test_input_refuses_rows_of_another_shape(shape):
 def test_dense_refuses_rows_that_are_not_numbers(shape):
     with pytest.raises(bp.BackpassError, match="takes rows of numbers"):
         nn.Dense(1).init(shape, KEY)
+
+
+# Ensembles
+
+
+def test_an_ensemble_in_use_gives_the_mean_of_what_its_members_give():
+    member, x = nn.Sequential(nn.Dense(3), nn.Tanh(), nn.Dense(2)), rows_of((4,), 5)
+    ensemble = nn.Ensemble(member, 3)
+    parameters = ensemble.init((4,), KEY)
+    alone = [member(parameters[name], x) for name in "123"]
+    assert not np.allclose(alone[0], alone[1])
+    np.testing.assert_allclose(ensemble(parameters, x), np.mean(alone, axis=0), rtol=1e-12)
+
+
+def test_the_members_of_an_ensemble_in_training_have_masks_of_their_own():
+    outputs = nn.Ensemble(nn.Dropout(0.5), 2)({}, np.ones((50, 20)), KEY)
+    assert isinstance(outputs, tuple)
+    assert not np.array_equal(*outputs)
+
+
+def test_each_member_of_an_ensemble_learns_as_if_it_were_alone():
+    """The loss is the mean of the members' own, and so the gradient of one does not depend on the other."""
+    member, x, y = nn.Dense(1), rows_of((4,), 6), np.arange(6.0)
+    ensemble = nn.Ensemble(member, 2)
+    parameters = ensemble.init((4,), KEY)
+    loss = bp.losses.Squared()
+    together = bp.grad(lambda p: loss(ensemble(p, x, KEY), y))(parameters)
+    for name in "12":
+        alone = bp.grad(lambda p: loss(member(p, x), y))(parameters[name])
+        map_structure(lambda a, b: np.testing.assert_allclose(2 * a, b, rtol=1e-12), together[name], alone)
+    alone_losses = [loss(member(parameters[name], x), y) for name in "12"]
+    np.testing.assert_allclose(loss(ensemble(parameters, x, KEY), y), np.mean(alone_losses), rtol=1e-12)
+
+
+def test_the_table_of_an_ensemble_shows_one_member_and_counts_all():
+    network = nn.Ensemble(nn.Sequential(hidden=nn.Dense(3), output=nn.Dense(2)), 8, nn.Periodic((0,), 2))
+    lines = nn.summary(network, (4,)).splitlines()
+    assert [line.split() for line in lines[2:]] == [
+        ["first", "Periodic", "6", "4"],
+        ["each", "of", "8", "Sequential", "2", "29"],
+        ["hidden", "Dense(3)", "3", "21"],
+        ["output", "Dense(2)", "2", "8"],
+        ["parameters", "in", "all:", "236"],
+    ]
+
+
+# Waves
+
+
+def test_periodic_adds_cosines_of_the_chosen_numbers_behind_the_input():
+    parameters = {"frequency": np.array([[0.0, 0.5], [1.0, 2.0]]), "phase": np.array([[0.5, 0.0], [0.25, 0.0]])}
+    found = nn.Periodic((0, 2), 2)(parameters, np.array([[1.0, 7.0, 0.5]]))
+    # cos of half a turn, of half a turn, of three quarters of a turn, of a whole turn
+    np.testing.assert_allclose(found, [[1.0, 7.0, 0.5, -1.0, -1.0, 0.0, 1.0]], atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2,), (3, 3), {"a": (3,)}])
+def test_periodic_refuses_rows_that_lack_its_numbers(shape):
+    with pytest.raises(bp.BackpassError, match="cannot take rows of shape"):
+        nn.Periodic((0, 2)).init(shape, KEY)
 
 
 # Dropout
@@ -308,6 +390,7 @@ def test_the_table_of_embeddings_shows_their_outputs():
         (nn.Dense(2), DENSE | {"bias": np.zeros(1)}, np.ones((1, 3))),
         (nn.Dense(2), DENSE | {"bias": np.zeros((2, 2))}, np.ones((2, 3))),
         (nn.Embedding(4, 2), {"table": np.zeros((3, 2))}, np.array([0])),
+        (nn.Periodic((0,), 2), {"frequency": np.zeros((1, 1)), "phase": np.zeros((1, 2))}, np.ones((1, 1))),
     ],
 )
 def test_parameters_of_another_shape_are_refused_and_never_stretched(layer, parameters, rows):

@@ -11,7 +11,8 @@ import pytest
 import backpass as bp
 from backpass import nn
 from backpass.data import Table
-from backpass.recipes import plan, recipe, run
+from backpass.forward import flatten
+from backpass.recipes import again, plan, recipe, run
 from backpass.recipes.certificate import certify
 from backpass.recipes.main_job import split_names
 from backpass.recipes.scores import score
@@ -95,17 +96,60 @@ def test_the_split_keeps_the_classes_in_proportion():
 
 
 def test_the_network_is_what_the_recipe_says():
-    planned = plan(IRIS, "species", recipe={"hidden": (7, 5), "activation": "selu", "dropout": 0.25})
+    planned = plan(IRIS, "species", effort="fast", recipe={"hidden": (7, 5), "activation": "selu", "dropout": 0.25})
     kinds = [type(layer).__name__ for layer in planned.network.layers.values()]
     assert kinds == ["Input", "Dense", "SELU", "Dropout", "Dense", "SELU", "Dropout", "Dense"]
     assert [x.units for x in planned.network.layers.values() if isinstance(x, nn.Dense)] == [7, 5, 3]
 
 
 def test_weights_of_hidden_layers_start_as_their_activation_wants():
-    planned = plan(IRIS, "species", recipe={"hidden": (300, 300), "activation": "relu"})
+    planned = plan(IRIS, "species", effort="fast", recipe={"hidden": (300, 300), "activation": "relu"})
     parameters = planned.network.init((4,), bp.ops.Key.of(0))
     assert parameters["hidden_2"]["weight"].std() == pytest.approx(math.sqrt(2 / 300), rel=0.02)
     assert parameters["output"]["weight"].std() == pytest.approx(math.sqrt(2 / 303), rel=0.1)
+
+
+def test_members_share_the_waves_of_numbers_that_have_more_than_two_values():
+    columns = {"x": np.arange(60) % 7 + 0.5, "flag": np.arange(60) % 2, "y": np.arange(60) % 3}
+    chosen = {"hidden": (7,), "dropout": 0.0, "members": 3, "waves": 2}
+    network = plan(columns, "y", task="classification", recipe=chosen).network
+    member = nn.Sequential(hidden_1=nn.Dense(7), relu_1=nn.ReLU(), output=nn.Dense(3, initializer=nn.Glorot()))
+    assert network == nn.Ensemble(member, 3, nn.Sequential(inputs=nn.Input(2), numbers=nn.Periodic((0,), 2)))
+
+
+def test_waves_stand_beside_embeddings_too():
+    columns = {"x": np.arange(300) % 7 + 0.5, "town": [f"t{i % 40}" for i in range(300)], "y": np.arange(300) % 3}
+    chosen = {"hidden": (7,), "members": 2, "waves": 2}
+    network = plan(columns, "y", task="classification", recipe=chosen).network
+    assert network.first.layers["inputs"].layers["numbers"] == nn.Periodic((0,), 2)
+
+
+def test_without_a_number_there_are_no_waves():
+    columns = {"colour": ["red", "blue", "green"] * 20, "y": np.arange(60) % 2}
+    planned = plan(columns, "y", task="classification", recipe={"waves": 4, "members": 1})
+    assert planned.recipe.waves == 0
+    assert "Periodic" not in str(planned.network)
+
+
+def test_more_effort_means_more_members_and_a_linear_model_stays_one():
+    assert [recipe(5000, effort).members for effort in ("fast", "standard", "best")] == [1, 4, 16]
+    linear = recipe(5000, "best", hidden=())
+    assert (linear.members, linear.waves) == (1, 0)
+
+
+def test_an_effort_that_there_is_not_is_refused():
+    with pytest.raises(bp.BackpassError, match="effort is 'huge', expected fast or standard or best"):
+        bp.train(IRIS, "species", effort="huge")
+
+
+@pytest.mark.parametrize("effort", ["fast", "standard"])
+def test_an_effort_is_part_of_the_run_and_of_what_is_done_again(tmp_path, effort):
+    outcome = bp.train(IRIS, "species", effort=effort, recipe={"epochs": 2}, out=tmp_path / "run")
+    opened = bp.open_run(tmp_path / "run")
+    assert opened.about["asked"]["effort"] == effort
+    assert opened.plan.network == outcome.model.network == opened.model.network
+    assert again.compare(tmp_path / "run", opened.plan).same
+    assert len(flatten(opened.replay(3).after)) == len(flatten(opened.model.parameters))
 
 
 @pytest.mark.parametrize("rows", [1, 10, 100, 1000, 10_000, 1_000_000])
@@ -128,6 +172,10 @@ def test_a_recipe_is_there_for_any_number_of_rows(rows):
         {"batch_size": 0},
         {"epochs": 0},
         {"patience": 0},
+        {"members": 0},
+        {"members": 1000},
+        {"waves": -1},
+        {"waves": 1000},
     ],
     ids=str,
 )

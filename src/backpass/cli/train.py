@@ -48,6 +48,13 @@ NEARLY_PERFECT = 0.995  # of accuracy or R², where a column that tells the answ
     "--target", required=True, multiple=True, metavar="COLUMN", help="What to predict; several numbers as Y1,Y2."
 )
 @click.option("--test", "test_table", metavar="TABLE", help="Rows to score on, in place of some held out of TABLE.")
+@click.option(
+    "--effort",
+    type=click.Choice(["fast", "standard", "best"]),
+    default="standard",
+    show_default=True,
+    help="One network, the mean of several trained side by side, or of many.",
+)
 @click.option("--out", metavar="RUN", type=click.Path(path_type=Path), help="The run's folder; runs/NAME otherwise.")
 @click.option("--epochs", type=int, help="How often every row is seen, at most.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same table: the same network.")
@@ -174,6 +181,7 @@ def _plan(table: str, options: dict[str, Any]) -> "Plan":
     return plan(
         table,
         options["target"],
+        effort=options["effort"],
         seed=options["seed"],
         precision=options["precision"],
         class_weights=weights(options["class_weights"]),
@@ -202,14 +210,16 @@ def _understood(planned: "Plan") -> list[str]:
     from backpass import nn
     from backpass.data.arrays import row_shape
     from backpass.ops import Key
+    from backpass.recipes import defaults
 
     shape = row_shape(planned.prepared.train.inputs)
     parameters = nn.count(planned.network.init(shape, Key.of(0)))
     inputs = len(planned.prepared.tabular.inputs.feature_names)
     embedded = len(planned.prepared.tabular.inputs.embeddings)
     first = _several(inputs, "input") + (f" and {_several(embedded, 'embedded column')}" if embedded else "")
-    outputs = planned.network.layers["output"].units  # type: ignore[attr-defined]
-    sizes_shown = " -> ".join([first, *map(str, planned.recipe.hidden), str(outputs)])
+    waves = f" and {_several(planned.recipe.waves, 'wave')} of each number" if planned.recipe.waves else ""
+    outputs = defaults.outputs(planned.prepared.tabular.targets)
+    sizes_shown = " -> ".join([first + waves, *map(str, planned.recipe.hidden), str(outputs)])
     rows = planned.prepared.rows()
     parts = [f"training on {rows['train']:,} rows"]
     parts += [f"{verb} on {rows[name]:,}" for name, verb in _PARTS.items() if rows.get(name)]
@@ -221,8 +231,24 @@ def _understood(planned: "Plan") -> list[str]:
         *planned.prepared.describe(),
         *(["  note: --test is the same file as TABLE: the score will be of rows trained on"] if same else []),
         f"network     {sizes_shown}    {parameters:,} parameters",
+        f"effort      {_effort(planned)}",
         ", ".join(parts),
     ]
+
+
+def _effort(planned: "Plan") -> str:
+    """What is going to be done, and how long it may take."""
+    from backpass.recipes.duration import most_seconds
+
+    members = planned.recipe.members
+    what = "one network" if members == 1 else f"the mean of {members} such networks"
+    epochs = _several(planned.recipe.epochs, "epoch")
+    return f"{planned.asked['effort']}: {what}, up to {epochs}: about {_rounded(most_seconds(planned))} s at most"
+
+
+def _rounded(seconds: float) -> str:
+    """With one digit that counts, as a guess has it."""
+    return f"{float(f'{max(1.0, seconds):.1g}'):,.0f}"
 
 
 def _several(number: int, what: str) -> str:

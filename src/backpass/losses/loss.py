@@ -30,14 +30,17 @@ class Loss:
         """
         raise NotImplementedError
 
-    def __call__(self, outputs: Value, targets: Value, weights: Value | None = None) -> Any:
+    def __call__(self, outputs: Value | tuple[Value, ...], targets: Value, weights: Value | None = None) -> Any:
         """The mean over the rows, sum(w * loss) / sum(w); 0, with a gradient of 0, where all weights are 0.
 
-        `weights` has shape (rows,), one number of at least 0 for each row; without it every row counts alike.
+        `weights` has shape (rows,), one number of at least 0 for each row; without it every row counts alike. Of a
+        tuple of outputs, those of the members of an `nn.Ensemble`, it is the mean of their losses.
 
         Raises:
             ShapeError: outputs, targets and weights do not fit one another, or there are no rows.
         """
+        if isinstance(outputs, tuple):
+            return sum(self(each, targets, weights) for each in outputs) * (1 / len(outputs))
         losses = self.rows(outputs, targets)
         if len(losses.shape) != 1:
             raise ShapeError(f"{self._name}: rows gave {show_shape(losses.shape)}, expected one number for each row")

@@ -19,9 +19,11 @@ from backpass.nn.containers import Concatenate, Container, Residual, Sequential
 from backpass.nn.dense import Dense
 from backpass.nn.dropout import Dropout
 from backpass.nn.embedding import Embedding, OneHot
+from backpass.nn.ensemble import Ensemble
 from backpass.nn.function import Function
 from backpass.nn.initializers import Constant, Glorot, He, Initializer, LeCun, Normal, Orthogonal, Uniform
 from backpass.nn.layer import Layer, count, specs
+from backpass.nn.periodic import Periodic
 from backpass.nn.shaping import Flatten, Identity, Input
 from backpass.nn.summary import summary
 
@@ -37,6 +39,7 @@ __all__ = [
     "Dense",
     "Dropout",
     "Embedding",
+    "Ensemble",
     "Flatten",
     "Function",
     "Glorot",
@@ -51,6 +54,7 @@ __all__ = [
     "Normal",
     "OneHot",
     "Orthogonal",
+    "Periodic",
     "ReLU",
     "Residual",
     "Sequential",

@@ -9,8 +9,10 @@ from backpass.nn.containers import Concatenate, Container, Residual, Sequential
 from backpass.nn.dense import Dense
 from backpass.nn.dropout import Dropout
 from backpass.nn.embedding import Embedding, OneHot
+from backpass.nn.ensemble import Ensemble
 from backpass.nn.initializers import Initializer
 from backpass.nn.layer import Layer
+from backpass.nn.periodic import Periodic
 from backpass.nn.shaping import Flatten, Identity, Input
 
 ACTIVATIONS: dict[str, type[activations.Activation]] = {
@@ -32,8 +34,8 @@ _INITIALIZERS: tuple[type[Initializer], ...] = (
     *(initializers.Glorot, initializers.He, initializers.LeCun, initializers.Orthogonal),
 )
 _LAYERS: tuple[type[Layer], ...] = (
-    *(Dense, Dropout, Embedding, OneHot, Flatten, Identity, Input),
-    *(Sequential, Residual, Concatenate),
+    *(Dense, Dropout, Embedding, OneHot, Flatten, Identity, Input, Periodic),
+    *(Sequential, Residual, Concatenate, Ensemble),
     *ACTIVATIONS.values(),
 )
 _BY_NAME: dict[str, type[Any]] = {kind.__name__: kind for kind in (*_INITIALIZERS, *_LAYERS)}

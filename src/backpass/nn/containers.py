@@ -34,6 +34,8 @@ def _require_layer(layer: Any) -> None:
     if not isinstance(layer, Layer):
         hint = f": write {layer.__name__}()" if isinstance(layer, type) else ""
         raise UsageError(f"{layer!r} is not a layer{hint}")
+    if layer.whole:
+        raise UsageError(f"an {type(layer).__name__} is a whole network, expected a layer that can be a part of one")
 
 
 @dataclass(frozen=True, init=False)

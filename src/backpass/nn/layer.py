@@ -27,6 +27,9 @@ class Layer:
     passes_on: ClassVar[bool] = False
     """Whether values go through as they are: then the layer after it decides how the weights before it start."""
 
+    whole: ClassVar[bool] = False
+    """Whether it is always a whole network, never a part of one."""
+
     def init(self, shape: RowShape, key: Key, after: "Layer | None" = None) -> Parameters:
         """New parameters for rows of `shape`, as NumPy arrays in float64.
 

@@ -14,6 +14,7 @@ from backpass.errors import UsageError
 from backpass.forward import flatten
 from backpass.model import Model, load
 from backpass.recipes import fields, run
+from backpass.recipes.defaults import FAST
 from backpass.recipes.main_job import Plan, plan
 from backpass.recipes.provenance import circumstances, fingerprint, require_same_data
 from backpass.records import dataclass
@@ -40,7 +41,8 @@ def plan_of(
     if "data" not in content:
         raise UsageError(f"{folder / 'run.json'}: this run does not say what its data was: train anew")
     moved = {"table": table, "test_table": test_table, "threads": threads}
-    asked = {"table": fields.NO_FILE} | content["asked"]
+    # Runs from before there were efforts have the recipe that is now the fast one.
+    asked = {"table": fields.NO_FILE, "effort": FAST} | content["asked"]
     asked |= {name: given for name, given in moved.items() if given is not None}
     for role, option in (("table", "--table"), ("test_table", "--test")):
         if role in asked and moved[role] is None:

@@ -1,10 +1,11 @@
 """The gradient certificate of a trained model: back-propagation against central differences, layer by layer."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
 
+from backpass import nn
 from backpass.backward import check_gradients
 from backpass.backward.check import TOLERANCE, LeafReport
 from backpass.data import Table, usable_rows
@@ -59,21 +60,35 @@ def certify(model: Model, table: Table, *, rows: int = 32, coerce: Collection[st
     part = encode(model.tabular, chosen, coerce=coerce)
     inputs = map_structure(_exact, part.inputs)
     targets = _exact(part.targets)
-    report = check_gradients(
-        lambda p: model.loss(model.network(p, inputs), targets), typed(model.parameters, "float64")
-    )
-    return Certificate(_by_layer(report.leaves), part.rows, model.parameter_count, TOLERANCE)
+    leaves = [
+        leaf
+        for network, parameters in _learning(model)
+        for leaf in check_gradients(lambda p, own=network: model.loss(own(p, inputs), targets), parameters).leaves
+    ]
+    return Certificate(_by_layer(leaves), part.rows, model.parameter_count, TOLERANCE)
+
+
+def _learning(model: Model) -> Iterator[tuple[nn.Layer, Any]]:
+    """What has a loss of its own, with its parameters: the network, or each member of an ensemble."""
+    network, parameters = model.network, typed(model.parameters, "float64")
+    if not isinstance(network, nn.Ensemble):
+        yield network, parameters
+        return
+    shared = parameters.get("first", {})
+    for name in sorted(parameters.keys() - {"first"}, key=int):
+        yield nn.Sequential(first=network.first, each=network.member), {"first": shared, "each": parameters[name]}
 
 
 def _exact(values: Any) -> Any:
     return values.astype(np.float64) if values.dtype.kind == "f" else values
 
 
-def _by_layer(leaves: tuple[LeafReport, ...]) -> tuple[LayerCheck, ...]:
-    """The reports of weights and biases, brought together by layer."""
+def _by_layer(leaves: list[LeafReport]) -> tuple[LayerCheck, ...]:
+    """The reports of weights and biases, brought together by layer, of all members of an ensemble."""
     groups: dict[str, list[LeafReport]] = {}
     for leaf in leaves:
-        groups.setdefault(leaf.label.removeprefix("0.").rpartition(".")[0], []).append(leaf)
+        name = leaf.label.removeprefix("0.").removeprefix("first.").removeprefix("each.").rpartition(".")[0]
+        groups.setdefault(name, []).append(leaf)
     return tuple(
         LayerCheck(
             name,

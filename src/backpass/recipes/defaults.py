@@ -3,13 +3,22 @@
 import math
 from itertools import pairwise
 
+import numpy as np
+
 from backpass import losses, nn, optimizers
 from backpass.data import TableEncoder, TargetEncoder
+from backpass.data.arrays import Array, Inputs
 from backpass.errors import UsageError
+from backpass.nn.ensemble import MOST_MEMBERS
 from backpass.records import dataclass
 
+FAST, STANDARD, BEST = EFFORTS = ("fast", "standard", "best")
+MEMBERS = {FAST: 1, STANDARD: 4, BEST: 16}
+WAVES = {FAST: 0, STANDARD: 16, BEST: 16}
+FEW = 500  # rows: fewer do not tell waves from chance, and get still smaller networks
 SMALL = 5000  # rows: smaller tables get smaller networks, held back more strongly
 WIDEST_EMBEDDING = 32
+MOST_WAVES = 256
 MOST_PARAMETERS = 200_000_000  # with Adam's state and a gradient some 4 GB in float32
 
 
@@ -26,6 +35,8 @@ class Recipe:
         batch_size: rows a step.
         epochs: at most.
         patience: epochs without a better validation loss before training ends.
+        members: how many such networks are trained side by side; the answers are the means of theirs.
+        waves: how many cosines of each number its network is given beside the number.
     """
 
     hidden: tuple[int, ...]
@@ -36,6 +47,8 @@ class Recipe:
     batch_size: int
     epochs: int
     patience: int
+    members: int = 1
+    waves: int = 0
 
     def __post_init__(self) -> None:
         sizes = all(isinstance(n, int) and 1 <= n <= 1 << 16 for n in self.hidden)
@@ -44,20 +57,24 @@ class Recipe:
         _require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
         _require(0 < self.learning_rate < math.inf, "learning-rate", self.learning_rate, "a number above 0")
         _require(0 <= self.weight_decay < math.inf, "weight-decay", self.weight_decay, "0 or more")
-        for name in ("batch_size", "epochs", "patience"):
+        _require(0 <= self.waves <= MOST_WAVES, "waves", self.waves, f"from 0 to {MOST_WAVES}")
+        _require(self.members <= MOST_MEMBERS, "members", self.members, f"from 1 to {MOST_MEMBERS}")
+        for name in ("batch_size", "epochs", "patience", "members"):
             _require(getattr(self, name) >= 1, name.replace("_", "-"), getattr(self, name), "1 or more")
 
 
-def recipe(rows: int, **chosen: object) -> Recipe:
+def recipe(rows: int, effort: str = STANDARD, **chosen: object) -> Recipe:
     """The default recipe for so many training rows, with what was `chosen` in place of defaults (None: not chosen).
 
     Small tables get small batches, many epochs and more dropout; large ones larger batches and fewer epochs.
     """
     batch_size = int(min(512, max(16, 2 ** round(math.log2(max(rows, 1) / 100)))))
     steps_an_epoch = max(1, rows // batch_size)
+    linear = chosen.get("hidden") in ((), [])  # the mean of linear models is one, and such a one has no waves
+    effort = FAST if linear else effort
     epochs = int(min(200, max(20, round(8000 / steps_an_epoch))))
     defaults: dict[str, object] = {
-        "hidden": (256, 128) if rows >= SMALL else (128, 64) if rows >= 500 else (64, 32),
+        "hidden": (256, 128) if rows >= SMALL else (128, 64) if rows >= FEW else (64, 32),
         "activation": "relu",
         "dropout": 0.1 if rows >= SMALL else 0.2,
         "learning_rate": 2e-3,
@@ -65,6 +82,8 @@ def recipe(rows: int, **chosen: object) -> Recipe:
         "batch_size": batch_size,
         "epochs": epochs,
         "patience": max(8, epochs // 8),
+        "members": MEMBERS[effort],
+        "waves": WAVES[effort] if rows >= FEW else 0,
     }
     unknown = [name for name in chosen if name not in defaults]
     if unknown:
@@ -72,11 +91,24 @@ def recipe(rows: int, **chosen: object) -> Recipe:
     return Recipe(**(defaults | {key: value for key, value in chosen.items() if value is not None}))  # type: ignore[arg-type]
 
 
-def input_layers(encoder: TableEncoder) -> dict[str, nn.Layer]:
-    """What comes before the first hidden layer: nothing, or the embeddings of categories beside the numbers."""
+def places_of_waves(recipe: Recipe, encoder: TableEncoder, inputs: Inputs) -> tuple[int, ...]:
+    """Where the features stand that a network gets waves of: numbers of more than two values in training rows."""
+    if not recipe.waves or not encoder.number_places:
+        return ()
+    block = inputs["numbers"] if isinstance(inputs, dict) else inputs
+    return tuple(place for place in encoder.number_places if _has_values_between(block[:, place]))
+
+
+def _has_values_between(values: Array) -> bool:
+    return bool(np.any((values > values.min()) & (values < values.max())))
+
+
+def input_layers(encoder: TableEncoder, waves: int = 0, places: tuple[int, ...] = ()) -> dict[str, nn.Layer]:
+    """What comes before the first hidden layer: waves of the numbers, and the embeddings of categories beside them."""
+    numbers: dict[str, nn.Layer] = {"numbers": nn.Periodic(places, waves) if places else nn.Identity()}
     if not encoder.embeddings:
-        return {"inputs": nn.Input(len(encoder.feature_names))}
-    numbers = {"numbers": nn.Identity()} if encoder.feature_names else {}
+        return {"inputs": nn.Input(len(encoder.feature_names))} | (numbers if places else {})
+    numbers = numbers if encoder.feature_names else {}
     embedded = {name: nn.Embedding(levels, embedding_units(levels)) for name, levels in encoder.embeddings.items()}
     return {"inputs": nn.Concatenate(**numbers, **embedded)}
 
@@ -87,26 +119,35 @@ def embedding_units(levels: int) -> int:
     return max(2, min(WIDEST_EMBEDDING, units))
 
 
-def network(recipe: Recipe, encoder: TableEncoder, targets: TargetEncoder) -> nn.Sequential:
-    """Input, hidden layers each with activation and dropout, and an output without activation."""
-    _require_sane(recipe, encoder)
-    layers = input_layers(encoder)
+def network(recipe: Recipe, encoder: TableEncoder, targets: TargetEncoder, places: tuple[int, ...] = ()) -> nn.Layer:
+    """Input, hidden layers each with activation and dropout, and an output without activation; as often as is asked.
+
+    `places` are those of the numbers that get waves.
+    """
+    _require_sane(recipe, encoder, places)
+    first = input_layers(encoder, recipe.waves, places)
+    hidden: dict[str, nn.Layer] = {}
     for number, units in enumerate(recipe.hidden, start=1):
-        layers[f"hidden_{number}"] = nn.Dense(units)
-        layers[f"{recipe.activation}_{number}"] = nn.ACTIVATIONS[recipe.activation]()
+        hidden[f"hidden_{number}"] = nn.Dense(units)
+        hidden[f"{recipe.activation}_{number}"] = nn.ACTIVATIONS[recipe.activation]()
         if recipe.dropout:
-            layers[f"dropout_{number}"] = nn.Dropout(recipe.dropout)
-    return nn.Sequential(**layers, output=nn.Dense(outputs(targets), initializer=nn.Glorot()))
+            hidden[f"dropout_{number}"] = nn.Dropout(recipe.dropout)
+    layers = hidden | {"output": nn.Dense(outputs(targets), initializer=nn.Glorot())}
+    if recipe.members == 1:
+        return nn.Sequential(**first, **layers)
+    return nn.Ensemble(nn.Sequential(**layers), recipe.members, nn.Sequential(**first))
 
 
-def _require_sane(recipe: Recipe, encoder: TableEncoder) -> None:
+def _require_sane(recipe: Recipe, encoder: TableEncoder, places: tuple[int, ...]) -> None:
     """No network that would need more memory than a machine has, before any of it is asked for."""
     embedded = sum(map(embedding_units, encoder.embeddings.values()))
-    widths = [len(encoder.feature_names) + embedded, *recipe.hidden]
-    parameters = sum(a * b for a, b in pairwise(widths))
+    waves = recipe.waves * len(places)
+    widths = [len(encoder.feature_names) + waves + embedded, *recipe.hidden]
+    parameters = recipe.members * sum(a * b for a, b in pairwise(widths))
     if parameters > MOST_PARAMETERS:
+        times = f" in {recipe.members} networks" if recipe.members > 1 else ""
         raise UsageError(
-            f"--hidden {','.join(map(str, recipe.hidden))} makes {parameters:,} weights, "
+            f"--hidden {','.join(map(str, recipe.hidden))} makes {parameters:,} weights{times}, "
             f"expected at most {MOST_PARAMETERS:,}: choose fewer or smaller layers"
         )
 
@@ -128,13 +169,14 @@ def loss(targets: TargetEncoder) -> losses.Loss:
 
 
 def optimizer(recipe: Recipe, steps: int) -> optimizers.Optimizer:
-    """AdamW, its weight decay on weights alone, with a warm-up over a twentieth of the steps and a cosine after it."""
+    """AdamW, with a warm-up over a twentieth of the steps and a cosine after it; no biases or waves decay."""
     warm_up = max(1, min(500, steps // 20))
     rate = optimizers.WarmUp(warm_up, then=optimizers.Cosine(recipe.learning_rate, final_fraction=0.02))
     if not recipe.weight_decay:
         return optimizers.Adam(rate)
+    free = ("*.bias", "*.frequency", "*.phase") if recipe.waves else ("*.bias",)
     decayed = optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
-    return optimizers.Groups({"*.bias": optimizers.Adam(rate), "*": decayed})
+    return optimizers.Groups({**dict.fromkeys(free, optimizers.Adam(rate)), "*": decayed})
 
 
 def _require(condition: bool, name: str, found: object, expected: str) -> None:

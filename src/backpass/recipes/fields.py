@@ -11,6 +11,7 @@ from typing import Any
 from backpass.errors import UsageError
 from backpass.model.metrics import RATES
 from backpass.model.network import MOST_THREADS
+from backpass.recipes.defaults import EFFORTS
 from backpass.records import dataclass
 from backpass.training.loop import ON_DIVERGENCE
 from backpass.training.trainer import PRECISIONS
@@ -66,6 +67,7 @@ TEXTS = named(TEXT, "texts by name")
 ASKED = {
     "target": Kind("the name of a column, or a list of names", lambda x: isinstance(x, str) or NAMES.fits(x)),
     "seed": WHOLE,
+    "effort": one_of(*EFFORTS),
     "precision": one_of(*PRECISIONS),
     "class_weights": Kind(
         'balanced or a number by label, as {"yes": 5, "no": 1}',
@@ -97,7 +99,7 @@ RECIPE = {
     "hidden": listed(COUNT, "whole numbers from 1 to 65,536, such as [64, 32]").optional,
     "activation": TEXT.optional,
     **dict.fromkeys(("dropout", "learning_rate", "weight_decay"), NUMBER.optional),
-    **dict.fromkeys(("batch_size", "epochs", "patience"), COUNT.optional),
+    **dict.fromkeys(("batch_size", "epochs", "patience", "members", "waves"), COUNT.optional),
 }
 
 TABLES = dict.fromkeys(("table", "test_table"), TEXT.optional)

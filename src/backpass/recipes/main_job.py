@@ -238,6 +238,7 @@ def plan(
     table: str | Path | Table | Any,
     target: str | Sequence[str],
     *,
+    effort: str = defaults.STANDARD,
     seed: int = 0,
     precision: str = "float32",
     class_weights: Mapping[Any, float] | str | None = None,
@@ -256,6 +257,7 @@ def plan(
     test_table = reading.pop("test_table", None)
     given = {
         "target": target,
+        "effort": effort,
         "seed": seed,
         "precision": precision,
         "class_weights": _by_label(class_weights),
@@ -270,11 +272,13 @@ def plan(
     fields.check_asked(asked)
     asked["recipe"] = {name: value for name, value in (asked["recipe"] or {}).items() if value is not None}
     prepared = _prepared(table, test_table, asked, {name: asked[name] for name in reading})
-    chosen = defaults.recipe(prepared.train.rows, **asked["recipe"])
+    chosen = defaults.recipe(prepared.train.rows, asked["effort"], **asked["recipe"])
+    places = defaults.places_of_waves(chosen, prepared.tabular.inputs, prepared.train.inputs)
+    chosen = chosen if places else replace(chosen, waves=0)
     return Plan(
         prepared,
         chosen,
-        defaults.network(chosen, prepared.tabular.inputs, prepared.tabular.targets),
+        defaults.network(chosen, prepared.tabular.inputs, prepared.tabular.targets, places),
         **{name: asked[name] for name in ("seed", "precision", "class_weights", "threads")},
         **{name: asked[name] for name in ("on_divergence", "save_every")},
         asked=_kept(table, test_table, asked),
@@ -331,6 +335,7 @@ def train(
     task: str | None = None,
     delimiter: str | None = None,
     scale: bool = True,
+    effort: str = defaults.STANDARD,
     seed: int = 0,
     precision: str = "float32",
     class_weights: Mapping[Any, float] | str | None = None,
@@ -358,6 +363,7 @@ def train(
         task: "classification" or "regression"; None infers it.
         delimiter: of a text table; None finds it.
         scale: whether numbers are scaled.
+        effort: "fast" trains one network, "standard" several side by side and "best" many; see `defaults.recipe`.
         seed: of the split, the first weights, the order of the rows and the dropout.
         precision: "float32" or "float64".
         class_weights: how much a row of each class counts, as {"yes": 5, "no": 1}; "balanced" makes all classes count
@@ -368,7 +374,7 @@ def train(
             for on the rows that validate: "f1", "balanced_accuracy" or "youden".
         threads: how many share the work, at most 256; None for as many as pay. The weights do not depend on it.
         recipe: choices in place of defaults: hidden, activation, dropout, learning_rate, weight_decay, batch_size,
-            epochs, patience.
+            epochs, patience, members, waves.
         on_divergence: "stop", or "rollback": go back to the best epoch and on with half the learning rate.
         save_every: seconds from one checkpoint to the next, where there is a folder for them.
         out: a new or empty folder to save the run in; None saves nothing.
@@ -383,6 +389,7 @@ def train(
     planned = plan(
         table,
         target,
+        effort=effort,
         seed=seed,
         precision=precision,
         class_weights=class_weights,

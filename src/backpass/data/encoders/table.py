@@ -74,6 +74,16 @@ class TableEncoder:
         return [name for encoder in self.block for name in encoder.feature_names]
 
     @property
+    def number_places(self) -> tuple[int, ...]:
+        """Where among the features the numbers themselves stand, without marks of what is missing."""
+        places, first = [], 0
+        for encoder in self.block:
+            if isinstance(encoder, NumberEncoder) and encoder.column.kind == "number":
+                places.append(first)
+            first += len(encoder.feature_names)
+        return tuple(places)
+
+    @property
     def columns(self) -> list[str]:
         """The names of the table's columns that are read."""
         return [encoder.column.name for encoder in (*self.block, *self.embedded)]
