@@ -232,6 +232,16 @@ def test_types_of_mixed_arguments(function, arguments, expected):
     assert dtype_of(function, *arguments) == expected
 
 
+REAL = [ops.exp, ops.expm1, ops.log, ops.log1p, ops.sqrt, ops.sin, ops.cos, ops.tan, ops.arctan, ops.erf, ops.sigmoid]
+REAL += [ops.tanh, ops.softplus, ops.floor, ops.log_sum_exp, lambda x: x / x, lambda x: ops.power(x, 0.5 * x)]
+
+
+@pytest.mark.parametrize("function", REAL)
+def test_real_functions_take_whole_numbers_and_booleans_as_real_ones(function):
+    """Of them the result is float64; float32 stays what it is."""
+    assert [dtype_of(function, x) for x in (I32, I64, YES, F32)] == ["float64"] * 3 + ["float32"]
+
+
 def test_masks_count():
     """The sum of a mask counts, its mean is a share, and differences of masks are whole numbers."""
     mask = np.array([True, True, False])

@@ -49,8 +49,8 @@ def test_nodes_of_the_backward_pass_carry_a_dash():
             y = ops.exp(x)
         return ops.sum(y * y)
 
-    nodes = trace(bp.grad(f), Spec((3,)), names=("x",)).graph.nodes
-    assert {node.name for node in nodes} == {"x", "hidden_1", "hidden_1'", ""}
+    nodes = trace(bp.grad(f), Spec((3,)), names=("given",)).graph.nodes
+    assert {node.name for node in nodes} == {"given", "hidden_1", "hidden_1'", ""}
 
 
 def tampered(**changes):

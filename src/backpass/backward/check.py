@@ -177,16 +177,14 @@ def _floor(probes: dict[int, list[_Probe]], gradients: dict[int, Array], start: 
 
 
 def _judge(label: str, probes: Sequence[_Probe], gradient: Array, floor: float, tolerance: float) -> LeafReport:
-    errors, kinks, wrong = [0.0], 0, 0
+    errors, kinks = [0.0], 0
     for probe in probes:
         slope = float(np.vdot(gradient, probe.direction))
         if _is_kink(slope, probe, floor, tolerance):
             kinks += 1
-            continue
-        error = _relative_error(slope, probe.central, floor)
-        errors.append(error)
-        wrong += error > tolerance
-    return LeafReport(label or "x", max(errors), len(probes), kinks, wrong == 0)
+        else:
+            errors.append(_relative_error(slope, probe.central, floor))
+    return LeafReport(label or "x", max(errors), len(probes), kinks, max(errors) <= tolerance)
 
 
 def _relative_error(slope: float, measured: Array, floor: float) -> float:

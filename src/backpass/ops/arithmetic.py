@@ -79,7 +79,6 @@ MAXIMUM = Pointwise(
     name="maximum",
     forward=np.maximum,
     derivative=lambda dy, y, a, b: _to_the_chosen(dy, a, b, y),
-    commutative=True,
     lower=lambda e, a, b: e.maximum(a, b),
     samples=_PAIR,
 )
@@ -87,7 +86,6 @@ MINIMUM = Pointwise(
     name="minimum",
     forward=np.minimum,
     derivative=lambda dy, y, a, b: _to_the_chosen(dy, a, b, y),
-    commutative=True,
     lower=lambda e, a, b: e.minimum(a, b),
     samples=_PAIR,
 )

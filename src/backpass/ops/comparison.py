@@ -22,14 +22,11 @@ LESS = Pointwise(name="less", forward=np.less, result="bool", samples=_PAIR, low
 LESS_EQUAL = Pointwise(
     name="less_equal", forward=np.less_equal, result="bool", samples=_PAIR, lower=lambda e, a, b: e.less_equal(a, b)
 )
-EQUAL = Pointwise(
-    name="equal", forward=np.equal, result="bool", commutative=True, samples=_PAIR, lower=lambda e, a, b: e.equal(a, b)
-)
+EQUAL = Pointwise(name="equal", forward=np.equal, result="bool", samples=_PAIR, lower=lambda e, a, b: e.equal(a, b))
 NOT_EQUAL = Pointwise(
     name="not_equal",
     forward=np.not_equal,
     result="bool",
-    commutative=True,
     samples=_PAIR,
     lower=lambda e, a, b: e.not_equal(a, b),
 )
@@ -37,7 +34,6 @@ AND = Pointwise(
     name="and",
     forward=np.logical_and,
     result="bool",
-    commutative=True,
     samples=_booleans(2),
     lower=lambda e, a, b: e.logical_and(a, b),
 )
@@ -45,7 +41,6 @@ OR = Pointwise(
     name="or",
     forward=np.logical_or,
     result="bool",
-    commutative=True,
     samples=_booleans(2),
     lower=lambda e, a, b: e.logical_or(a, b),
 )

@@ -140,7 +140,6 @@ ARGMAX = Reduction(
     name="argmax",
     forward=_argmax,
     lower=lambda e, a, b: e.maximum(a, b),
-    start=_lowest,
     places=True,
     result=INT64,
     samples=lambda rng: [

@@ -427,7 +427,6 @@ class NativeExecutor:
             try:
                 self._call(missing)
             except KeyboardInterrupt:  # once more: no time for that
-                self.finished = []
                 self._put(self._state)
                 raise
             self._go_on()
