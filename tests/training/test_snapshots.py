@@ -77,6 +77,7 @@ def test_state_and_progress_come_back(changes):
     assert known(state) == known(at(27, 7))
     assert known(after) == known(before)
     assert not any(array.flags.writeable for array in [*flatten(state.parameters), *flatten(state.optimizer)])
+    assert known(restored(snapshot, at(0, 0), STEPS)[1].best) == known(before.best) | {"_improvement": known(0.0)}
 
 
 @pytest.mark.parametrize(
