@@ -201,7 +201,7 @@ def test_models_that_are_none(refused, iris_run, tmp_path):
     (tmp_path / "cut").write_bytes(data[:-100])
     (tmp_path / "changed").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     (tmp_path / "other").write_text("not a model\n")
-    (tmp_path / "newer").write_bytes(data.replace(b'\\"format\\": 1,', b'\\"format\\": 2,'))
+    (tmp_path / "newer").write_bytes(data.replace(b'\\"format\\": 2,', b'\\"format\\": 3,'))
     (tmp_path / "folder").mkdir()
     for command in ("predict", "evaluate", "check"):
         for name in ("cut", "changed", "other", "newer", "folder", "absent", IRIS):

@@ -159,7 +159,12 @@ class Explanation:
         """
         if kernel is None:
             return self.kernels
-        found = [each for each in self.kernels if kernel in (each.name, *(node["name"] for node in each.nodes))]
+        found = [
+            each
+            for each in self.kernels
+            if kernel == each.name
+            or any(f".{node['name']}".endswith(f".{kernel}") for node in each.nodes)  # also a layer of each member
+        ]
         if not found:
             names = ", ".join(each.name for each in self.kernels)
             raise UsageError(f"no kernel is called {kernel!r}, nor a node that one calculates: the kernels are {names}")
