@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from backpass import Trainer, losses, nn, optimizers
-from backpass.recipes import again, run
+from backpass.recipes import again, fields, run
 from backpass.recipes.main_job import fit_into, plan
 from backpass.storage.locks import NAME as LOCK
 from backpass.training import Checkpoints
@@ -79,8 +80,10 @@ def _kill(options: argparse.Namespace) -> int:
                 again_and_again = choices.random() < 1 / 3
             before_first += not run.can_be_resumed(place)
             damaged += len(run.checkpoints(place).store.newest().damaged)
-            well = _ended_well(_child(place, options, choices.choice((1, 2, 3))))
-            wrong += not well or again.open_run(place).model.weights != wanted
+            if not _ended_well(_child(place, options, choices.choice((1, 2, 3)), told=True)):
+                print(f"trial {trial + 1}: what was killed could not go on, see above")
+                return 1
+            wrong += again.open_run(place).model.weights != wanted
             shutil.rmtree(place, ignore_errors=True)
             if (trial + 1) % 25 == 0:
                 print(
@@ -94,7 +97,7 @@ def _kill(options: argparse.Namespace) -> int:
     return int(bool(wrong or damaged))
 
 
-def _child(folder: Path, options: argparse.Namespace, threads: int) -> int:
+def _child(folder: Path, options: argparse.Namespace, threads: int, *, told: bool = False) -> int:
     """A process that trains in `folder`, or goes on there; its number.
 
     A fork, so that most of its time is training, not starting. This process itself reads no table and trains nothing:
@@ -105,9 +108,12 @@ def _child(folder: Path, options: argparse.Namespace, threads: int) -> int:
         return pid
     status = 1
     try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        if not told:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         _run(folder, options, threads)
         status = 0
+    except BaseException:  # noqa: BLE001  # whatever it is, a fork must not go on with its parent's work
+        traceback.print_exc()
     finally:
         os._exit(status)
 
@@ -127,7 +133,7 @@ def _run(folder: Path, options: argparse.Namespace, threads: int) -> None:
     """As `backpass train` and `backpass resume`, with a checkpoint after every epoch."""
     run.checkpoints = lambda place, _=0.0: Checkpoints(place / run.CHECKPOINTS, epochs=1, seconds=0.02)
     if (folder / "run.json").is_file():
-        if run.read(folder)["state"] != run.FINISHED:
+        if run.read(folder)["state"] != fields.FINISHED:
             fit_into(folder, again.plan_of(folder, threads=threads), begins=False)
         return
     folder.mkdir(exist_ok=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 import backpass as bp
 from backpass.data import Table, TableEncoder
+from backpass.data.values import Reader
 
 Array = np.ndarray[Any, Any]
 
@@ -65,11 +66,80 @@ def sklearn_trees(problem: Problem) -> Array:
     return _of_sklearn(problem, HistGradientBoostingClassifier, HistGradientBoostingRegressor)
 
 
-def _of_sklearn(problem: Problem, classifier: Any, regressor: Any) -> Array:
-    """Peers hold out rows by themselves where they need them: all training rows are given to them."""
+def lightgbm(problem: Problem) -> Array:
+    """LightGBM at its defaults."""
+    from lightgbm import LGBMClassifier, LGBMRegressor
+
+    return _of_frames(problem, LGBMClassifier, LGBMRegressor, random_state=problem.seed, verbosity=-1)
+
+
+def catboost(problem: Problem) -> Array:
+    """CatBoost at its defaults."""
+    from catboost import CatBoostClassifier, CatBoostRegressor
+
+    options = {"random_seed": problem.seed, "verbose": False, "allow_writing_files": False}
+    return _of_frames(problem, CatBoostClassifier, CatBoostRegressor, categories_as="cat_features", **options)
+
+
+def realmlp(problem: Problem) -> Array:
+    """RealMLP with tuned defaults, as pytabkit has it."""
+    from pytabkit import RealMLP_TD_Classifier, RealMLP_TD_Regressor
+
+    return _of_frames(problem, RealMLP_TD_Classifier, RealMLP_TD_Regressor, random_state=problem.seed, device="cpu")
+
+
+def tabm(problem: Problem) -> Array:
+    """TabM with defaults, as pytabkit has it."""
+    from pytabkit import TabM_D_Classifier, TabM_D_Regressor
+
+    return _of_frames(problem, TabM_D_Classifier, TabM_D_Regressor, random_state=problem.seed, device="cpu")
+
+
+def _of_frames(
+    problem: Problem, classifier: Any, regressor: Any, *, categories_as: str | None = None, **options: Any
+) -> Array:
+    """Peers that take pandas' frames with categories as they are, and hold out rows by themselves.
+
+    Dates are seconds since 1970. A number that is missing is the median of the training rows, and marked beside it
+    where any is; a category that is missing is a level of its own: some peers take nothing that is missing.
+    """
+    import pandas as pd
+
+    prepared = _whole(problem)
+    division, targets = prepared.division, prepared.tabular.targets
+    readers = {"train": Reader(division.train), "test": Reader(problem.test)}
+    columns: dict[str, dict[str, Any]] = {part: {} for part in readers}
+    categories = []
+    for column in division.schema.inputs:
+        if column.kind == "category":
+            texts = {part: reader.texts(column).fill_null("missing").to_list() for part, reader in readers.items()}
+            levels = sorted(set(texts["train"]) | set(texts["test"]))
+            for part, values in texts.items():
+                columns[part][column.name] = pd.Categorical(values, categories=levels)
+            categories.append(column.name)
+            continue
+        read = Reader.seconds if column.kind == "date" else Reader.numbers
+        numbers = {part: read(reader, column) for part, reader in readers.items()}
+        missing = np.isnan(numbers["train"])
+        for part, values in numbers.items():
+            columns[part][column.name] = np.where(np.isnan(values), np.nanmedian(numbers["train"]), values)
+            if missing.any():
+                columns[part][f"{column.name} is missing"] = np.isnan(values).astype(float)
+    train, test = (pd.DataFrame(columns[part]) for part in ("train", "test"))
+    if categories_as is not None:
+        options[categories_as] = categories
+    if problem.task == "regression":
+        fitted = regressor(**options).fit(train, prepared.train.targets.ravel())
+        return np.asarray(targets.decode(np.asarray(fitted.predict(test), np.float64).reshape(-1, 1)))[:, 0]
+    fitted = classifier(**options).fit(train, prepared.train.targets.ravel())
+    return _aligned(fitted.predict_proba(test), targets.classes, problem.classes)
+
+
+def _whole(problem: Problem) -> Any:
+    """All training rows, understood as `backpass train` would."""
     from backpass.recipes.prepare import prepare
 
-    prepared = prepare(
+    return prepare(
         problem.train,
         (problem.target,),
         test_table=problem.test,
@@ -78,6 +148,11 @@ def _of_sklearn(problem: Problem, classifier: Any, regressor: Any) -> Array:
         exclude=problem.exclude,
         seed=problem.seed,
     )
+
+
+def _of_sklearn(problem: Problem, classifier: Any, regressor: Any) -> Array:
+    """Peers hold out rows by themselves where they need them: all training rows are given to them."""
+    prepared = _whole(problem)
     division, targets = prepared.division, prepared.tabular.targets
     encoder = TableEncoder.fit(division.train, division.schema, one_hot_limit=1 << 30)
     train, test = (encoder.encode(part)["numbers"] for part in (division.train, problem.test))
@@ -102,3 +177,9 @@ CONTENDERS: dict[str, Callable[[Problem], Array]] = {
 }
 if find_spec("sklearn"):
     CONTENDERS |= {"sklearn MLP": sklearn_mlp, "sklearn trees": sklearn_trees}
+if find_spec("lightgbm"):
+    CONTENDERS["LightGBM"] = lightgbm
+if find_spec("catboost"):
+    CONTENDERS["CatBoost"] = catboost
+if find_spec("pytabkit"):
+    CONTENDERS |= {"RealMLP-TD": realmlp, "TabM-D": tabm}
