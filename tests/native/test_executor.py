@@ -216,3 +216,16 @@ def test_an_ensemble_learns_the_same_in_both_executors(threads):
     for name in ("loss", "validation_loss"):
         np.testing.assert_allclose(*([record[name] for record in each] for each in histories), rtol=1e-9)
     np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-9)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_members_with_rows_held_out_learn_the_same_in_both_executors(threads):
+    net = nn.CrossFitted(nn.Ensemble(nn.Sequential(nn.Dense(7), nn.ReLU(), nn.Dense(1)), 3), 3, alone="x")
+    rows = {"x": X, "fold": np.arange(len(X)) % 3}
+    options = {"net": net, "precision": "float64", "threads": threads}
+    ours, theirs = (trainer_of(e, optimizers.Adam(0.01), **options) for e in ("native", "reference"))
+    histories = [each.fit(rows, Y, epochs=4, validation=(rows, Y)) for each in (ours, theirs)]
+    for a, b in zip(flatten(ours.parameters), flatten(theirs.parameters), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+    for name in ("loss", "validation_loss"):
+        np.testing.assert_allclose(*([record[name] for record in each] for each in histories), rtol=1e-9)

@@ -66,7 +66,19 @@ plain = st.recursive(
     max_leaves=8,
 )
 KINDS = ["Dense", "Dropout", "Embedding", "OneHot", "Flatten", "Identity", "Input", "Sequential", "Residual"]
-KINDS += ["Concatenate", "Ensemble", "Periodic", "ReLU", "LeakyReLU", "ELU", "SELU", "He", "Constant", "Uniform"]
+KINDS += [
+    "Concatenate",
+    "CrossFitted",
+    "Ensemble",
+    "Periodic",
+    "ReLU",
+    "LeakyReLU",
+    "ELU",
+    "SELU",
+    "He",
+    "Constant",
+    "Uniform",
+]
 KINDS += ["Orthogonal", "Normal"]
 FIELDS = ["units", "bias", "initializer", "bias_initializer", "rate", "levels", "layers", "shape", "slope", "alpha"]
 FIELDS += ["value", "low", "high", "gain", "deviation", "distribution", "dtype", "self", "__class__", "build"]

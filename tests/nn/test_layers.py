@@ -43,6 +43,11 @@ NETWORKS = {
     ),
     "ensemble": (nn.Ensemble(nn.Sequential(nn.Dense(3), nn.Tanh(), nn.Dense(2)), 3), (4,), (2,)),
     "ensemble that shares its first layer": (nn.Ensemble(nn.Dense(2), 2, nn.Periodic((1,), 2)), (4,), (2,)),
+    "ensemble with rows held out": (
+        nn.CrossFitted(nn.Ensemble(nn.Dense(2), 3), 2, alone="numbers"),
+        {"numbers": (4,), "fold": ((), "int64")},
+        (2,),
+    ),
     "waves of all numbers": (nn.Periodic((0, 1, 2, 3), 5), (4,), (24,)),
     "waves of some numbers": (nn.Periodic((0, 2, 3), 2, deviation=1.0), (5,), (11,)),
     "waves of none": (nn.Periodic((), 2), (5,), (5,)),
@@ -206,6 +211,10 @@ def test_what_is_no_layer_is_refused(wrong):
         lambda: nn.Ensemble(nn.Ensemble(nn.Dense(1), 2), 2),
         lambda: nn.Ensemble(nn.Dense(1), 2, nn.Ensemble(nn.Dense(1), 2)),
         lambda: nn.Sequential(nn.Ensemble(nn.Dense(1), 2)),
+        lambda: nn.CrossFitted(nn.Ensemble(nn.Dense(1), 3), 4),
+        lambda: nn.CrossFitted(nn.Ensemble(nn.Dense(1), 3), 1),
+        lambda: nn.CrossFitted(nn.Dense(1), 2),
+        lambda: nn.Ensemble(nn.CrossFitted(nn.Ensemble(nn.Dense(1), 2), 2), 2),
         lambda: nn.Periodic((0,), 0),
         lambda: nn.Periodic((0,), deviation=-1.0),
         lambda: nn.Periodic((1, 0)),
@@ -280,6 +289,33 @@ def test_the_table_of_an_ensemble_shows_one_member_and_counts_all():
         ["output", "Dense(2)", "2", "8"],
         ["parameters", "in", "all:", "236"],
     ]
+
+
+def test_a_row_that_is_held_out_from_a_member_changes_nothing_in_it():
+    """Five members and two folds: the errors of each are those it has when the rows of its fold are not there."""
+    member, x, y = nn.Dense(1), rows_of((4,), 9), np.arange(9.0)
+    network = nn.CrossFitted(nn.Ensemble(member, 5), 2, "fold", "x")
+    fold = np.array([0, 1, 1, 0, 1, 0, 0, 0, 1])
+    parameters = network.init({"x": (4,), "fold": ((), "int64")}, KEY)
+    loss = bp.losses.Squared()
+    together = bp.grad(lambda p: loss(network(p, {"x": x, "fold": fold}, KEY), y))(parameters)
+    for place in range(5):
+        others, name = fold != place % 2, str(place + 1)
+        alone = bp.grad(lambda p, own=others: loss(member(p, x[own]), y[own]))(parameters[name])
+        share = others.sum() / (9 * 5)
+        map_structure(lambda a, b, s=share: np.testing.assert_allclose(a, s * b, rtol=1e-12), together[name], alone)
+
+
+def test_in_use_a_row_is_answered_by_the_members_that_did_not_learn_from_it_and_a_new_one_by_all():
+    member, x = nn.Sequential(nn.Dense(3), nn.Tanh(), nn.Dense(2)), rows_of((4,), 3)
+    network = nn.CrossFitted(nn.Ensemble(member, 3), 2, "fold", "x")
+    parameters = network.init({"x": (4,), "fold": ((), "int64")}, KEY)
+    found = network(parameters, {"x": x, "fold": np.array([0, 1, -1])})
+    first, second, third = (member(parameters[name], x) for name in "123")
+    np.testing.assert_allclose(found[0], (first[0] + third[0]) / 2, rtol=1e-12)
+    np.testing.assert_allclose(found[1], second[1], rtol=1e-12)
+    np.testing.assert_allclose(found[2], (first[2] + second[2] + third[2]) / 3, rtol=1e-12)
+    np.testing.assert_allclose(found[2], network.ensemble(parameters, x)[2], rtol=1e-12)
 
 
 # Waves

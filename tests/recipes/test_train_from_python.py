@@ -90,7 +90,7 @@ def test_no_statistic_comes_from_rows_that_are_held_out():
 
 
 def test_the_split_keeps_the_classes_in_proportion():
-    prepared = plan(IRIS, "species").prepared
+    prepared = plan(IRIS, "species", effort="fast").prepared
     for part, rows in ((prepared.train, 105), (prepared.validation, 15), (prepared.test, 30)):
         assert np.bincount(part.targets).tolist() == [rows // 3] * 3
 
@@ -109,19 +109,19 @@ def test_weights_of_hidden_layers_start_as_their_activation_wants():
     assert parameters["output"]["weight"].std() == pytest.approx(math.sqrt(2 / 303), rel=0.1)
 
 
-def test_members_share_the_waves_of_numbers_that_have_more_than_two_values():
+def test_members_have_waves_of_their_own_of_numbers_that_have_more_than_two_values():
     columns = {"x": np.arange(60) % 7 + 0.5, "flag": np.arange(60) % 2, "y": np.arange(60) % 3}
     chosen = {"hidden": (7,), "dropout": 0.0, "members": 3, "waves": 2}
     network = plan(columns, "y", task="classification", recipe=chosen).network
-    member = nn.Sequential(hidden_1=nn.Dense(7), relu_1=nn.ReLU(), output=nn.Dense(3, initializer=nn.Glorot()))
-    assert network == nn.Ensemble(member, 3, nn.Sequential(inputs=nn.Input(2), numbers=nn.Periodic((0,), 2)))
+    layers = {"inputs": nn.Input(2), "numbers": nn.Periodic((0,), 2), "hidden_1": nn.Dense(7), "relu_1": nn.ReLU()}
+    assert network == nn.Ensemble(nn.Sequential(**layers, output=nn.Dense(3, initializer=nn.Glorot())), 3)
 
 
 def test_waves_stand_beside_embeddings_too():
     columns = {"x": np.arange(300) % 7 + 0.5, "town": [f"t{i % 40}" for i in range(300)], "y": np.arange(300) % 3}
     chosen = {"hidden": (7,), "members": 2, "waves": 2}
     network = plan(columns, "y", task="classification", recipe=chosen).network
-    assert network.first.layers["inputs"].layers["numbers"] == nn.Periodic((0,), 2)
+    assert network.member.layers["inputs"].layers["numbers"] == nn.Periodic((0,), 2)
 
 
 def test_without_a_number_there_are_no_waves():
@@ -286,3 +286,54 @@ def test_the_column_to_order_by_is_not_the_target():
 def test_a_recipe_names_what_it_has():
     with pytest.raises(bp.BackpassError, match='no "epoch"'):
         bp.train({"x": list(range(100)), "y": list(range(100))}, "y", recipe={"epoch": 5})
+
+
+# Folds
+
+
+def test_networks_side_by_side_each_hold_out_a_part_of_the_rows_and_the_rows_validate_that_way():
+    """No rows are held out for validation alone, and every class is in every fold."""
+    prepared = plan(IRIS, "species").prepared
+    assert prepared.rows() == {"train": 120, "validation": 0, "test": 30}
+    assert prepared.validation is prepared.train
+    numbers = prepared.train.inputs[prepared.fold]
+    for fold in range(prepared.folds):
+        assert np.bincount(prepared.train.targets[numbers == fold]).tolist() == [120 // 3 // prepared.folds] * 3
+    assert (prepared.test.inputs[prepared.fold] == -1).all()
+
+
+def test_what_cannot_be_learned_is_not_learned_by_heart_in_the_validation_loss():
+    """Answers drawn by lot: networks that know their training rows by heart are not judged by those."""
+    rng = np.random.default_rng(0)
+    columns = {f"x{i}": rng.normal(size=400) for i in range(20)} | {"y": rng.integers(0, 2, 400)}
+    chosen = {"hidden": (64,), "dropout": 0.0, "epochs": 60, "patience": 60, "members": 4, "waves": 0}
+    history = bp.train(columns, "y", task="classification", test=0, recipe=chosen, progress=False).history
+    assert history[-1]["loss"] < 0.5
+    assert min(record["validation_loss"] for record in history) > 0.65
+    assert history[-1]["validation_loss"] > 0.8
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"effort": "fast"},
+        {"validation": 0.2},
+        {"order": "x"},
+        {"group": "g"},
+        {"interval": 0.5},
+        {"recipe": {"hidden": []}},
+    ],
+    ids=lambda asked: next(iter(asked)),
+)
+def test_rows_are_held_out_for_validation_where_that_is_asked_for(asked):
+    columns = {"x": np.arange(300) % 7 + 0.5, "g": [f"g{i % 30}" for i in range(300)], "y": np.arange(300) % 11 + 0.25}
+    prepared = plan(columns, "y", task="regression", **asked).prepared
+    assert not prepared.folds
+    assert prepared.rows()["validation"] > 0
+
+
+def test_a_column_of_the_name_of_the_folds_stays_apart_from_them():
+    columns = {"fold": [f"t{i % 40}" for i in range(400)], "x": np.arange(400) % 9 + 0.5, "y": np.arange(400) % 3}
+    planned = plan(columns, "y", task="classification", recipe={"hidden": (4,), "epochs": 1})
+    assert set(planned.prepared.train.inputs) == {"fold", "numbers", planned.prepared.fold}
+    assert len(planned.fit().model.predict(columns)) == 400

@@ -208,11 +208,10 @@ def _plan(table: str, options: dict[str, Any]) -> "Plan":
 def _understood(planned: "Plan") -> list[str]:
     """What the table was understood to be, and the network chosen for it."""
     from backpass import nn
-    from backpass.data.arrays import row_shape
     from backpass.ops import Key
     from backpass.recipes import defaults
 
-    shape = row_shape(planned.prepared.train.inputs)
+    shape = planned.prepared.row_shape
     parameters = nn.count(planned.network.init(shape, Key.of(0)))
     inputs = len(planned.prepared.tabular.inputs.feature_names)
     embedded = len(planned.prepared.tabular.inputs.embeddings)
@@ -222,6 +221,8 @@ def _understood(planned: "Plan") -> list[str]:
     sizes_shown = " -> ".join([first + waves, *map(str, planned.recipe.hidden), str(outputs)])
     rows = planned.prepared.rows()
     parts = [f"training on {rows['train']:,} rows"]
+    folds = planned.prepared.folds
+    parts += [f"each held out from some of the networks ({folds} folds)"] if folds else []
     parts += [f"{verb} on {rows[name]:,}" for name, verb in _PARTS.items() if rows.get(name)]
     from backpass.recipes.provenance import sha256
 

@@ -19,7 +19,7 @@ from backpass.nn.containers import Concatenate, Container, Residual, Sequential
 from backpass.nn.dense import Dense
 from backpass.nn.dropout import Dropout
 from backpass.nn.embedding import Embedding, OneHot
-from backpass.nn.ensemble import Ensemble
+from backpass.nn.ensemble import CrossFitted, Ensemble
 from backpass.nn.function import Function
 from backpass.nn.initializers import Constant, Glorot, He, Initializer, LeCun, Normal, Orthogonal, Uniform
 from backpass.nn.layer import Layer, count, specs
@@ -36,6 +36,7 @@ __all__ = [
     "Concatenate",
     "Constant",
     "Container",
+    "CrossFitted",
     "Dense",
     "Dropout",
     "Embedding",

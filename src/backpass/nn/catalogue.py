@@ -9,7 +9,7 @@ from backpass.nn.containers import Concatenate, Container, Residual, Sequential
 from backpass.nn.dense import Dense
 from backpass.nn.dropout import Dropout
 from backpass.nn.embedding import Embedding, OneHot
-from backpass.nn.ensemble import Ensemble
+from backpass.nn.ensemble import CrossFitted, Ensemble
 from backpass.nn.initializers import Initializer
 from backpass.nn.layer import Layer
 from backpass.nn.periodic import Periodic
@@ -35,7 +35,7 @@ _INITIALIZERS: tuple[type[Initializer], ...] = (
 )
 _LAYERS: tuple[type[Layer], ...] = (
     *(Dense, Dropout, Embedding, OneHot, Flatten, Identity, Input, Periodic),
-    *(Sequential, Residual, Concatenate, Ensemble),
+    *(Sequential, Residual, Concatenate, Ensemble, CrossFitted),
     *ACTIVATIONS.values(),
 )
 _BY_NAME: dict[str, type[Any]] = {kind.__name__: kind for kind in (*_INITIALIZERS, *_LAYERS)}

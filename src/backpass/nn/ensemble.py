@@ -1,4 +1,4 @@
-"""Several networks trained side by side as one, whose answers are averaged."""
+"""Several networks trained side by side as one, whose answers are averaged, and how they hold rows out."""
 
 from collections.abc import Iterator
 from dataclasses import field
@@ -9,7 +9,7 @@ from backpass.graph import scope
 from backpass.nn.checks import require_kind, require_whole
 from backpass.nn.layer import Layer, Parameters, Part, RowShape
 from backpass.nn.shaping import Identity
-from backpass.ops import Key
+from backpass.ops import Key, cast, equal, less, reshape, stop_gradient, where
 from backpass.ops.kinds import Value
 from backpass.records import dataclass
 
@@ -51,7 +51,7 @@ class Ensemble(Layer):
 
     def init(self, shape: RowShape, key: Key, after: Layer | None = None) -> Parameters:
         shared = self.first.init(shape, key.fold("first"))
-        shape = self.first.output_shape(shape, shared)
+        shape = shape if self.first.passes_on else self.first.output_shape(shape, shared)
         own = {name: self.member.init(shape, key.fold(name), after) for name in self._names()}
         return {"first": shared} | own
 
@@ -63,13 +63,7 @@ class Ensemble(Layer):
         yield f"each of {self.count}", self.member, shape, None if parameters is None else own
 
     def __call__(self, parameters: Parameters, x: Value, key: Key | None = None) -> Any:
-        with scope("first"):
-            x = self.first(parameters.get("first", {}), x, None if key is None else key.fold("first"))
-        outputs = []
-        for name in self._names():
-            with scope(name):
-                own = None if key is None else key.fold(name)
-                outputs.append(self.member(parameters.get(name, {}), x, own))
+        outputs = self.outputs_of_members(parameters, x, key)
         if key is not None:
             return tuple(outputs)
         total = outputs[0]
@@ -77,5 +71,76 @@ class Ensemble(Layer):
             total = total + each
         return total * (1 / self.count)
 
+    def outputs_of_members(self, parameters: Parameters, x: Value, key: Key | None = None) -> list[Any]:
+        """The outputs of each, in the order of their numbers."""
+        with scope("first"):
+            x = self.first(parameters.get("first", {}), x, None if key is None else key.fold("first"))
+        outputs = []
+        for name in self._names():
+            with scope(name):
+                own = None if key is None else key.fold(name)
+                outputs.append(self.member(parameters.get(name, {}), x, own))
+        return outputs
+
     def _names(self) -> list[str]:
         return [str(number) for number in range(1, self.count + 1)]
+
+
+@dataclass(frozen=True)
+class CrossFitted(Layer):
+    """An Ensemble while it is trained so that every row is held out from some of its members, and from no other.
+
+    Beside what the ensemble takes there is an input with the number of each row's fold, shape (rows,). Members learn
+    nothing from the rows of their own fold: member j's is that of number (j - 1) modulo `folds`. In use, a row is
+    answered by the members that did not learn from it, and one of fold -1 by all: so the rows that are trained on
+    validate, too, as in cross-validation (Stone, 1974). Parameters are the ensemble's, which needs this no more once
+    it is trained. What comes before all members, the ensemble's `first`, learns from all rows.
+
+    Args:
+        ensemble: the networks.
+        folds: the number of parts, from 2 to the number of members.
+        fold: the name of the input with the numbers of the folds.
+        alone: the name of the ensemble's input, where it takes one array; None where it takes them by their names.
+    """
+
+    whole: ClassVar[bool] = True
+
+    ensemble: Ensemble
+    folds: int
+    fold: str = "fold"
+    alone: str | None = None
+
+    def __post_init__(self) -> None:
+        require_kind(self, "ensemble", Ensemble, "an Ensemble")
+        require_whole(self, "folds")
+        if not 2 <= self.folds <= self.ensemble.count:
+            raise UsageError(
+                f"CrossFitted: folds is {self.folds}, expected 2 to {self.ensemble.count}, as many as members"
+            )
+
+    def init(self, shape: RowShape, key: Key, after: Layer | None = None) -> Parameters:
+        return self.ensemble.init(self._own(shape), key, after)
+
+    def parts(self, shape: RowShape | None, parameters: Parameters | None) -> Iterator[Part]:
+        return self.ensemble.parts(None if shape is None else self._own(shape), parameters)
+
+    def __call__(self, parameters: Parameters, x: Any, key: Key | None = None) -> Any:
+        outputs = self.ensemble.outputs_of_members(parameters, self._own(x), key)
+        numbers = reshape(x[self.fold], (outputs[0].shape[0], *[1] * (len(outputs[0].shape) - 1)))
+        held_out = [equal(numbers, number) for number in range(self.folds)]
+        if key is not None:
+            own = ((held_out[place % self.folds], each) for place, each in enumerate(outputs))
+            return tuple(where(mine, stop_gradient(each), each) for mine, each in own)
+        new, total = less(numbers, 0), None
+        for place, each in enumerate(outputs):
+            beside = len(range(place % self.folds, len(outputs), self.folds))
+            share = where(new, 1 / len(outputs), where(held_out[place % self.folds], 1 / beside, 0.0))
+            part = each * cast(share, each.dtype)
+            total = part if total is None else total + part
+        return total
+
+    def _own(self, inputs: Any) -> Any:
+        """What the ensemble takes, of inputs or of their shapes."""
+        if self.alone is not None:
+            return inputs[self.alone]
+        return {name: part for name, part in inputs.items() if name != self.fold}

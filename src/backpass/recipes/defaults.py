@@ -15,6 +15,7 @@ from backpass.records import dataclass
 FAST, STANDARD, BEST = EFFORTS = ("fast", "standard", "best")
 MEMBERS = {FAST: 1, STANDARD: 4, BEST: 16}
 WAVES = {FAST: 0, STANDARD: 16, BEST: 16}
+MOST_FOLDS = 8
 FEW = 500  # rows: fewer do not tell waves from chance, and get still smaller networks
 SMALL = 5000  # rows: smaller tables get smaller networks, held back more strongly
 WIDEST_EMBEDDING = 32
@@ -35,7 +36,8 @@ class Recipe:
         batch_size: rows a step.
         epochs: at most.
         patience: epochs without a better validation loss before training ends.
-        members: how many such networks are trained side by side; the answers are the means of theirs.
+        members: how many such networks are trained side by side; the answers are the means of theirs. Where no rows
+            are held out for validation alone, each leaves out a part of them.
         waves: how many cosines of each number its network is given beside the number.
     """
 
@@ -91,6 +93,13 @@ def recipe(rows: int, effort: str = STANDARD, **chosen: object) -> Recipe:
     return Recipe(**(defaults | {key: value for key, value in chosen.items() if value is not None}))  # type: ignore[arg-type]
 
 
+def folds(effort: str, **chosen: object) -> int:
+    """Of how many parts of the rows the networks trained side by side each leave one out; 0 where it is one network."""
+    members = MEMBERS[effort] if chosen.get("members") is None else chosen["members"]
+    linear = chosen.get("hidden") in ((), [])
+    return min(MOST_FOLDS, members) if isinstance(members, int) and members > 1 and not linear else 0
+
+
 def places_of_waves(recipe: Recipe, encoder: TableEncoder, inputs: Inputs) -> tuple[int, ...]:
     """Where the features stand that a network gets waves of: numbers of more than two values in training rows."""
     if not recipe.waves or not encoder.number_places:
@@ -135,7 +144,7 @@ def network(recipe: Recipe, encoder: TableEncoder, targets: TargetEncoder, place
     layers = hidden | {"output": nn.Dense(outputs(targets), initializer=nn.Glorot())}
     if recipe.members == 1:
         return nn.Sequential(**first, **layers)
-    return nn.Ensemble(nn.Sequential(**layers), recipe.members, nn.Sequential(**first))
+    return nn.Ensemble(nn.Sequential(**first, **layers), recipe.members)
 
 
 def _require_sane(recipe: Recipe, encoder: TableEncoder, places: tuple[int, ...]) -> None:

@@ -170,7 +170,7 @@ def _comparison(flowers: Iris, textbook_right: int, outcome: Outcome, rows: dict
     )
     table = [
         ("", "as published", "today"),
-        ("rows trained on", "150", f"{rows['train']} (and {rows['validation']} to stop)"),
+        ("rows trained on", "150", f"{rows['train']}"),
         (
             "right, of all 150 rows",
             f"{textbook_right} ({textbook_right / 150:.1%})",

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backpass.data.arrays import row_shape
 from backpass.forward import flatten, one_thread
 from backpass.native import available_threads
 from backpass.ops import Key
@@ -21,7 +20,7 @@ BEGIN, BEGIN_A_MEMBER = 1.0, 0.25  # seconds: to make the programs, and the line
 
 def most_seconds(planned: "Plan") -> float:
     """If training stops no earlier than it may: for each row and weight three multiplications and additions."""
-    shape = row_shape(planned.prepared.train.inputs)
+    shape = planned.prepared.row_shape
     weights = sum(value.size for value in flatten(planned.network.init(shape, Key.of(0))) if value.ndim == 2)
     recipe, rows = planned.recipe, planned.prepared.train.rows
     steps = recipe.epochs * -(-rows // recipe.batch_size)

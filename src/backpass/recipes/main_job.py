@@ -12,7 +12,8 @@ import numpy as np
 
 from backpass import nn
 from backpass.data import Table
-from backpass.data.arrays import Array, row_shape, take_rows
+from backpass.data.arrays import Array, take_rows
+from backpass.data.encoders.table import NUMBERS
 from backpass.errors import BackpassError, NotFiniteError, NotSavedError, UsageError
 from backpass.model import Model, Predictions
 from backpass.model.calibration import Calibration
@@ -153,7 +154,7 @@ class Plan:
         """A new Trainer for it."""
         steps = self.recipe.epochs * -(-self.prepared.train.rows // self.recipe.batch_size)
         return Trainer(
-            self.network,
+            self._trained_network(),
             defaults.loss(self.prepared.tabular.targets),
             defaults.optimizer(self.recipe, steps),
             batch_size=self.recipe.batch_size,
@@ -162,6 +163,14 @@ class Plan:
             threads=self.threads,
             listeners=listeners,
         )
+
+    def _trained_network(self) -> nn.Layer:
+        """The network as it is trained: its members each with rows held out, where there are folds."""
+        prepared, network = self.prepared, self.network
+        if not prepared.folds or not isinstance(network, nn.Ensemble):
+            return network
+        alone = None if isinstance(prepared.plain(prepared.train), dict) else NUMBERS
+        return nn.CrossFitted(network, prepared.folds, prepared.fold, alone)
 
     def _model(self, tabular: Tabular, trainer: Trainer, found: tuple[Score, ...], held_out: str | None) -> Model:
         about = {
@@ -175,7 +184,7 @@ class Plan:
             self.network,
             trainer.parameters,
             trainer.loss,
-            row_shape(self.prepared.train.inputs),
+            self.prepared.row_shape,
             self.precision,
             tabular,
             about,
@@ -197,7 +206,7 @@ class Plan:
         )
 
     def _plain_answers(self, trainer: Trainer, part: Part) -> Predictions:
-        return answers(self.prepared.tabular, trainer.predict(part.inputs))
+        return answers(self.prepared.tabular, trainer.predict(self.prepared.plain(part)))
 
     def _actual(self, targets: Array) -> Array:
         """Class numbers as they are, numbers in the table's units."""
@@ -209,24 +218,30 @@ class Plan:
 
         None where it did not stay finite or finds no memory, which is no reason to lose the network.
         """
-        tabular, train, validation = self.prepared.tabular, self.prepared.train, self.prepared.validation
+        prepared, tabular = self.prepared, self.prepared.tabular
+        train, validation = prepared.train, prepared.validation
+        inputs, rows = prepared.plain(train), np.arange(train.rows)
+        held_out = None if validation is None else (validation.inputs, validation.targets)
+        if prepared.folds:  # what the networks each do with one of the folds, this does with the first
+            first = train.inputs[prepared.fold] == 0
+            held_out, rows = (take_rows(inputs, first), train.targets[first]), np.flatnonzero(~first)
         trainer = Trainer(
             defaults.linear_network(tabular.inputs, tabular.targets),
             defaults.loss(tabular.targets),
             Adam(Cosine(0.02, final_fraction=0.01)),
-            batch_size=min(256, max(32, train.rows // 8)),
+            batch_size=min(256, max(32, len(rows) // 8)),
             seed=self.seed,
             precision=self.precision,
             threads=self.threads,
         )
-        chosen = np.random.Generator(np.random.Philox(self.seed)).permutation(train.rows)[:LINEAR_ROWS]
+        chosen = rows[np.random.Generator(np.random.Philox(self.seed)).permutation(len(rows))[:LINEAR_ROWS]]
         with suppress(NotFiniteError, UsageError, MemoryError):
             trainer.fit(
-                take_rows(train.inputs, chosen),
+                take_rows(inputs, chosen),
                 train.targets[chosen],
-                epochs=LINEAR_EPOCHS if train.rows >= 2000 else 2 * LINEAR_EPOCHS,
-                validation=None if validation is None else (validation.inputs, validation.targets),
-                stopping=None if validation is None else EarlyStopping(8),
+                epochs=LINEAR_EPOCHS if len(rows) >= 2000 else 2 * LINEAR_EPOCHS,
+                validation=held_out,
+                stopping=None if held_out is None else EarlyStopping(8),
                 class_weights=self._class_weights,
                 stop_on_interrupt=stop_on_interrupt,
             )
@@ -299,7 +314,8 @@ def _prepared(table: Any, test_table: Any, asked: dict[str, Any], reading: dict[
     interval, threshold = (reading.pop(name, None) for name in ("interval", "threshold"))
     targets = (target,) if target in opened.columns else split_names(target) if isinstance(target, str) else target
     chosen = {name: value for name, value in reading.items() if value is not None}
-    chosen |= {"seed": seed, "precision": asked["precision"], "calibrated": interval is not None}
+    folds = defaults.folds(asked["effort"], **asked["recipe"])
+    chosen |= {"seed": seed, "precision": asked["precision"], "calibrated": interval is not None, "folds": folds}
     prepared = prepare(opened, tuple(targets), test_table=test_table, **chosen)
     require_rows(prepared, interval, threshold)
     if asked["class_weights"] is not None:

@@ -1,18 +1,23 @@
 """From a table and a target's name to arrays ready for training: what is understood before any work is done."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from backpass.data import Division, Table, TableEncoder, TargetEncoder, describe, divide, summary
-from backpass.data.arrays import Array, Inputs, count_rows, take_rows
+from backpass.data.arrays import Array, Inputs, count_rows, row_shape, take_rows
+from backpass.data.encoders.table import NUMBERS
 from backpass.data.splits import SHARE
 from backpass.errors import UsageError
 from backpass.model import Tabular
 from backpass.model.model import open_table
+from backpass.model.tabular import network_inputs
 from backpass.records import dataclass
+
+FEWEST_CROSSED, MOST_CROSSED = 50, 30_000  # rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +38,9 @@ class Prepared:
 
     `validation`, `calibration` and `test` are None where no rows were held out for them. Those of `calibration` have no
     say in the network, nor in when its training ends. `notes` says what reading and encoding had to decide.
+
+    Where there are `folds`, the rows that validate are those that train: networks trained side by side each learn
+    nothing from one fold, and the inputs have the fold of each row, under the name `fold`; -1 for rows of the test.
     """
 
     table: Table
@@ -43,6 +51,19 @@ class Prepared:
     test: Part | None
     notes: tuple[str, ...]
     calibration: Part | None = None
+    folds: int = 0
+    fold: str = ""
+
+    @property
+    def row_shape(self) -> Any:
+        """Of a row's inputs, as the network in use takes it."""
+        return row_shape(self.plain(self.train))
+
+    def plain(self, part: Part) -> Inputs:
+        """The inputs of a part without the numbers of the folds."""
+        if not self.folds or not isinstance(part.inputs, dict):
+            return part.inputs
+        return network_inputs({name: each for name, each in part.inputs.items() if name != self.fold})
 
     def describe(self) -> list[str]:
         """What was understood, in lines for people."""
@@ -53,7 +74,7 @@ class Prepared:
         return summary(self.division.schema, self.table) | {"split": self.rows(), "notes_of_reading": list(self.notes)}
 
     def rows(self) -> dict[str, int]:
-        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        parts = {"train": self.train, "validation": None if self.folds else self.validation, "test": self.test}
         counts = {name: 0 if part is None else part.rows for name, part in parts.items()}
         return counts if self.calibration is None else counts | {"calibration": self.calibration.rows}
 
@@ -76,11 +97,13 @@ def prepare(
     precision: str = "float32",
     target_kind: Any = None,
     calibrated: bool = False,
+    folds: int = 0,
 ) -> Prepared:
     """Read, understand, split and encode. See `backpass.train` for the arguments.
 
     Where it is to be `calibrated`, half of the rows held out for validation are kept for that; these are twice as many
-    where their part is not given.
+    where their part is not given. With `folds` no rows are held out for validation alone, where nothing else is asked
+    for and the rows are enough, and not too many to be looked through after every epoch; see `Prepared`.
 
     Raises:
         TableError: a table cannot be read or does not hold what is needed.
@@ -88,13 +111,15 @@ def prepare(
     """
     opened = open_table(table, delimiter)
     own_test = None if test_table is None else open_table(test_table, delimiter)
+    asked = validation is not None or calibrated or group is not None or order is not None
+    crossed = bool(folds) and not asked and FEWEST_CROSSED <= opened.rows <= MOST_CROSSED
     division = divide(
         opened,
         targets,
         seed=seed,
         test_table=own_test,
         test=test,
-        validation=2 * SHARE if calibrated and validation is None else validation,
+        validation=0.0 if crossed else 2 * SHARE if calibrated and validation is None else validation,
         group=group,
         order=order,
         overrides=columns or {},
@@ -117,8 +142,32 @@ def prepare(
     if train is None:
         raise AssertionError("a division has training rows")
     told = dict.fromkeys(note for note in notes if note not in schema.notes)
+    if crossed:
+        strata = train.targets if tabular.targets.classes else None
+        return _crossed(Prepared(opened, division, tabular, train, None, tested, tuple(told)), folds, strata, seed)
     held_out, calibration = _halves(held_out, seed) if calibrated and held_out is not None else (held_out, None)
     return Prepared(opened, division, tabular, train, held_out, tested, tuple(told), calibration)
+
+
+def _crossed(prepared: Prepared, folds: int, strata: Array | None, seed: int) -> Prepared:
+    """The same, with the numbers of folds in the inputs: drawn, with as many rows of each class in every fold."""
+    fold = "fold"
+    while isinstance(prepared.train.inputs, dict) and fold in prepared.train.inputs:
+        fold += "'"
+
+    def numbered(part: Part, numbers: Array) -> Part:
+        inputs = part.inputs if isinstance(part.inputs, dict) else {NUMBERS: part.inputs}
+        return Part({**inputs, fold: numbers}, part.targets)
+
+    rows, test = prepared.train.rows, prepared.test
+    order = np.random.Generator(np.random.Philox(seed)).permutation(rows)
+    if strata is not None:
+        order = order[np.argsort(strata[order], kind="stable")]
+    numbers = np.empty(rows, np.int64)
+    numbers[order] = np.arange(rows) % folds
+    train = numbered(prepared.train, numbers)
+    tested = None if test is None else numbered(test, np.full(test.rows, -1, np.int64))
+    return replace(prepared, train=train, validation=train, test=tested, folds=folds, fold=fold)
 
 
 def _halves(part: Part, seed: int) -> tuple[Part, Part]:
