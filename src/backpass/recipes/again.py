@@ -19,6 +19,7 @@ from backpass.recipes.main_job import Plan, plan
 from backpass.recipes.provenance import circumstances, fingerprint, require_same_data
 from backpass.records import dataclass
 from backpass.training import Replayed
+from backpass.training.history import TIME_IS_OVER
 from backpass.training.snapshots import newest, records_of
 
 
@@ -195,6 +196,10 @@ def compare(folder: Path, planned: Plan, *, progress: bool = False) -> Compariso
     content = run.read(folder)
     if content.get("state") != fields.FINISHED:
         raise UsageError(f"{folder}: is not finished: go on with it first: backpass resume {folder}")
+    if str(content.get("outcome", {}).get("stopped")).startswith(TIME_IS_OVER):
+        raise UsageError(
+            f"{folder}: was ended by the clock, and what that comes to is never the same: leave out --time"
+        )
     then = load(folder)
     trainer = planned.trainer()
     trainer.fit(

@@ -1,6 +1,7 @@
 """How long a training may take, guessed before its first step."""
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,23 +11,49 @@ from backpass.native import available_threads
 from backpass.ops import Key
 
 if TYPE_CHECKING:
+    from backpass.recipes.defaults import Recipe
     from backpass.recipes.main_job import Plan
 
 PROBE = 192  # rows and columns of the matrices whose product tells how fast this machine is
 PART = 0.7  # of that speed is what each thread comes to in whole steps, with activations, waves and updates
 STEP = 2e-5  # seconds: what a step takes for each member, however few its rows are
+MOST_MEMBERS = (32, 16, 8, 4, 2, 1)  # of which as many as the time allows are trained
+FITTED = {"members", "epochs"}
 BEGIN, BEGIN_A_MEMBER = 1.0, 0.25  # seconds: to make the programs, and the linear model
 
 
-def most_seconds(planned: "Plan") -> float:
-    """If training stops no earlier than it may: for each row and weight three multiplications and additions."""
+def most_seconds(planned: "Plan", recipe: "Recipe | None" = None) -> float:
+    """If training stops no earlier than it may: for each row and weight three multiplications and additions.
+
+    `recipe` is the plan's own, or that with another number of networks.
+    """
     shape = planned.prepared.row_shape
+    recipe, rows = recipe or planned.recipe, planned.prepared.train.rows
     weights = sum(value.size for value in flatten(planned.network.init(shape, Key.of(0))) if value.ndim == 2)
-    recipe, rows = planned.recipe, planned.prepared.train.rows
+    weights *= recipe.members / planned.recipe.members
     steps = recipe.epochs * -(-rows // recipe.batch_size)
     speed = PART * (planned.threads or available_threads()) * _products_a_second()
     products = 3 * float(weights) * rows * recipe.epochs
     return BEGIN + recipe.members * (BEGIN_A_MEMBER + STEP * steps) + products / speed
+
+
+def left(seconds: float, gone: float) -> float:
+    """Of the `seconds` there are for all, those for the training: what is `gone` and what the scores take apart."""
+    return max(0.1, seconds - gone - min(BEGIN, seconds / 10))
+
+
+def fitting(planned: "Plan", seconds: float) -> dict[str, int]:
+    """The choices of a recipe with which the training is over in so many seconds, as far as can be guessed.
+
+    As many networks as fit, and fewer epochs where one is too much.
+    """
+    for members in MOST_MEMBERS:
+        one = replace(planned.recipe, members=members)
+        takes = most_seconds(planned, one)
+        if takes <= seconds or members == 1:
+            break
+    epochs = planned.recipe.epochs
+    return {"members": members, "epochs": max(1, min(epochs, int(epochs * seconds / takes)))}
 
 
 def _products_a_second() -> float:

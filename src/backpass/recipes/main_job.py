@@ -21,7 +21,7 @@ from backpass.model.model import open_table
 from backpass.model.network import MOST_THREADS, require_count
 from backpass.model.tabular import Tabular, answers
 from backpass.optimizers import Adam, Cosine
-from backpass.recipes import defaults, fields, run, scores
+from backpass.recipes import defaults, duration, fields, run, scores
 from backpass.recipes.calibrate import calibrate, numbered, require_rows
 from backpass.recipes.defaults import Recipe
 from backpass.recipes.prepare import Part, Prepared, prepare
@@ -82,6 +82,8 @@ class Plan:
     threads: int | None = None
     on_divergence: str = "stop"
     save_every: float = run.SECONDS
+    seconds: float | None = None
+    begun: float = field(default_factory=time.perf_counter)
     asked: dict[str, Any] = field(default_factory=dict)
     """The arguments of `plan` that make it again; a table is "-" where it was no file."""
 
@@ -97,6 +99,8 @@ class Plan:
         started = time.perf_counter()
         trainer = self.trainer(listeners)
         arguments = self.arguments() | {"progress": progress, "stop_on_interrupt": stop_on_interrupt}
+        if self.seconds is not None:
+            arguments["seconds"] = duration.left(self.seconds, time.perf_counter() - self.begun)
         if checkpoints is not None and checkpoints.store.steps():
             trainer.resume(checkpoints, **arguments)
         else:
@@ -254,6 +258,7 @@ def plan(
     target: str | Sequence[str],
     *,
     effort: str = defaults.STANDARD,
+    seconds: float | None = None,
     seed: int = 0,
     precision: str = "float32",
     class_weights: Mapping[Any, float] | str | None = None,
@@ -269,10 +274,11 @@ def plan(
         UsageError: an argument is not what it must be, or does not fit the table.
         TableError: a table cannot be read or does not hold what is needed.
     """
-    test_table = reading.pop("test_table", None)
+    begun, test_table = time.perf_counter(), reading.pop("test_table", None)
     given = {
         "target": target,
         "effort": effort,
+        "seconds": seconds,
         "seed": seed,
         "precision": precision,
         "class_weights": _by_label(class_weights),
@@ -287,17 +293,29 @@ def plan(
     fields.check_asked(asked)
     asked["recipe"] = {name: value for name, value in (asked["recipe"] or {}).items() if value is not None}
     prepared = _prepared(table, test_table, asked, {name: asked[name] for name in reading})
-    chosen = defaults.recipe(prepared.train.rows, asked["effort"], **asked["recipe"])
-    places = defaults.places_of_waves(chosen, prepared.tabular.inputs, prepared.train.inputs)
-    chosen = chosen if places else replace(chosen, waves=0)
-    return Plan(
-        prepared,
-        chosen,
-        defaults.network(chosen, prepared.tabular.inputs, prepared.tabular.targets, places),
-        **{name: asked[name] for name in ("seed", "precision", "class_weights", "threads")},
-        **{name: asked[name] for name in ("on_divergence", "save_every")},
-        asked=_kept(table, test_table, asked),
-    )
+
+    def chosen() -> Plan:
+        chosen = defaults.recipe(prepared.train.rows, asked["effort"], **asked["recipe"])
+        places = defaults.places_of_waves(chosen, prepared.tabular.inputs, prepared.train.inputs)
+        chosen = chosen if places else replace(chosen, waves=0)
+        return Plan(
+            prepared,
+            chosen,
+            defaults.network(chosen, prepared.tabular.inputs, prepared.tabular.targets, places),
+            **{name: asked[name] for name in ("seed", "precision", "class_weights", "threads")},
+            **{name: asked[name] for name in ("on_divergence", "save_every", "seconds")},
+            begun=begun,
+            asked=_kept(table, test_table, asked),
+        )
+
+    planned = chosen()
+    if seconds is not None and not duration.FITTED & asked["recipe"].keys():
+        # What this machine can do in that time is now part of what was asked: another will do the same, if later.
+        folds, asked["recipe"] = _folds(asked), asked["recipe"] | duration.fitting(planned, seconds)
+        if folds != _folds(asked):
+            prepared = _prepared(table, test_table, asked, {name: asked[name] for name in reading})
+        planned = chosen()
+    return planned
 
 
 def _prepared(table: Any, test_table: Any, asked: dict[str, Any], reading: dict[str, Any]) -> Prepared:
@@ -314,13 +332,17 @@ def _prepared(table: Any, test_table: Any, asked: dict[str, Any], reading: dict[
     interval, threshold = (reading.pop(name, None) for name in ("interval", "threshold"))
     targets = (target,) if target in opened.columns else split_names(target) if isinstance(target, str) else target
     chosen = {name: value for name, value in reading.items() if value is not None}
-    folds = defaults.folds(asked["effort"], **asked["recipe"])
-    chosen |= {"seed": seed, "precision": asked["precision"], "calibrated": interval is not None, "folds": folds}
+    chosen |= {"seed": seed, "precision": asked["precision"], "calibrated": interval is not None}
+    chosen["folds"] = _folds(asked)
     prepared = prepare(opened, tuple(targets), test_table=test_table, **chosen)
     require_rows(prepared, interval, threshold)
     if asked["class_weights"] is not None:
         numbered(asked["class_weights"], prepared.tabular.targets)
     return prepared
+
+
+def _folds(asked: dict[str, Any]) -> int:
+    return defaults.folds(asked["effort"], **asked["recipe"])
 
 
 def _by_label(class_weights: Mapping[Any, float] | str | None) -> dict[str, float] | str | None:
@@ -352,6 +374,7 @@ def train(
     delimiter: str | None = None,
     scale: bool = True,
     effort: str = defaults.STANDARD,
+    seconds: float | None = None,
     seed: int = 0,
     precision: str = "float32",
     class_weights: Mapping[Any, float] | str | None = None,
@@ -380,6 +403,7 @@ def train(
         delimiter: of a text table; None finds it.
         scale: whether numbers are scaled.
         effort: "fast" trains one network, "standard" several side by side and "best" many; see `defaults.recipe`.
+        seconds: the time there is for all: as many networks and epochs as fit are trained, and ended by the clock.
         seed: of the split, the first weights, the order of the rows and the dropout.
         precision: "float32" or "float64".
         class_weights: how much a row of each class counts, as {"yes": 5, "no": 1}; "balanced" makes all classes count
@@ -406,6 +430,7 @@ def train(
         table,
         target,
         effort=effort,
+        seconds=seconds,
         seed=seed,
         precision=precision,
         class_weights=class_weights,

@@ -5,6 +5,9 @@ from typing import Any
 INTERRUPTED = "interrupted"
 """The reason of a training that Ctrl-C ended."""
 
+TIME_IS_OVER = "the time is over:"
+"""How the reason begins of a training that ended after so many seconds."""
+
 
 class History(list[dict[str, Any]]):
     """A list of one dictionary an epoch: epoch, loss, validation_loss, metrics, seconds, rows_per_second.

@@ -29,7 +29,7 @@ from backpass.training.events import (
     TrainingStarted,
 )
 from backpass.training.executors import EpochSum, Executor, Kept, NativeExecutor, ReferenceExecutor, State, Work
-from backpass.training.history import INTERRUPTED
+from backpass.training.history import INTERRUPTED, TIME_IS_OVER
 from backpass.training.interrupts import Interrupts, noticed
 from backpass.training.rows import Rows
 from backpass.training.saving import Keeper
@@ -63,6 +63,9 @@ class Loop:
     threads: int | None
     kept: Kept
     keeper: Keeper | None = None
+    seconds: float | None = None
+    _begun: float = 0.0
+    _end: float = math.inf
     _interrupts: Interrupts = field(default_factory=Interrupts)
 
     def run(self, state: State, progress: Progress, *, stop_on_interrupt: bool = False) -> int:
@@ -72,6 +75,7 @@ class Loop:
         the signal is returned; 0 where none came.
         """
         started, history = time.perf_counter(), progress.history
+        self._begun = started
         with noticed() as self._interrupts:
             try:
                 while not self._trained(state, progress):
@@ -165,7 +169,9 @@ class Loop:
             return INTERRUPTED
         if progress.epoch - max(progress.first, progress.best.epoch) >= patience:
             return f"no better validation loss for {patience} epochs"
-        return f"all {epochs:,} epochs done" if progress.epoch >= progress.last else None
+        if progress.epoch >= progress.last:
+            return f"all {epochs:,} epochs done"
+        return f"{TIME_IS_OVER} {self.seconds:.3g} s" if time.perf_counter() >= self._end else None
 
     def _slows_down(self, state: State, progress: Progress, error: NotFiniteError) -> bool:
         """After a divergence: whether it goes on, from the best state so far, with smaller steps."""
@@ -230,7 +236,11 @@ class Loop:
         return self.optimizer if rate == 1.0 else Slowed(self.optimizer, rate)
 
     def _pauses(self) -> bool:
-        return bool(self._interrupts) or (self.keeper is not None and self.keeper.due())
+        if self.seconds is not None and self._end == math.inf:
+            # This is asked before the first step, when programs are made: half of the time at least is for steps.
+            self._end = max(self._begun + self.seconds, time.perf_counter() + self.seconds / 2)
+        over = bool(self._interrupts) or time.perf_counter() >= self._end
+        return over or (self.keeper is not None and self.keeper.due())
 
     def _key(self, rule: Optimizer) -> Any:
         """What decides which step is traced."""

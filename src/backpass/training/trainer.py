@@ -148,6 +148,7 @@ class Trainer:
         stop_on_interrupt: bool = False,
         checkpoints: Checkpoints | str | Path | None = None,
         on_divergence: str = "stop",
+        seconds: float | None = None,
     ) -> History:
         """Train for at most `epochs` epochs; called again, it goes on from where it is.
 
@@ -169,6 +170,7 @@ class Trainer:
                 Checkpoints, that say how often. `resume` goes on from there, after whatever crash.
             on_divergence: "stop", or "rollback": when a loss or weight is no longer finite, go back to the best state
                 so far and on with half the learning rate.
+            seconds: after so many it ends, with the step under way; what came of it depends on the machine's speed.
 
         Raises:
             ShapeError: arrays do not fit the network, the loss or each other.
@@ -187,7 +189,7 @@ class Trainer:
         done = Progress(state.epoch, state.epoch + epochs, steps, self.history, best, begun=state.step)
         done.on_divergence = on_divergence
         keeper = None if checkpoints is None else Keeper(as_checkpoints(checkpoints), self._plan(job), fresh=True)
-        return self._run(job, done, keeper, progress=progress, stop_on_interrupt=stop_on_interrupt)
+        return self._run(job, done, keeper, progress=progress, stop_on_interrupt=stop_on_interrupt, seconds=seconds)
 
     def resume(
         self,
@@ -202,6 +204,7 @@ class Trainer:
         shuffle: bool = True,
         progress: bool = False,
         stop_on_interrupt: bool = False,
+        seconds: float | None = None,
     ) -> History:
         """Go on with a training from its newest checkpoint, to the end that it was to have.
 
@@ -228,7 +231,7 @@ class Trainer:
         self._state = found
         self.history[:], self.history.reason, self.history.kept = done.history, done.history.reason, done.history.kept
         done.history = self.history
-        return self._run(job, done, keeper, progress=progress, stop_on_interrupt=stop_on_interrupt)
+        return self._run(job, done, keeper, progress=progress, stop_on_interrupt=stop_on_interrupt, seconds=seconds)
 
     def replay(
         self,
@@ -344,12 +347,16 @@ class Trainer:
         *,
         progress: bool,
         stop_on_interrupt: bool,
+        seconds: float | None,
     ) -> History:
+        if seconds is not None:
+            _require(seconds > 0, "seconds", seconds, "a number above 0")
         try:
             state, forward = self._built(job.data.inputs)
             self._epoch_of = self._epoch_like(job)
             with showing(progress=progress) as bar:
                 loop = self._loop(job, done, forward, keeper, bar)
+                loop.seconds = seconds
                 self.interrupted_by = loop.run(state, done, stop_on_interrupt=stop_on_interrupt)
         finally:
             if keeper is not None:  # it may be that the loop did not get so far
