@@ -294,6 +294,14 @@ def test_the_logarithm_of_sums_of_large_exponentials_does_not_overflow(keepdims)
         np.testing.assert_allclose(ours, theirs, rtol=1e-14)
 
 
+def test_the_largest_elements_of_other_rows_are_no_reason_to_overflow():
+    """What is taken off here along the wrong axis are not the rows' own largest elements."""
+    x = np.array([[1000.0, 1000.0], [-1000.0, -1000.0]])
+    graph = trace(lambda x: ops.log_sum_exp(x - ops.max(x, 1), 1), Spec((2, 2), np.float64)).graph
+    (found,) = NativeProgram(graph)(x)
+    np.testing.assert_allclose(found, [2000.0, 0.0])
+
+
 AWKWARD = [0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 3.0, 1e30, -1e30, np.inf, -np.inf, np.nan]
 ELEMENTWISE = [op for op in CATALOGUE if isinstance(op, Pointwise) and isinstance(op.samples, Domain)]
 

@@ -84,6 +84,18 @@ def test_a_chain_of_a_rule_alone_is_that_rule():
         np.testing.assert_array_equal(chained, plain)
 
 
+@pytest.mark.parametrize(
+    "optimizer",
+    [o.Chain(o.ClipByValue(1.0), o.SGD(0.1)), o.Groups({"*.bias": o.SGD(0.1), "*": o.Adam()})],
+    ids=["chain", "groups"],
+)
+def test_a_state_with_fewer_or_more_parts_is_refused(optimizer):
+    state = optimizer.init(PARAMETERS)
+    for other in (state[:-1], [*state, state[-1]]):
+        with pytest.raises(ValueError, match="zip"):
+            optimizer.update(PARAMETERS, other, PARAMETERS, 0)
+
+
 def test_a_clipped_descent_is_held_to_the_limit_at_each_step():
     found = descend(o.Chain(o.ClipByGlobalNorm(0.5), o.SGD(1.0)), lambda p: ops.sum(ops.square(p)), np.array([10.0]), 4)
     np.testing.assert_allclose(found, [8.0])
