@@ -35,6 +35,17 @@ def test_the_largest_error_is_told(factor, error):
     assert f"{report.largest_error:.1e}" in str(report)
 
 
+def test_an_error_as_large_as_the_tolerance_is_within_it():
+    """And the same error is beyond a tolerance that is smaller."""
+
+    def check(**options):
+        return bp.check_gradients(lambda x: ops.sum(ops.apply(wrong(1.01), x)), np.array([0.3, -0.5]), **options)
+
+    largest = check().largest_error
+    assert check(tolerance=largest)
+    assert not check(tolerance=np.nextafter(largest, 0.0))
+
+
 def test_only_the_wrong_input_is_blamed():
     """The report tells for each input whether its derivative is right."""
     parameters = {"good": np.ones(3), "bad": np.ones(2), "inf": np.zeros(1)}

@@ -211,6 +211,18 @@ def test_shapes_that_do_not_fit_are_named_with_the_place():
     assert str(caught.value) == "add in hidden_1: shapes [3] and [4] do not broadcast together"
 
 
+def test_a_derivative_has_the_name_of_what_it_is_of():
+    """With a prime; that of a node without a name has none."""
+    from backpass.graph import scope
+
+    def f(x):
+        with scope("hidden_1"):
+            y = ops.tanh(x)
+        return ops.sin(y)
+
+    assert {node.name for node in trace(bp.grad(f), 1.0).graph.nodes if node.inputs} == {"hidden_1", "hidden_1'", ""}
+
+
 def test_a_tensor_of_another_trace_is_refused():
     """A Tensor kept from another trace has no value, and that is said before anything runs."""
     kept = []

@@ -11,6 +11,7 @@ from backpass import ops
 from backpass.errors import ShapeError
 from backpass.forward import Program, Spec, trace
 from backpass.graph import BATCH
+from backpass.ops.reduction import SUM
 
 RNG = np.random.default_rng(11)
 
@@ -240,6 +241,8 @@ def test_scatter_add_needs_a_value_for_each_index():
         lambda x: ops.broadcast_to(x, (4, 2)),
         lambda x: ops.max(x[:0]),
         lambda x: ops.argmax(x[:0], 0),
+        lambda x: ops.apply(SUM, x, axes=(2,), keepdims=False),
+        lambda x: ops.apply(SUM, x, axes=(-1,), keepdims=True),
     ],
 )
 def test_movements_and_reductions_that_do_not_fit(refused):

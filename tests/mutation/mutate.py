@@ -10,8 +10,8 @@ mutants.py.
 
 The checkout is never touched: a copy of src/ is mutated, in a folder of its own that --work names. Which tests call
 which function is found once, by a run of all TESTS (ten minutes; kept in the work folder as calls.json, made anew with
---anew, and by itself for files of tests that have changed). A mutant meets those that call its function, the quick ones
-before the slow, until about --seconds of tests are chosen.
+--anew, and by itself where tests or the code that is mutated have changed). A mutant meets those that call its
+function, the quick ones before the slow, until about --seconds of tests are chosen.
 
 On a machine that others use, `--minutes 2` ends after about so long, and the same command with `--go-on` goes on.
 
@@ -97,14 +97,16 @@ class Copy:
             py_compile.compile(str(path), invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
         self.package = self.src / "backpass"
 
-    def mutants(self) -> list[Mutant]:
-        found = []
+    def files(self) -> Iterator[tuple[str, str, bytes]]:
+        """Those that are mutated: group, name and content."""
         for group, patterns in GROUPS.items():
             for path in sorted(path for pattern in patterns for path in self.package.glob(pattern)):
                 name = path.relative_to(self.package).as_posix()
                 if name not in LEFT_OUT and path.name != "__init__.py":
-                    found += mutants_of(group, name, path.read_bytes())
-        return found
+                    yield group, name, path.read_bytes()
+
+    def mutants(self) -> list[Mutant]:
+        return [mutant for file in self.files() for mutant in mutants_of(*file)]
 
     @contextmanager
     def holding(self, mutant: Mutant) -> Iterator[tuple[Path, bytes, bytes]]:
@@ -211,8 +213,8 @@ def run_pytest(work: Path, src: Path, arguments: list[str], plugin: Any) -> tupl
     import backpass
 
     assert Path(backpass.__file__).is_relative_to(src)
-    usual = ["-q", "-p", "no:cacheprovider", "--no-header", "--tb=short", f"--basetemp={work / 'tmp'}"]
-    usual += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    usual = ["-q", "--numprocesses=0", "-p", "no:cacheprovider", "--no-header", "--tb=short"]
+    usual += [f"--basetemp={work / 'tmp'}", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
     status = int(pytest.main([*usual, *arguments], [plugin]))
     return status, plugin.found
 
@@ -255,13 +257,14 @@ def calls(work: Path, copied: Copy, *, anew: bool, stop: float) -> dict[str, dic
     """Which tests call which function ("ops/erf.py:24", by its first line), and how long they take."""
     path = work / "calls.json"
     kept = {} if anew or not path.exists() else json.loads(path.read_text())
+    sources = b"".join(content for *_, content in copied.files())
     seconds: dict[str, float] = {}
     tests: dict[str, list[str]] = defaultdict(list)
     failed = []
     for file in sorted(file for place in TESTS for file in [ROOT / place, *(ROOT / place).glob("test_*.py")]):
         if file.is_dir():
             continue
-        name, digest = file.relative_to(ROOT).as_posix(), hashlib.sha256(file.read_bytes()).hexdigest()
+        name, digest = file.relative_to(ROOT).as_posix(), hashlib.sha256(file.read_bytes() + sources).hexdigest()
         if kept.get(name, {}).get("digest") != digest:
             if time.monotonic() > stop:
                 sys.exit("the time is over before it is known which tests call which function: go on with --go-on")

@@ -277,6 +277,31 @@ def test_of_a_batch_is_the_reference_at_any_number_of_rows(op):
 
 # Numbers that are none, have none after them, or have a sign though they are 0
 
+
+@pytest.mark.parametrize("keepdims", [True, False])
+def test_the_logarithm_of_sums_of_large_exponentials_does_not_overflow(keepdims):
+    """Wherever the largest element was taken off by the caller, by half or not at all."""
+    x = np.array([[1000.0, 1000.0], [-1000.0, -1000.0], [3.0, 900.0]])
+
+    def function(x):
+        shifts = (ops.max(x, 1, keepdims=True), 0.5 * ops.max(x, 1, keepdims=True), ops.max(x, (0, 1), keepdims=True))
+        values = [x, *(x - shift for shift in shifts)]
+        return [ops.log_sum_exp(value, 1, keepdims=keepdims) for value in values]
+
+    graph = trace(function, Spec((BATCH, 2), np.float64)).graph
+    for ours, theirs in zip(NativeProgram(graph)(x), Program(graph)(x), strict=True):
+        assert np.isfinite(theirs).all()
+        np.testing.assert_allclose(ours, theirs, rtol=1e-14)
+
+
+def test_the_largest_elements_of_other_rows_are_no_reason_to_overflow():
+    """What is taken off here along the wrong axis are not the rows' own largest elements."""
+    x = np.array([[1000.0, 1000.0], [-1000.0, -1000.0]])
+    graph = trace(lambda x: ops.log_sum_exp(x - ops.max(x, 1), 1), Spec((2, 2), np.float64)).graph
+    (found,) = NativeProgram(graph)(x)
+    np.testing.assert_allclose(found, [2000.0, 0.0])
+
+
 AWKWARD = [0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 3.0, 1e30, -1e30, np.inf, -np.inf, np.nan]
 ELEMENTWISE = [op for op in CATALOGUE if isinstance(op, Pointwise) and isinstance(op.samples, Domain)]
 

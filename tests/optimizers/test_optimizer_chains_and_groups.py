@@ -79,6 +79,23 @@ def test_a_chain_of_transformations_is_a_transformation_and_may_stand_in_a_chain
         np.testing.assert_array_equal(nested, plain)
 
 
+def test_a_chain_of_a_rule_alone_is_that_rule():
+    for chained, plain in zip(flatten(transformed(o.Chain(o.SGD(0.1)))), flatten(transformed(o.SGD(0.1))), strict=True):
+        np.testing.assert_array_equal(chained, plain)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [o.Chain(o.ClipByValue(1.0), o.SGD(0.1)), o.Groups({"*.bias": o.SGD(0.1), "*": o.Adam()})],
+    ids=["chain", "groups"],
+)
+def test_a_state_with_fewer_or_more_parts_is_refused(optimizer):
+    state = optimizer.init(PARAMETERS)
+    for other in (state[:-1], [*state, state[-1]]):
+        with pytest.raises(ValueError, match="zip"):
+            optimizer.update(PARAMETERS, other, PARAMETERS, 0)
+
+
 def test_a_clipped_descent_is_held_to_the_limit_at_each_step():
     found = descend(o.Chain(o.ClipByGlobalNorm(0.5), o.SGD(1.0)), lambda p: ops.sum(ops.square(p)), np.array([10.0]), 4)
     np.testing.assert_allclose(found, [8.0])
@@ -140,6 +157,10 @@ def test_a_pattern_that_earlier_ones_leave_nothing_is_named():
             "Chain: SGD turns gradients into changes: expected it at the end",
         ),
         (lambda: o.Chain(o.SGD(), o.Adam()), "Chain: SGD turns gradients into changes: expected it at the end"),
+        (
+            lambda: o.Chain(o.ClipByValue(1.0), o.SGD(), o.Adam()),
+            "Chain: SGD turns gradients into changes: expected it at the end, found Adam there",
+        ),
         (lambda: o.Chain(o.ClipByValue(1.0), 0.1), "Chain: 0.1 cannot be used: expected optimizers"),
         (lambda: o.Groups({}), "Groups: found no groups"),
         (lambda: o.Groups({"*": "adam"}), r"Groups: '\*' has 'adam': expected an optimizer"),

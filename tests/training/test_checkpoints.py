@@ -329,6 +329,12 @@ FORGERIES = [
     {"counts": {"parameters": 4, "optimizer": 1 << 62}},
     {"counts": {"parameters": 8, "optimizer": -1}},
     {"counts": [4, 3]},
+    {"columns": [1, 2], "history": np.zeros((1, 2))},
+    {"columns": ["epoch", None], "history": np.zeros((1, 2))},
+    {"columns": "ab", "history": np.zeros((1, 2))},
+    {"columns": ["epoch", "loss"], "history": np.zeros((1, 3))},
+    {"columns": ["epoch", "loss"], "history": np.zeros(2)},
+    {"columns": ["epoch", "loss"], "history": np.zeros((1, 2, 1))},
 ]
 
 

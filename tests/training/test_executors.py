@@ -3,11 +3,13 @@
 import gc
 import itertools
 import weakref
+from collections import deque
 
 import numpy as np
 import pytest
 
 from backpass import Trainer, losses, nn, optimizers
+from backpass.errors import NotFiniteError
 from backpass.forward import Spec, flatten
 from backpass.graph import BATCH
 from backpass.ops import Key
@@ -29,9 +31,10 @@ X, Y = RANDOM.normal(size=(50, 3)), RANDOM.normal(size=(50, 1))
 BATCH_SIZE = 16  # 4 steps an epoch, the last of 2 rows
 
 
-def new(executor, *, tell=None, pause=False, threads=1, kept=None, data=None):
+def new(executor, *, tell=None, pause=False, threads=1, kept=None, data=None, rate=0.05, shuffle=True):
     """An executor at the beginning of a training, and its State."""
-    network, rule = nn.Dense(1), optimizers.Momentum(0.05)
+    data = data or Rows(X, Y, None, "float64")
+    network, rule = nn.Dense(1), optimizers.Momentum(rate)
     parameters = network.init((3,), Key.of(0))
     state = State(parameters, rule.init(parameters))
 
@@ -44,19 +47,22 @@ def new(executor, *, tell=None, pause=False, threads=1, kept=None, data=None):
             state=state.optimizer,
             inputs=Spec((BATCH, 3), np.float64),
             targets=Spec((BATCH, 1), np.float64),
-            weights=None,
+            weights=None if data.weights is None else Spec((BATCH,), np.float64),
         )
 
-    data = data or Rows(X, Y, None, "float64")
-    work = Work(traced, "a key", data, BATCH_SIZE, 3, True, tell, lambda: pause, "{} {} {}".format)
+    work = Work(traced, "a key", data, BATCH_SIZE, 3, shuffle, tell, lambda: pause, "{} {} {}".format)
     if executor == "reference":
         return ReferenceExecutor(work, state), state
     return NativeExecutor(work, state, threads, kept or Kept()), state
 
 
+def at_hand(state):
+    return state.step, state.epoch, state.batch
+
+
 def at(executor, state):
     executor.fetch()
-    return state.step, state.epoch, state.batch
+    return at_hand(state)
 
 
 @pytest.fixture
@@ -147,6 +153,81 @@ def test_the_length_of_each_epoch_is_from_the_end_of_the_one_before():
     assert _lengths(ended, 4.0).tolist() == [0.0, 2.0, 3.0]
     assert _lengths(ended[:1], 9.0).tolist() == [9.0]
     assert _lengths(0 * ended, 9.0).tolist() == [3.0, 3.0, 3.0]
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_while_no_row_had_a_weight_a_loss_of_0_is_told(name):
+    """And from the first row on that has one, the loss is that of the rows with a weight."""
+    data = Rows(X, Y, (np.arange(len(X)) >= 2 * BATCH_SIZE).astype(float), "float64")
+    told = []
+    executor, _ = new(name, tell=lambda *step: told.append(step), data=data, shuffle=False)
+    executor.run(1)
+    assert [loss == 0 for _, _, loss, _ in told] == [True, True, False, False]
+
+
+def far_on(rate=0.05, tell=None):
+    """A native executor that makes all epochs of a run in one call, after 2 that were made and not fetched."""
+    executor, state = new("native", rate=rate, tell=tell)
+    executor._pace.fetched = np.inf
+    executor._pace.epoch = 1e-9
+    executor.run(2)
+    assert at_hand(state) == (0, 0, 0)
+    executor._pace.epoch = 1e-9
+    return executor, state
+
+
+def test_a_divergence_many_epochs_into_a_call_is_that_of_the_reference():
+    """Both name the same step of the same epoch, and the state is that before this epoch."""
+    told = []
+    for name in EXECUTORS:
+        executor, state = far_on(rate=5.0) if name == "native" else new(name, rate=5.0)
+        with pytest.raises(NotFiniteError) as error:
+            deque((executor.run(200) for _ in range(200)), maxlen=0)
+        told.append((str(error.value), at(executor, state)))
+    assert told[0] == told[1]
+    what, step, epoch = told[0][0].rsplit(maxsplit=2)
+    assert what == "the loss"
+    assert 5 < int(epoch) == -(-int(step) // 4)
+    assert told[0][1] == (4 * int(epoch) - 4, int(epoch) - 1, 0)
+
+
+@pytest.mark.usefixtures("clock")
+def test_epochs_that_were_over_at_an_error_took_no_longer_than_the_call():
+    """The call takes one second here; a listener's error ends it in the third of its epochs."""
+
+    def tell(step, *_):
+        if step == 8 + 11:
+            raise KeyError
+
+    executor, state = far_on(tell=tell)
+    with pytest.raises(KeyError):
+        executor.run(5)
+    assert at_hand(state) == (16, 4, 0)
+    assert len(executor.finished) == 2
+    assert 0 < sum(seconds for *_, seconds in executor.finished) <= 1
+
+
+def test_no_step_is_told_of_twice_when_a_run_goes_back(monkeypatch):
+    """To come to the end of the last epoch that is over, steps are made again that were told of."""
+    told = []
+
+    def tell(step, *_):
+        told.append(step)
+        if step == 8 + 5:
+            raise KeyError
+
+    executor, state = far_on(tell=tell)
+    run = executor._machine.run
+
+    def looked_after(**given):
+        run(**given)
+        given["poll"]()
+
+    monkeypatch.setattr(executor._machine, "run", looked_after)
+    with pytest.raises(KeyError):
+        executor.run(5)
+    assert at_hand(state) == (12, 3, 0)
+    assert told == list(range(1, 14))
 
 
 def test_as_many_epochs_run_at_once_as_fit_into_a_twentieth_of_a_second():

@@ -702,7 +702,8 @@ class Compiler:
             b.store(total, running)
             b.store(total_weight, running_weight)
             with b.when(b.compare("ne", word.number(PLACES.steps), 0)):
-                b.store(b.div(total, total_weight), word.pointer(PLACES.steps), word.number(PLACES.done))
+                mean = b.select(b.compare("ne", total_weight, 0.0), b.div(total, total_weight), 0.0)
+                b.store(mean, word.pointer(PLACES.steps), word.number(PLACES.done))
             difference = b.sub(loss, loss)
             with b.when(b.is_nan(difference)):
                 b.store(b.i64(Reason.LOSS), status)

@@ -158,9 +158,10 @@ class Machine:
         """Run `epochs` epochs.
 
         `alone` says that the work is short: the calling thread takes part in it, and Ctrl-C waits for its end.
-        `losses` takes, after each step, the mean loss of the epoch so far, float64. Of the first epoch the steps over
-        its first `first` rows are done, and came to `sums`. After `last` steps, if not 0, the program stops; after
-        fewer where `poll` calls `stop`. `threads` may be fewer than it was made for, where that is quicker.
+        `losses` takes, after each step, the mean loss of the epoch so far, float64, 0 while no row had a weight. Of the
+        first epoch the steps over its first `first` rows are done, and came to `sums`. After `last` steps, if not 0,
+        the program stops; after fewer where `poll` calls `stop`. `threads` may be fewer than it was made for, where
+        that is quicker.
         """
         context, threads = self.context, threads or self.threads
         if threads > self.threads:

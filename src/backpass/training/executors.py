@@ -64,8 +64,8 @@ class Work:
     seed: int
     shuffle: bool
     tell: Callable[[int, int, float, int], None] | None
-    """Called for each step with its number, its epoch, the mean loss of that so far and the rows seen, in order, but
-    maybe somewhat later; None where nobody listens."""
+    """Called for each step with its number, its epoch, the mean loss of that so far (0 while no row had a weight) and
+    the rows seen, in order, but maybe somewhat later; None where nobody listens."""
     pause: Callable[[], bool]
     """Asked now and then whether to stop after a step, in mid-epoch."""
     why: Callable[[str, int, int], str]
