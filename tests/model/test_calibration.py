@@ -140,33 +140,73 @@ def test_certainty_that_is_right_has_no_calibration_error():
 # Intervals
 
 
+def growing(rng, rows):
+    """Predictions, and what was right: errors grow with the prediction."""
+    predicted = rng.uniform(1, 10, size=(rows, 1))
+    return predicted, predicted * (1 + 0.3 * rng.normal(size=predicted.shape))
+
+
 @LEVELS
 @pytest.mark.parametrize("rows", [30, 120, 700])
 def test_intervals_hold_what_is_promised_and_little_more(level, rows):
     """Over 400 draws of rows, of errors that grow with the prediction: what is promised, give or take chance."""
     rng, inside = np.random.default_rng(rows), []
     for _ in range(400):
-        predicted = rng.uniform(1, 10, size=(rows + 200, 1))
-        actual = predicted * (1 + rng.normal(size=predicted.shape))
-        found = conform(level, predicted[:rows], actual[:rows], rng.uniform(1, 10, size=(rows, 1)))
-        lower, upper = found.around(predicted[rows:])
-        inside.append(((lower <= actual[rows:]) & (actual[rows:] <= upper)).mean())
+        predicted, actual = growing(rng, 200)
+        lower, upper = conform(level, *growing(rng, rows), *growing(rng, rows)).around(predicted)
+        inside.append(((lower <= actual) & (actual <= upper)).mean())
     mean, error = np.mean(inside), np.std(inside) / 20
     assert level - 4 * error <= mean <= level + 1 / (min(rows, 100) + 1) + 4 * error
+
+
+def test_what_is_promised_holds_however_wrong_the_other_rows_tell_where_errors_are_large():
+    """They had a say in the network, and may know their answers by heart: then only the widths are worse."""
+    rng, inside = np.random.default_rng(0), []
+    for _ in range(400):
+        predicted, actual = growing(rng, 200)
+        others = rng.uniform(1, 10, size=(300, 1))
+        upside_down = others + rng.normal(size=others.shape) / others**2
+        lower, upper = conform(0.9, *growing(rng, 90), others, upside_down).around(predicted)
+        inside.append(((lower <= actual) & (actual <= upper)).mean())
+    mean, error = np.mean(inside), np.std(inside) / 20
+    assert 0.9 - 4 * error <= mean <= 0.9 + 1 / 91 + 4 * error
+
+
+def test_intervals_are_wide_where_errors_are_large_with_few_rows_too():
+    """Of 90 rows that calibrate, in each quarter of the predictions about 90 % of new rows are inside."""
+    rng, inside = np.random.default_rng(2), []
+    for _ in range(100):
+        predicted, actual = growing(rng, 1000)
+        lower, upper = conform(0.9, *growing(rng, 90), *growing(rng, 500)).around(predicted)
+        quarter = np.searchsorted([3.25, 5.5, 7.75], predicted[:, 0])
+        hit = ((lower <= actual) & (actual <= upper))[:, 0]
+        inside.append([hit[quarter == number].mean() for number in range(4)])
+    assert np.abs(np.mean(inside, axis=0) - 0.9).max() < 0.05  # with one width it is 0.15
 
 
 def test_half_a_width_is_the_error_of_the_rank_that_few_rows_need():
     """Of 9 errors, ceil(10 * 0.8) = 8: the second largest; 0.9 takes the largest."""
     predicted, actual = np.zeros((9, 1)), np.arange(1.0, 10.0)[:, None]
-    assert conform(0.8, predicted, actual, predicted).halves == ((8.0,),)
-    assert conform(0.9, predicted, actual, predicted).halves == ((9.0,),)
+    assert conform(0.8, predicted, actual, predicted, actual).halves == ((8.0,),)
+    assert conform(0.9, predicted, actual, predicted, actual).halves == ((9.0,),)
+
+
+def test_half_a_width_by_hand_where_errors_differ_along_the_predictions():
+    """Other rows: 20 errors of 1 below 5, 20 of 3 above it; with five rows of the mean of 2 each, 1.2 and 2.8."""
+    others = np.concatenate([np.linspace(0, 4, 20), np.linspace(6, 9, 20)])[:, None]
+    wrong = others + np.where(others < 5, 1, 3)
+    predicted = np.array([[1.0]] * 5 + [[8.0]] * 4)
+    actual = predicted + np.array([[6.0]] * 5 + [[28.0]] * 4)
+    found = conform(0.9, predicted, actual, others, wrong)
+    assert found.edges == ((5.0,),)
+    assert found.halves[0] == pytest.approx((10 * 1.2, 10 * 2.8))
 
 
 def test_too_few_rows_for_a_level_are_told_with_how_many_it_takes():
     with pytest.raises(UsageError, match=r"--interval 0.9 needs 9 rows to calibrate, and 8 are held out"):
         require_enough(0.9, 8)
     with pytest.raises(UsageError, match=r"--interval 0.99 needs 99 rows"):
-        conform(0.99, np.zeros((98, 1)), np.ones((98, 1)), np.zeros((5, 1)))
+        conform(0.99, np.zeros((98, 1)), np.ones((98, 1)), np.zeros((5, 1)), np.zeros((5, 1)))
     require_enough(0.9, 9)
 
 
@@ -174,16 +214,25 @@ def test_with_many_rows_each_range_of_predictions_has_its_own_width():
     """Errors of a tenth of the prediction: widths grow, where one width for all would be that of the largest."""
     rng = np.random.default_rng(1)
     predicted = rng.uniform(1, 100, size=(2000, 1))
-    found = conform(0.9, predicted, predicted * (1 + 0.1 * rng.normal(size=predicted.shape)), predicted)
+    actual = predicted * (1 + 0.1 * rng.normal(size=predicted.shape))
+    found = conform(0.9, predicted, actual, predicted, predicted + 1)  # other rows that see no difference
     assert len(found.edges[0]) == 9
     assert np.all(np.diff(found.halves[0]) > 0)
     lower, upper = found.around(np.array([[2.0], [99.0]]))
     assert upper[0, 0] - lower[0, 0] < (upper[1, 0] - lower[1, 0]) / 5
 
 
-def test_a_range_without_rows_gives_way_to_one_width_for_all():
+def test_a_range_without_rows_gives_way_to_one_rank_for_all():
     predicted, far = np.ones((300, 1)), np.linspace(5, 9, 300)[:, None]
-    assert conform(0.9, predicted, predicted + 2, far) == Intervals(0.9, ((),), ((2.0,),))
+    found = conform(0.9, predicted, predicted + 2, far, far + 1)
+    assert found.halves[0] == pytest.approx((2.0,) * len(found.halves[0]))
+
+
+@pytest.mark.parametrize("others", [np.zeros((0, 1)), np.full((50, 1), np.inf), np.ones((50, 1))], ids=len)
+def test_other_rows_that_tell_nothing_leave_one_width_for_all(others):
+    """None, those of a network that overflows, and those without any error."""
+    predicted = np.ones((30, 1))
+    assert conform(0.9, predicted, predicted + 2, others, np.ones(others.shape)) == Intervals(0.9, ((),), ((2.0,),))
 
 
 def test_scores_tell_how_many_intervals_hold_the_right_number_and_how_wide_they_are():

@@ -25,6 +25,9 @@ _SHOWN = 5  # classes
 # So many rows make a range, and so many of them lie outside of its intervals. Since ranks are whole, an interval of n
 # rows holds 1 / (2 * (n + 1)) more than was asked for in the mean: half a percent at 100.
 _ROWS_A_RANGE, _ROWS_OUTSIDE, _MOST_RANGES = 100, 10, 10
+# How large errors are at a prediction is the mean of those of the rows in its part, one of up to ten, and of so many
+# rows with the mean of all: few rows must not say too much.
+_ROWS_A_PART, _MOST_PARTS, _ROWS_OF_ALL = 20, 10, 5
 _ROUNDING = 1e-9  # 10 * 0.9 is 9
 _LARGEST = 1e300
 _SECTIONS = 30  # each leaves 0.618 of an interval
@@ -66,7 +69,7 @@ class Intervals:
         """Lower and upper ends, each (rows, targets)."""
         half = np.stack(
             [
-                np.array(halves)[np.searchsorted(edges, predicted[:, target], side="right")]
+                np.array(halves)[_part(np.array(edges), predicted[:, target])]
                 for target, (edges, halves) in enumerate(zip(self.edges, self.halves, strict=True))
             ],
             axis=1,
@@ -230,48 +233,83 @@ def choose_threshold(metric: str, probabilities: Array, labels: Array) -> Thresh
     return Threshold(float(cuts[best[np.argmin(np.abs(cuts[best] - 0.5))]]), metric)
 
 
-def conform(level: float, predicted: Array, actual: Array, others: Array) -> Intervals:
+def conform(level: float, predicted: Array, actual: Array, others: Array, others_actual: Array) -> Intervals:
     """Intervals that hold the right number of a new row in at least `level` of all cases, whatever the network is like.
 
-    Split-conformal: half the width is the ceil((n + 1) * level)-th smallest of the n errors of held-out rows. Where
-    there are many, each range of predictions has a width of its own, by its own rows: then the promise holds in each.
-    It is of the mean over all draws of rows, not of every single row, and of new rows that are exchangeable with those
-    held out, which they are not when things change with time.
+    Split-conformal: half the width is the ceil((n + 1) * level)-th smallest of the n errors of held-out rows, each
+    divided by how large errors are where its prediction is, times how large they are where the new one is. Other rows
+    tell that. Where there are many rows, each range of predictions has a rank of its own, by its own rows: then the
+    promise holds in each. It is of the mean over all draws of rows, not of every single row, and of new rows that are
+    exchangeable with those held out, which they are not when things change with time.
 
     Sources: Papadopoulos, Proedrou, Vovk, Gammerman, Inductive confidence machines for regression, 2002; Lei et al.,
-    Distribution-free predictive inference for regression, 2018; the ranges, which are Mondrian categories: Vovk,
-    Gammerman, Shafer, Algorithmic learning in a random world, 2005, section 4.5.
+    Distribution-free predictive inference for regression, 2018, whose section 5.2 has errors that are divided so; the
+    ranges, which are Mondrian categories: Vovk, Gammerman, Shafer, Algorithmic learning in a random world, 2005,
+    section 4.5.
 
     Args:
         level: the part of the cases, above 0 and below 1.
         predicted, actual: (rows, targets), of rows that had no say in the network nor in when its training ended.
-        others: (rows, targets), predictions for other rows. They say where ranges begin: no row has a say in its own.
+        others, others_actual: (rows, targets), the same of other rows, which may have had it. They say where ranges
+            begin, and how large errors are in proportion to each other: no row has a say in its own.
 
     Raises:
         UsageError: there are too few rows for such a level.
     """
+    errors, others_errors = _errors(predicted, actual), _errors(others, others_actual)
     found = [
-        _of_target(level, predicted[:, target], np.abs(predicted[:, target] - actual[:, target]), others[:, target])
+        _of_target(level, predicted[:, target], errors[:, target], others[:, target], others_errors[:, target])
         for target in range(predicted.shape[1])
     ]
     return Intervals(level, tuple(edges for edges, _ in found), tuple(halves for _, halves in found))
 
 
+def _errors(predicted: Array, actual: Array) -> Array:
+    """How far off each prediction is; of a network that overflows a number that no error reaches."""
+    off = np.abs(predicted - actual).astype(np.float64)
+    return np.asarray(np.nan_to_num(off, nan=_LARGEST, posinf=_LARGEST))
+
+
 def _of_target(
-    level: float, predicted: Array, errors: Array, others: Array
+    level: float, predicted: Array, errors: Array, others: Array, others_errors: Array
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Edges and half widths."""
-    errors = np.nan_to_num(errors.astype(np.float64), nan=_LARGEST, posinf=_LARGEST)  # of a network that overflows
-    others = others[np.isfinite(others)]
-    ranges = min(_MOST_RANGES, len(errors) // max(_ROWS_A_RANGE, math.ceil(_ROWS_OUTSIDE / (1 - level) - _ROUNDING)))
-    parts = np.arange(1, max(1, ranges)) / max(1, ranges)
-    edges = np.unique(np.quantile(others.astype(np.float64), parts)) if len(others) else np.zeros(0)
-    place = np.searchsorted(edges, predicted, side="right")
-    halves = [_half(level, errors[place == number]) for number in range(len(edges) + 1)]
-    if None in halves:  # a range with next to no rows: then all rows have one width
-        edges, halves = edges[:0], [_half(level, errors)]
     require_enough(level, len(errors))
-    return tuple(map(float, edges)), tuple(float(half) for half in halves if half is not None)
+    finite = np.isfinite(others) & (others_errors < _LARGEST)
+    others, others_errors = others[finite].astype(np.float64), others_errors[finite]
+    cuts, sizes = _sizes(others, others_errors)
+    scaled = errors / sizes[_part(cuts, predicted)]
+    rows_a_range = max(_ROWS_A_RANGE, math.ceil(_ROWS_OUTSIDE / (1 - level) - _ROUNDING))
+    starts = _cuts(others, min(_MOST_RANGES, len(errors) // rows_a_range))
+    place = _part(starts, predicted)
+    halves = [_half(level, scaled[place == number]) for number in range(len(starts) + 1)]
+    if None in halves:  # a range with next to no rows: then all rows have one rank
+        starts, halves = starts[:0], [_half(level, scaled)]
+    edges = np.union1d(starts, cuts)
+    begins = np.array([-np.inf, *edges])
+    widths = np.array(halves, np.float64)[_part(starts, begins)] * sizes[_part(cuts, begins)]
+    return tuple(map(float, edges)), tuple(map(float, widths))
+
+
+def _sizes(predicted: Array, errors: Array) -> tuple[Array, Array]:
+    """Where another size of errors begins along the predictions, and the sizes, in proportion to the mean of all."""
+    cuts = _cuts(predicted, min(_MOST_PARTS, len(errors) // _ROWS_A_PART))
+    mean = float(errors.mean()) if len(errors) else 0.0
+    if not len(cuts) or not mean:
+        return np.zeros(0), np.ones(1)
+    place, parts = _part(cuts, predicted), len(cuts) + 1
+    sums = np.bincount(place, errors / mean, parts) + _ROWS_OF_ALL
+    return cuts, np.asarray(sums / (np.bincount(place, minlength=parts) + _ROWS_OF_ALL))
+
+
+def _cuts(values: Array, parts: int) -> Array:
+    """Where so many parts with equally many of the values begin; none for the first."""
+    return np.unique(np.quantile(values, np.arange(1, parts) / parts)) if parts > 1 and len(values) else np.zeros(0)
+
+
+def _part(cuts: Array, values: Array) -> Array:
+    """The number of the part that each value is in."""
+    return np.asarray(np.searchsorted(cuts, values, side="right"))
 
 
 def require_enough(level: float, rows: int) -> None:

@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 
 from backpass.data import TargetEncoder
-from backpass.data.arrays import Array
+from backpass.data.arrays import Array, take_rows
 from backpass.errors import UsageError
 from backpass.model.calibration import (
     Calibration,
@@ -24,6 +24,7 @@ from backpass.training import Trainer
 from backpass.training.rows import weights_by_label
 
 Value = TypeVar("Value")
+_MOST_ROWS = 20_000  # of those trained on, that tell where errors are large
 
 
 def require_rows(prepared: Prepared, interval: float | None, threshold: float | str | None) -> None:
@@ -76,13 +77,18 @@ def calibrate(
 
 
 def _intervals(prepared: Prepared, trainer: Trainer, level: float) -> Intervals:
-    tabular, rows = prepared.tabular, _present(prepared.calibration)
+    """Those that the rows to calibrate ask for; other rows, whatever say they had, tell where errors are large."""
+    tabular, train = prepared.tabular, prepared.train
 
-    def amounts(part: Part) -> Array:
-        return answers(tabular, tabular.calibration.predictions(trainer.loss, trainer.outputs(part.inputs))).values
+    def amounts(part: Part) -> tuple[Array, Array]:
+        """Predicted and right."""
+        predicted = tabular.calibration.predictions(trainer.loss, trainer.outputs(part.inputs))
+        return answers(tabular, predicted).values, np.asarray(tabular.targets.decode(part.targets))
 
-    actual = np.asarray(tabular.targets.decode(rows.targets))
-    return conform(level, amounts(rows), actual, amounts(_present(prepared.validation)))
+    some = np.arange(0, train.rows, -(-train.rows // _MOST_ROWS))
+    seen = amounts(Part(take_rows(train.inputs, some), train.targets[some]))
+    others = map(np.concatenate, zip(seen, amounts(_present(prepared.validation)), strict=True))
+    return conform(level, *amounts(_present(prepared.calibration)), *others)
 
 
 def _temperature(prepared: Prepared, trainer: Trainer, class_weights: Mapping[str, float] | str | None) -> Calibration:
