@@ -93,10 +93,19 @@ def test_counts_are_never_below_0_nor_are_their_intervals(run, tmp_path):
     [
         (["--class-weights", "yes"], '--class-weights is "yes", expected balanced, or LABEL=WEIGHT, such as yes=5'),
         (["--class-weights", "setosa=1"], '--class-weights has no weight for "versicolor"'),
-        (["--threshold", "best"], "threshold is 'best', expected a number from 0 to 1, or f1"),
+        (["--class-weights", "setosa=-1"], "--class-weights setosa=-1: expected a number above 0, such as setosa=5"),
+        (["--class-weights", "setosa=0"], "--class-weights setosa=0: expected a number above 0, such as setosa=5"),
+        (["--threshold", "best"], '--threshold is "best", expected a number from 0 to 1, or f1, balanced_accuracy'),
+        (["--threshold", "1.5"], '--threshold is "1.5", expected a number from 0 to 1'),
+        (["--order", "species"], "--order species: is the target"),
+        (["--order", "when"], '--order when: iris.csv has no column "when"'),
+        (["--group", "whom"], '--group whom: iris.csv has no column "whom"'),
+        (["--test-part", "1.5"], "--test-part is 1.5, expected a part of the rows from 0 to below 1"),
+        (["--test-part", "0.6", "--validation-part", "0.5"], "--test-part 0.6 and --validation-part 0.5 leave no"),
+        (["--clip", "-1"], "--clip is -1.0, expected a number above 0, or 0 for none"),
         (["--threshold", "f1"], "--threshold goes with two classes, and the target is 3 classes"),
         (["--interval", "0.9"], "--interval goes with numbers, and the target is classes"),
-        (["--target-kind", "count"], "text"),
+        (["--target-kind", "count"], "where regression needs numbers: correct it, or leave out --target-kind"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -106,3 +115,24 @@ def test_what_does_not_fit_is_one_line_and_leaves_nothing(run, tmp_path, options
     assert told in ran.err
     assert ran.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_that_diverges_names_the_parameter_and_options_that_there_are(run, tmp_path):
+    """The value that overflows first is one that the optimizer keeps; all that is advised is an option of `train`."""
+    x = np.linspace(-1, 1, 200)
+    path = write(tmp_path / "t.csv", ["x", "y"], zip(x, 3e18 * x, strict=True))
+    told = run("train", path, "--target", "y", "--no-scale", "--effort", "fast", "--hidden", "0")
+    assert told.status == 2
+    assert re.search(r"what the optimizer keeps of the gradients of output\.weight is no longer finite", told.err)
+    assert "or clip gradients (options of backpass train: --learning-rate, --clip, --no-scale)" in told.err
+    offered = run("train", "--help").out
+    assert all(option in offered for option in ("--learning-rate", "--clip", "--no-scale"))
+
+
+def test_gradients_can_be_held_to_a_norm(run, tmp_path):
+    """The training above then goes well, and does not tell others to clip."""
+    x = np.linspace(-1, 1, 200)
+    path = write(tmp_path / "t.csv", ["x", "y"], zip(x, 3e18 * x, strict=True))
+    ran = run("train", path, "--target", "y", "--no-scale", "--clip", "1", "--out", "m", *QUICK)
+    assert ran.status == 0, ran.err
+    assert json.loads((tmp_path / "m/run.json").read_text())["asked"]["recipe"]["clip"] == 1.0

@@ -472,7 +472,7 @@ def test_the_latest_dates_test():
 
 def test_text_is_no_order():
     table = text_table(x=numbers(), city=repeated("Rome", "Oslo"), y=numbers())
-    with pytest.raises(UsageError, match="rows cannot be ordered by city"):
+    with pytest.raises(UsageError, match="--order city: holds category values, expected a column of dates or numbers"):
         divide(table, ["y"], seed=0, order="city")
 
 

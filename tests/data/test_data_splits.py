@@ -87,7 +87,7 @@ def test_the_latest_rows_test_and_those_before_validate():
         (2, {}, "fewer than the 3 parts"),
         (9, {"groups": [0, 1] * 4 + [0]}, "2 groups, fewer than the 3 parts"),
         (6, {"strata": [0, 1, 2, 3, 4, 5]}, "too few for all parts"),
-        (9, {"order": [0, 1, 2, 3, 4, 5, 6, 7, float("nan")]}, "have no time"),
+        (9, {"order": [0, 1, 2, 3, 4, 5, 6, 7, float("nan")]}, "--order: 1 of 9 rows lack the value"),
         (9, {"order": [0, 1, 2, 3, 4, 5, 6, 7, 8], "strata": [0] * 8 + [1]}, "is in no training row"),
         (30, {"groups": [0] * 10 + [1] * 10 + [2] * 10, "strata": [0] * 10 + [1] * 10 + [2] * 10}, "no training row"),
     ],
@@ -100,13 +100,13 @@ def test_tables_that_cannot_be_split_are_refused(n, options, words):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"test": 1.5}, "must be from 0 to below 1"),
-        ({"validation": -0.1}, "must be from 0 to below 1"),
-        ({"test": 0.6, "validation": 0.4}, "leave no rows"),
+        ({"test": 1.5}, "--test-part is 1.5, expected a part of the rows from 0 to below 1"),
+        ({"validation": -0.1}, "--validation-part is -0.1, expected"),
+        ({"test": 0.6, "validation": 0.4}, "--test-part 0.6 and --validation-part 0.4 leave no rows"),
         ({"strata": [1, 2]}, "do not fit 20 rows"),
         ({"groups": [1, 2]}, "do not fit 20 rows"),
         ({"order": [1, 2]}, "does not fit 20 rows"),
-        ({"groups": [1] * 20, "order": [1] * 20}, "one of them"),
+        ({"groups": [1] * 20, "order": [1] * 20}, "--group and --order both"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused(options, words):

@@ -86,9 +86,9 @@ def test_balanced_weights_let_a_rare_class_be_answered_as_often_as_it_is_told_ap
     [
         ({"yes": 5}, 'has no weight for "no"'),
         ({"yes": 5, "no": 1, "maybe": 2}, 'names "maybe"'),
-        ({"yes": -1, "no": 1}, 'has -1 for "yes"'),
-        ({"yes": float("nan"), "no": 1}, 'has nan for "yes"'),
-        ({"yes": 0, "no": 0}, "has 0 for every class"),
+        ({"yes": -1, "no": 1}, "--class-weights yes=-1: expected a number above 0, such as yes=5"),
+        ({"yes": float("nan"), "no": 1}, "--class-weights yes=nan: expected a number above 0"),
+        ({"yes": 0}, "--class-weights yes=0: expected .* to learn without a class, leave its rows out"),
         ("equal", "class_weights is 'equal', expected balanced or a number by label"),
     ],
     ids=str,

@@ -33,6 +33,14 @@ def test_a_large_learning_rate_comes_first_where_all_is_scaled():
     assert line.endswith("(learning rate 10, inputs up to 1, targets up to 1): try a learning rate of 1")
 
 
+def test_what_an_optimizer_keeps_is_named_by_the_parameter_it_is_kept_of():
+    """Chains and groups number their parts, which nobody needs to know; a layer may have the name of what is kept."""
+    groups = o.Chain(o.ClipByValue(1.0), o.Groups({"*.bias": o.SGD(0.1), "*": o.Adam(0.01)}))
+    line = explained("state.1.1.square_sum.square_sum.weight", 1, 1, data=rows(), optimizer=groups)
+    assert line.startswith("what the optimizer keeps of the gradients of square_sum.weight is no longer finite after")
+    assert explained("state.velocity", 1, 1, data=rows(), optimizer=groups).startswith("state.velocity is no longer")
+
+
 def test_labels_and_levels_are_no_sizes():
     """Whole numbers are names: a label of a million is not large."""
     data = Rows(np.array([1_000_000, 5]), np.array([1_000_000, 0]), None, "float32")

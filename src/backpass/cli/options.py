@@ -1,6 +1,7 @@
 """Options and arguments that several commands have."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import click
@@ -75,9 +76,13 @@ def weights(text: str | None) -> dict[str, float] | str | None:
     return chosen
 
 
-def number_or_name(text: str | None) -> float | str | None:
-    """What may be a number, as one where it is."""
-    try:
-        return None if text is None else float(text)
-    except ValueError:
+def threshold(text: str | None) -> float | str | None:
+    """A probability, or the name of what it is to be best for."""
+    from backpass.model.metrics import RATES
+
+    if text is None or text in RATES:
         return text
+    with suppress(ValueError):
+        if 0 <= float(text) <= 1:
+            return float(text)
+    raise UsageError(f'--threshold is "{text}", expected a number from 0 to 1, or {", ".join(RATES)}')

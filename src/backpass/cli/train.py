@@ -15,11 +15,11 @@ from backpass.cli.options import (
     json_option,
     kinds,
     names,
-    number_or_name,
     quiet_option,
     sizes,
     table_argument,
     threads_option,
+    threshold,
     weights,
 )
 from backpass.cli.output import SIGNALLED, Voice, working
@@ -33,8 +33,8 @@ Examples:
   backpass train loans.csv --target default
   backpass train train.csv --target price --test test.csv --exclude id,comment
   backpass train sales.parquet --target Y1,Y2 --order date --epochs 50
-  backpass train houses.csv --target price --target-kind positive --interval 0.9
-  backpass train fraud.csv --target fraud --class-weights balanced --threshold f1
+  backpass train homes.csv --target price --target-kind positive --interval 0.9
+  backpass train fraud.csv --target bad --class-weights balanced --threshold f1
 """
 
 
@@ -75,6 +75,7 @@ NEARLY_PERFECT = 0.995  # of accuracy or R², where a column that tells the answ
 @click.option("--dropout", type=float, help="The part of hidden nodes left out while training.")
 @click.option("--learning-rate", type=float, help="How far a step goes, at most.")
 @click.option("--weight-decay", type=float, help="How strongly weights are pulled to 0.")
+@click.option("--clip", type=float, metavar="NORM", help="Hold the norm of a step's gradients to at most this, as 1.")
 @click.option("--batch-size", type=int, help="Rows a step.")
 @click.option("--patience", type=int, help="Epochs without a better validation loss before it stops.")
 @click.option(
@@ -153,11 +154,13 @@ def going_on_told(folder: Path) -> Iterator[None]:
         sys.exit(SIGNALLED + getattr(error, "signal", signal.SIGINT))
     except NotSavedError:  # which says it
         raise
-    except (NotFiniteError, OutputError, MemoryError) as error:
+    except NotFiniteError as error:
+        stays = f"; what was saved stays in {folder}" if run.has_saved(folder) else ""
+        options = "options of backpass train: --learning-rate, --clip, --no-scale"
+        raise NotFiniteError(f"{error} ({options}){stays}") from None
+    except (OutputError, MemoryError) as error:
         if not run.has_saved(folder):
             raise
-        if isinstance(error, NotFiniteError):
-            raise NotFiniteError(f"{error}; what was saved stays in {folder}") from None
         what = error if isinstance(error, OutputError) else "there is not enough memory to go on"
         raise OutputError(f"{what}; what was saved before stays: backpass resume {folder}") from None
 
@@ -175,7 +178,7 @@ def tell_outcome(voice: Voice, planned: "Plan", outcome: "Outcome", folder: Path
 def _plan(table: str, options: dict[str, Any]) -> "Plan":
     from backpass.recipes.main_job import plan
 
-    recipe_names = ("activation", "dropout", "learning_rate", "weight_decay", "batch_size", "epochs", "patience")
+    numbers = ("dropout", "learning_rate", "weight_decay", "clip", "batch_size", "epochs", "patience")
     if table == "-" and options["test_table"] == "-":
         raise UsageError("both TABLE and --test are standard input: at most one of them can be")
     return plan(
@@ -187,11 +190,11 @@ def _plan(table: str, options: dict[str, Any]) -> "Plan":
         class_weights=weights(options["class_weights"]),
         target_kind=options["target_kind"],
         interval=options["interval"],
-        threshold=number_or_name(options["threshold"]),
+        threshold=threshold(options["threshold"]),
         threads=options["threads"],
         on_divergence=options["on_divergence"],
         save_every=options["save_every"],
-        recipe={"hidden": sizes(options["hidden"])} | {name: options[name] for name in recipe_names},
+        recipe={"hidden": sizes(options["hidden"])} | {name: options[name] for name in ("activation", *numbers)},
         test_table=options["test_table"],
         test=options["test_part"],
         validation=options["validation_part"],

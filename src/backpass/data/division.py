@@ -12,7 +12,15 @@ import numpy.typing as npt
 from backpass.data.infer import infer_column
 from backpass.data.kinds import Schema
 from backpass.data.labels import read_labels
-from backpass.data.schema import NO_OVERRIDES, as_names, check_options, infer_schema, target_schema, usable_rows
+from backpass.data.schema import (
+    NO_OVERRIDES,
+    as_names,
+    check_options,
+    infer_schema,
+    require_column,
+    target_schema,
+    usable_rows,
+)
 from backpass.data.splits import Split, hold_out
 from backpass.data.table import Table
 from backpass.data.values import Reader
@@ -56,6 +64,8 @@ def divide(
     """
     names = as_names(targets)
     for option, column in (("--group", group), ("--order", order)):
+        if column is not None:
+            require_column(table, option, column)
         if column in names:
             raise UsageError(f"{option} {column}: is the target, whose values are to be found: name another column")
     check_options(table, names, overrides, exclude)
@@ -98,5 +108,5 @@ def _moments(table: Table, name: str) -> npt.NDArray[np.float64]:
     if column.kind == "date":
         return reader.seconds(column)
     if column.kind not in ("number", "skip"):
-        raise UsageError(f"rows cannot be ordered by {name}: it holds {column.kind} values: name a date or a number")
+        raise UsageError(f"--order {name}: holds {column.kind} values, expected a column of dates or numbers")
     return reader.numbers(column)

@@ -80,11 +80,16 @@ def check_options(table: Table, targets: Sequence[str], overrides: Mapping[str, 
 
 
 def _check_option(table: Table, option: str, name: str, targets: Sequence[str]) -> None:
+    require_column(table, option, name)
+    if name in targets:
+        raise UsageError(f"{option} {name}: is the target, which cannot be changed so: use --task, or another target")
+
+
+def require_column(table: Table, option: str, name: str) -> None:
+    """Raises UsageError for an option that names a column that is not there."""
     if name not in table.columns:
         hint = did_you_mean(name, table.columns)
         raise UsageError(f"{option} {name}: {table.name} has no column {quoted(name)}. {hint}")
-    if name in targets:
-        raise UsageError(f"{option} {name}: is the target, which cannot be changed so: use --task, or another target")
 
 
 def usable_rows(table: Table, schema: Schema) -> Table:

@@ -46,14 +46,14 @@ def hold_out(
     rows, groups or rows of a class.
     """
     shares = (
-        _checked("test", test, SMALL_SHARE if n < SMALL_TABLE else SHARE),
-        _checked("validation", validation, SHARE),
+        _checked("--test-part", test, SMALL_SHARE if n < SMALL_TABLE else SHARE),
+        _checked("--validation-part", validation, SHARE),
     )
     _check_sum(*shares)
     _check_rows(n, shares)
     classes = None if strata is None else _codes("strata", strata, n)
     if groups is not None and order is not None:
-        raise UsageError("groups and an order: rows are split by one of them: name one")
+        raise UsageError("--group and --order both say how rows are split: give one of them")
     if groups is not None:
         return _by_group(_codes("groups", groups, n), classes, shares, seed)
     if order is not None:
@@ -61,16 +61,19 @@ def hold_out(
     return _at_random(n, classes, shares, seed)
 
 
-def _checked(name: str, share: float | None, default: float) -> float:
+def _checked(option: str, share: float | None, default: float) -> float:
     chosen = default if share is None else float(share)
     if not 0 <= chosen < 1:
-        raise UsageError(f"the {name} share is {share}: must be from 0 to below 1, such as 0.1")
+        raise UsageError(f"{option} is {chosen:g}, expected a part of the rows from 0 to below 1, such as 0.1")
     return chosen
 
 
 def _check_sum(test: float, validation: float) -> None:
     if test + validation >= 1:
-        raise UsageError(f"the test share {test:g} and the validation share {validation:g} leave no rows for training")
+        raise UsageError(
+            f"--test-part {test:g} and --validation-part {validation:g} leave no rows for training, expected two parts "
+            "that are below 1 together"
+        )
 
 
 def _check_rows(n: int, shares: tuple[float, float]) -> None:
@@ -93,7 +96,7 @@ def _checked_order(order: npt.ArrayLike, n: int) -> npt.NDArray[Any]:
     unknown = np.isnat(array) if array.dtype.kind in "mM" else np.isnan(array) if array.dtype.kind == "f" else None
     if unknown is not None and unknown.any():
         count = int(unknown.sum())
-        raise TableError(f"{count:,} rows have no time to be ordered by: fill it in, or leave the rows out")
+        raise TableError(f"--order: {count:,} of {n:,} rows lack the value to order by: fill it in, or leave them out")
     return array
 
 

@@ -194,7 +194,10 @@ def _amounts(table: Table, name: str) -> Column:
 
 
 def _unfit_amount(table: Table, name: str, what: str) -> TableError:
-    return TableError(f"{table.name}: target {quoted(name)} holds {what}, where regression needs numbers")
+    return TableError(
+        f"{table.name}: target {quoted(name)} holds {what}, where regression needs numbers: correct it, or leave out "
+        "--target-kind, --task regression and other targets"
+    )
 
 
 def _text_amounts(table: Table, series: Series) -> Column:

@@ -120,12 +120,13 @@ def numbered(class_weights: Mapping[str, float] | str, targets: TargetEncoder) -
     """Weights by the numbers of the classes, from weights by their labels; "balanced" is what it is.
 
     Raises:
-        UsageError: the target is a number, a label is no class, a class has no weight, or a weight is none.
+        UsageError: the target is a number, a label is no class, a class has no weight, or a weight is not above 0.
     """
     if not targets.classes:
         raise UsageError("--class-weights goes with classes, and the target is a number: leave it out")
     if isinstance(class_weights, str):
         return class_weights
+    _require_weights(class_weights)
     alike = len({label.casefold() for label in targets.classes}) < len(targets.classes)
     key = str if alike else str.casefold
     numbers = {key(label): number for number, label in enumerate(targets.classes)}
@@ -136,8 +137,12 @@ def numbered(class_weights: Mapping[str, float] | str, targets: TargetEncoder) -
         what = f'names "{unknown}", which is no class' if unknown is not None else f'has no weight for "{lacking}"'
         shown = ", ".join(targets.classes[:20])
         raise UsageError(f"--class-weights {what}: expected a weight for each of {shown}")
-    wrong = next((label for label, weight in class_weights.items() if not 0 <= weight < np.inf), None)
-    if wrong is not None or not any(class_weights.values()):
-        found = f'{class_weights[wrong]} for "{wrong}"' if wrong is not None else "0 for every class"
-        raise UsageError(f"--class-weights has {found}: expected numbers of 0 or more, not all of them 0")
     return {numbers[key(label)]: float(weight) for label, weight in class_weights.items()}
+
+
+def _require_weights(class_weights: Mapping[str, float]) -> None:
+    """See that each weight can be one, before it is asked whether there is one for each class."""
+    for label, weight in class_weights.items():
+        if not 0 < weight < np.inf:
+            more = "; to learn without a class, leave its rows out" if weight == 0 else ""
+            raise UsageError(f"--class-weights {label}={weight:g}: expected a number above 0, such as {label}=5{more}")

@@ -33,6 +33,7 @@ class Recipe:
         dropout: the part of the hidden nodes left out while training.
         learning_rate: at its highest; it warms up, and then falls along a cosine to a fiftieth.
         weight_decay: AdamW's, on weights, not on biases.
+        clip: the largest norm of all gradients of a step together; 0 leaves them as they are.
         batch_size: rows a step.
         epochs: at most.
         patience: epochs without a better validation loss before training ends.
@@ -51,6 +52,7 @@ class Recipe:
     patience: int
     members: int = 1
     waves: int = 0
+    clip: float = 0.0
 
     def __post_init__(self) -> None:
         sizes = all(isinstance(n, int) and 1 <= n <= 1 << 16 for n in self.hidden)
@@ -59,6 +61,7 @@ class Recipe:
         _require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
         _require(0 < self.learning_rate < math.inf, "learning-rate", self.learning_rate, "a number above 0")
         _require(0 <= self.weight_decay < math.inf, "weight-decay", self.weight_decay, "0 or more")
+        _require(0 <= self.clip < math.inf, "clip", self.clip, "a number above 0, or 0 for none")
         _require(0 <= self.waves <= MOST_WAVES, "waves", self.waves, f"from 0 to {MOST_WAVES}")
         _require(self.members <= MOST_MEMBERS, "members", self.members, f"from 1 to {MOST_MEMBERS}")
         for name in ("batch_size", "epochs", "patience", "members"):
@@ -86,6 +89,7 @@ def recipe(rows: int, effort: str = STANDARD, **chosen: object) -> Recipe:
         "patience": max(8, epochs // 8),
         "members": MEMBERS[effort],
         "waves": WAVES[effort] if rows >= FEW else 0,
+        "clip": 0.0,
     }
     unknown = [name for name in chosen if name not in defaults]
     if unknown:
@@ -179,6 +183,11 @@ def loss(targets: TargetEncoder) -> losses.Loss:
 
 def optimizer(recipe: Recipe, steps: int) -> optimizers.Optimizer:
     """AdamW, with a warm-up over a twentieth of the steps and a cosine after it; no biases or waves decay."""
+    rule = _rule(recipe, steps)
+    return optimizers.Chain(optimizers.ClipByGlobalNorm(recipe.clip), rule) if recipe.clip else rule
+
+
+def _rule(recipe: Recipe, steps: int) -> optimizers.Optimizer:
     warm_up = max(1, min(500, steps // 20))
     rate = optimizers.WarmUp(warm_up, then=optimizers.Cosine(recipe.learning_rate, final_fraction=0.02))
     if not recipe.weight_decay:

@@ -99,7 +99,7 @@ ASKED = {
 RECIPE = {
     "hidden": listed(COUNT, "whole numbers from 1 to 65,536, such as [64, 32]").optional,
     "activation": TEXT.optional,
-    **dict.fromkeys(("dropout", "learning_rate", "weight_decay"), NUMBER.optional),
+    **dict.fromkeys(("dropout", "learning_rate", "weight_decay", "clip"), NUMBER.optional),
     **dict.fromkeys(("batch_size", "epochs", "patience", "members", "waves"), COUNT.optional),
 }
 

@@ -414,7 +414,7 @@ def train(
             for on the rows that validate: "f1", "balanced_accuracy" or "youden".
         threads: how many share the work, at most 256; None for as many as pay. The weights do not depend on it.
         recipe: choices in place of defaults: hidden, activation, dropout, learning_rate, weight_decay, batch_size,
-            epochs, patience, members, waves.
+            epochs, patience, members, waves, clip.
         on_divergence: "stop", or "rollback": go back to the best epoch and on with half the learning rate.
         save_every: seconds from one checkpoint to the next, where there is a folder for them.
         out: a new or empty folder to save the run in; None saves nothing.

@@ -8,6 +8,7 @@ import numpy as np
 from backpass.forward import flatten
 from backpass.optimizers import Optimizer, Schedule
 from backpass.training.rows import Rows
+from backpass.training.step import STATE
 
 LARGE = 100.0  # inputs and targets beyond this are not scaled
 FAST = 0.05  # a learning rate beyond this is a large one for most rules
@@ -19,7 +20,7 @@ def explained(
     """The line for a training in which `what` is no longer finite.
 
     Args:
-        what: the loss, or the name of a parameter.
+        what: the loss, or the name that the program of a step has for a parameter, or for what is kept of one.
         step, epoch: counted from 1.
         data: the rows that are trained on.
         optimizer: its learning rate is told.
@@ -27,6 +28,7 @@ def explained(
     """
     inputs, targets = largest_input(data), _largest([data.targets])
     rate = learning_rate(optimizer)
+    what = _in_words(what, optimizer)
     known = [f"the loss was {before:.3g} an epoch before"] if before is not None else []
     known += [f"learning rate {rate:.3g}"] if rate is not None else []
     known += [f"inputs up to {inputs:.3g}"] if inputs else []
@@ -38,6 +40,16 @@ def explained(
     advice += [] if clips(optimizer) else ["clip gradients"]
     numbers = f" ({', '.join(known)})" if known else ""
     return f"{what} is no longer finite after step {step:,}, in epoch {epoch:,}{numbers}: {', or '.join(advice)}"
+
+
+def _in_words(what: str, optimizer: Optimizer) -> str:
+    """What the optimizer keeps is named by the parameter that it is kept of."""
+    kept = {name for part in _parts(optimizer) for name in getattr(part, "kept", ())}
+    places = what.split(".")
+    place = next((place for place, name in enumerate(places) if name in kept), None)
+    if places[0] != STATE or place is None:
+        return what
+    return f"what the optimizer keeps of the gradients of {'.'.join(places[place + 1 :])}"
 
 
 def largest_input(data: Rows) -> float:

@@ -13,6 +13,8 @@ from backpass.nn import Layer
 from backpass.ops import Key
 from backpass.optimizers import Optimizer
 
+STATE = "state"  # begins the names of the optimizer's inputs
+
 
 def training_step(
     network: Layer,
@@ -47,5 +49,5 @@ def training_step(
 
     batch = [inputs, targets] + ([] if weights is None else [weights])
     moment = Spec((2,), np.int64)
-    names = ("", "state", "moment", "x", "y", "weights")[: 3 + len(batch)]
+    names = ("", STATE, "moment", "x", "y", "weights")[: 3 + len(batch)]
     return trace(step, map_structure(like, parameters), map_structure(like, state), moment, *batch, names=names)
