@@ -11,6 +11,7 @@ from backpass.graph import BATCH, scope
 from backpass.native import Job, Machine, NativeProgram
 from backpass.native.compile import Compiler
 from backpass.native.engine import compile_text
+from backpass.native.loops import Loops
 from backpass.native.target import named
 from backpass.ops.kinds import Contraction, Pointwise
 from backpass.ops.samples import between
@@ -442,3 +443,16 @@ def test_an_operation_of_ones_own_runs_the_code_that_it_has_now(factor):
     graph = graph_of(lambda x: ops.apply(record, x), Spec((BATCH, 3), "float64"))
     (found,) = NativeProgram(graph)(np.ones((2, 3)))
     np.testing.assert_array_equal(found, np.full((2, 3), factor))
+
+
+def test_a_value_that_would_be_read_before_it_is_written_makes_no_program(monkeypatch):
+    """Of a kernel whose loops are not cut where they must be: a fault of ours is told, and gives no wrong numbers."""
+    monkeypatch.setenv("BACKPASS_CACHE", "off")
+    monkeypatch.setattr(Loops, "_runs", lambda _loops, nodes, _key: [list(nodes)])
+
+    def turned(x):
+        y = ops.tanh(x)
+        return y, y[:, ::-1] + 1.0
+
+    with pytest.raises(AssertionError, match=r"tanh .* in the loop under way, and was to be read before it is written"):
+        NativeProgram(graph_of(turned, Spec((BATCH, 40), np.float64)))(rng.normal(size=(3, 40)))

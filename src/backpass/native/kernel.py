@@ -84,6 +84,7 @@ class Writer(Lowering):
         """Whether the text says which node its lines calculate."""
         self._origin: dict[str, int] = {}
         self._made = dict.fromkeys(made_here, 1)
+        self._unwritten: set[Node] = set()
         self._levels_of: dict[Node, int] = {}
 
     # Loops and the places in and before them
@@ -103,6 +104,7 @@ class Writer(Lowering):
             for node, level in self._made.items():
                 if level > self.depth:  # from now on it is read from memory, written before all that follows
                     self._made[node] = 1
+                    self._unwritten.discard(node)
             self._levels_of.clear()
 
     @contextmanager
@@ -193,6 +195,7 @@ class Writer(Lowering):
         key = (node, *(place.key for place in index), (self.lanes, self.count) if varies else 0)
         self.levels[-1].known[key] = values
         self._made[node] = self.depth
+        self._unwritten.add(node)
         self._levels_of.clear()
 
     def _written(self, node: Node, index: Sequence[Index], *, varies: bool) -> Values:
@@ -279,7 +282,9 @@ class Writer(Lowering):
     # Memory
 
     def load(self, node: Node, index: Sequence[Index]) -> Values:
-        """The stored value of `node`."""
+        """The stored value of `node`; in the loop that makes it, it is in memory no sooner than it is written."""
+        if node in self._unwritten:
+            raise AssertionError(f"{node!r} is made in the loop under way, and was to be read before it is written")
         slot = self.slots[node]
         if (
             self.lanes
@@ -348,6 +353,7 @@ class Writer(Lowering):
         """Write the value of `node` at `index`; `padded` says that lanes beyond the tail may be written over."""
         index = [self.zero if axis == 1 else place for place, axis in zip(index, node.shape, strict=True)]
         slot = self.slots[node] if slot is None else slot
+        self._unwritten.discard(node)
         places = self.places(slot, index)
         if isinstance(places, list):
             for place, value in zip(places, self.spread(values), strict=True):
