@@ -2,10 +2,12 @@
 
 import json
 import re
+import signal
+import subprocess
 
 import numpy as np
 import pytest
-from cli_helpers import ABALONE, IRIS, PENGUINS, QUICK, write
+from cli_helpers import ABALONE, IRIS, PENGUINS, QUICK, command, write
 
 
 def trained(run, *arguments):
@@ -18,9 +20,9 @@ def trained(run, *arguments):
 def test_training_and_evaluating_tell_the_temperature_and_the_calibration_error(run):
     told = trained(run, IRIS, "--target", "species")
     assert "calib. error" in told
-    value = re.search(r"temperature ([\d.]+): what the held-out rows ask", told)[1]
+    line = re.search(r"probabilities are made (more|less) sure, as held-out rows ask \(temperature [\d.]+\)", told)[0]
     evaluated = run("evaluate", "m", IRIS).out
-    assert f"temperature {value}" in evaluated
+    assert line in evaluated
     assert re.search(r"calibration_error +0\.\d+", evaluated)
     assert json.loads(run("evaluate", "m", IRIS, "--json").out)["metrics"]["calibration_error"] > 0
 
@@ -59,11 +61,12 @@ def test_intervals_of_a_model_without_any_are_one_line(run, target):
 def test_a_threshold_and_class_weights_are_told_in_training_and_evaluating(run):
     told = trained(run, PENGUINS, "--target", "sex", "--threshold", "f1", "--class-weights", "male=1, female=2.5")
     evaluated = run("evaluate", "m", PENGUINS).out
-    for text in (told, evaluated):
+    for text in (" ".join(told.split()), " ".join(evaluated.split())):
         assert re.search(r'threshold: the answer is "MALE" from a probability of [\d.]+ on, the best f1 of the', text)
         assert re.search(r"of these rows: f1 [\d.]+, balanced_accuracy [\d.]+, youden -?[\d.]+", text)
         assert "class weights: FEMALE 2.5, MALE 1" in text
-        assert "scores are of the rows as they are" in text
+        assert "scores are of rows as they are" in text
+        assert text.count("youden") == 1
     value = float(re.search(r"from a probability of ([\d.]+)", told)[1])
     answers = run("predict", "m", PENGUINS, "--proba").rows[1:]
     for answer, _, male in answers:
@@ -136,3 +139,81 @@ def test_gradients_can_be_held_to_a_norm(run, tmp_path):
     ran = run("train", path, "--target", "y", "--no-scale", "--clip", "1", "--out", "m", *QUICK)
     assert ran.status == 0, ran.err
     assert json.loads((tmp_path / "m/run.json").read_text())["asked"]["recipe"]["clip"] == 1.0
+
+
+def test_several_targets_are_told_one_by_one(run):
+    """Their errors and widths have units of their own, and a mean of those of two targets tells of neither."""
+    told = trained(run, IRIS, "--target", "petal_length,petal_width", "--interval", "0.7")
+    evaluated = run("evaluate", "m", IRIS)
+    metrics = json.loads(run("evaluate", "m", IRIS, "--json").out)["metrics"]
+    for name in ("petal_length", "petal_width"):
+        assert re.search(rf"  {name}: of these rows [\d.]+ % do; their mean width is [\d.]+", told)
+        inside, width = (metrics[f"interval_{part}_{name}"] for part in ("coverage", "width"))
+        assert f"  {name}: of these rows {100 * inside:.1f} % do; their mean width is {width:.4g}" in evaluated.out
+        shown = [f"{metrics[f'{error}_{name}']:.6g}" for error in ("rmse", "mae", "r2")]
+        assert re.search(rf"  {name} +{' +'.join(map(re.escape, shown))}\n", evaluated.out)
+    assert f"{metrics['rmse']:.6g}" not in evaluated.out
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "said"),
+    [
+        ("Rings", "count", "target Rings: counts, learned as rates"),
+        ("Whole weight", "positive", "target Whole weight: positive amounts, learned by their logarithms"),
+        ("Rings", "number", "target Rings: amounts"),
+    ],
+)
+def test_the_kind_of_target_that_was_asked_for_is_told(run, target, kind, said):
+    told = run("train", ABALONE, "--target", target, "--target-kind", kind, "--json", "--out", "m", *QUICK)
+    assert said in told.err
+    assert json.loads(told.out)["table"]["target_kind"] == kind
+
+
+def test_a_linear_model_is_not_told_that_a_linear_model_is_better(run):
+    """It is told of a network that is worse by more than chance, and of no other."""
+    said = "the linear model is better here: --hidden 0 trains such a one"
+    common = ["train", PENGUINS, "--target", "sex", "--effort", "fast"]
+    assert said in run(*common, "--epochs", "1", "--hidden", "4").out
+    assert said not in run(*common, "--epochs", "1", "--hidden", "0").out
+    assert said not in run(*common, "--epochs", "60", "--hidden", "64,32").out
+
+
+def test_what_is_told_fits_80_columns(run):
+    """Of networks with long names of columns, of many rows, cosines, thresholds and weights; and of every help."""
+    options = [
+        "--threshold",
+        "balanced_accuracy",
+        "--class-weights",
+        "FEMALE=2.5,MALE=1.25",
+        "--hidden",
+        "16,16,16,16,16,16,16",
+    ]
+    told = run("train", PENGUINS, "--target", "sex", *options, "--epochs", "2", "--out", "m").out
+    told += run("train", ABALONE, "--target", "Rings", "--interval", "0.9", "--epochs", "1", "--hidden", "9,8,7,6").out
+    told += run("evaluate", "m", PENGUINS).out
+    for part in ("train", "resume", "predict", "evaluate", "check", "explain", "reproduce", "demo"):
+        told += run(part, "--help").out
+    assert "16 cosines" in told
+    assert "class weights: FEMALE 2.5, MALE 1.25" in told
+    assert [line for line in told.splitlines() if len(line) > 80] == []
+
+
+def test_a_category_is_not_to_be_coerced(run):
+    trained(run, ABALONE, "--target", "Rings")
+    ran = run("predict", "m", ABALONE, "--coerce", "Sex")
+    assert (ran.status, ran.out) == (2, "")
+    assert "--coerce Sex: is a category, of which every text is a value: leave it out, or train with" in ran.err
+
+
+def test_ctrl_c_after_the_last_line_changes_nothing(tmp_path):
+    """What is done is done: the exit status says so, whatever Python is still putting away."""
+    started = subprocess.Popen(
+        command("train", IRIS, "--target", "species", *QUICK), cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    )
+    for line in started.stdout:
+        if "backpass evaluate" in line:
+            break
+    while started.poll() is None:
+        started.send_signal(signal.SIGINT)
+    started.stdout.close()
+    assert started.returncode == 0

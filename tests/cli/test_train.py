@@ -252,14 +252,14 @@ def test_every_option_of_the_recipe_changes_what_is_learned(run, options):
 
 def test_without_an_effort_it_is_the_mean_of_several_networks(run):
     ran = run("train", PENGUINS, "--target", "species", "--epochs", "2", "--hidden", "4")
-    line = r"effort      standard: the mean of 4 such networks, up to 2 epochs: about \d+ s at most"
+    line = r"effort      standard: mean of 4 networks, up to 2 epochs: about \d+ s at most"
     assert any(re.fullmatch(line, each) for each in ran.out.splitlines())
     assert bp.load("runs/penguins-species-1").network.count == 4
 
 
-def test_waves_are_told_of_where_there_are_enough_rows_for_them(run):
+def test_cosines_are_told_of_where_there_are_enough_rows_for_them(run):
     ran = run("train", ABALONE, "--target", "Rings", "--epochs", "1", "--hidden", "4")
-    assert "network     10 inputs and 16 waves of each number -> 4 -> 1" in ran.out
+    assert "network     10 inputs, each number also as 16 cosines -> 4 -> 1" in ran.out
 
 
 def test_patience_ends_the_training(run):

@@ -418,6 +418,13 @@ def test_the_description_is_as_the_design_shows_it():
     ]
 
 
+def test_what_is_missing_in_a_part_is_told_as_of_that_part():
+    """The number of rows above it is that of the whole table."""
+    table = text_table(x=[None, *numbers(ROWS - 1)], target=["yes", "no"] * (ROWS // 2))
+    schema = infer_schema(table.take(np.arange(10)), ["target"])
+    assert "  missing in rows to train on: x 10.0 %" in describe(schema, table)
+
+
 def test_lines_are_at_most_80_columns_wide():
     columns = {f"a_rather_long_name_{place}": [None, *numbers(ROWS - 1)] for place in range(60)}
     table = text_table(**columns, target=answers(ROWS))

@@ -15,7 +15,7 @@ from backpass.forward import flatten
 from backpass.recipes import again, plan, recipe, run
 from backpass.recipes.certificate import certify
 from backpass.recipes.main_job import split_names
-from backpass.recipes.scores import score
+from backpass.recipes.scores import baseline, score, surely_better
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "data"
 IRIS = EXAMPLES / "iris.csv"
@@ -217,6 +217,48 @@ def test_margins_are_95_percent_intervals():
     assert found.margins["accuracy"] == pytest.approx(0.0962, abs=1e-4)
     losses = -np.log(np.repeat([0.8, 0.2], 50))
     assert found.margins["log_loss"] == pytest.approx(1.96 * losses.std() / 10, rel=1e-3)
+
+
+def amounts(values):
+    return bp.model.Predictions(("y",), np.asarray(values, float)[:, None])
+
+
+def test_the_margin_of_r2_is_that_of_a_ratio():
+    """What says the mean of the rows has an R² of 0 on any of them; of another prediction chance moves both means."""
+    actual = np.array([[1.0], [2.0], [3.0], [10.0]])
+    assert score("x", amounts([4.0] * 4), actual).margins["r2"] == 0
+    predicted, rng = np.arange(200.0), np.random.default_rng(0)
+    right = predicted + rng.normal(size=200) * 40
+    margin = score("x", amounts(predicted), right[:, None]).margins["r2"]
+    draws = [rng.integers(0, 200, 200) for _ in range(2000)]
+    again = [bp.model.metrics.r2(predicted[rows], right[rows]) for rows in draws]  # the bootstrap
+    assert margin == pytest.approx(1.96 * np.std(again), rel=0.1)
+
+
+def test_one_is_better_where_it_is_so_by_more_than_chance():
+    """On the same rows: two that err alike are told apart by fewer rows than by their own margins."""
+    rng = np.random.default_rng(0)
+    actual, error = rng.normal(size=100), rng.normal(size=100)
+    worse, same, best = (score("x", amounts(actual + off), actual[:, None]) for off in (1.5 * error, error, 0 * error))
+    assert surely_better(same, worse)
+    assert surely_better(best, same)
+    assert not surely_better(worse, same)
+    assert not surely_better(same, same)
+    other = score("x", amounts(actual + rng.permutation(error)), actual[:, None])
+    assert not surely_better(other, same)
+    assert not surely_better(same, other)
+
+
+def test_the_baseline_of_weighed_classes_has_their_probabilities():
+    """As the network's they are of a table in which rows stand so often; the answer is the most common class."""
+    targets, actual = np.array([0] * 80 + [1] * 20), np.array([0, 0, 0, 1])
+    like = bp.model.Predictions(("y",), np.zeros(1), ("no", "yes"), np.zeros((1, 2)))
+    plain, weighed = (baseline(like, targets, actual, weights) for weights in ((), (1.0, 8.0)))
+    assert (plain.label, weighed.label) == ('always "no"', 'always "no"')
+    assert plain.metrics["log_loss"] == pytest.approx(-(3 * np.log(0.8) + np.log(0.2)) / 4)
+    assert weighed.metrics["log_loss"] == pytest.approx(-(3 * np.log(1 / 3) + np.log(2 / 3)) / 4)
+    assert weighed.metrics["accuracy"] == plain.metrics["accuracy"] == 0.75
+    assert weighed.margins["accuracy"] == plain.margins["accuracy"]
 
 
 # The certificate

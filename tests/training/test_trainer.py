@@ -18,6 +18,7 @@ from backpass.training import (
     TrainingFinished,
     TrainingStarted,
 )
+from backpass.training.progress import Watch
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(50, 3))
@@ -550,6 +551,15 @@ def test_progress_without_a_terminal_is_plain_lines_on_standard_error(capsys, mo
     assert "validation" in lines[1]
     assert "(best " in lines[1]
     assert " left " in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("speed", "told"), [(6.4, "6 rows/s"), (9_999.0, "9,999 rows/s"), (12_345_678.0, "12,346k rows/s")]
+)
+def test_progress_tells_few_rows_a_second_by_their_number(monkeypatch, speed, told):
+    """In thousands they would be 0."""
+    monkeypatch.setattr(Watch, "rows_per_second", speed)
+    assert Watch(print).speed == told
 
 
 def test_nothing_is_shown_unless_it_is_asked_for(capsys):

@@ -1,6 +1,7 @@
 """`backpass evaluate`: how good a model is on rows whose answers are known."""
 
 import time
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,7 +14,10 @@ from backpass.cli.options import (
     table_argument,
     threads_option,
 )
-from backpass.cli.output import Voice, working
+from backpass.cli.output import Voice, working, wrapped
+
+if TYPE_CHECKING:
+    from backpass.model import Model
 
 EPILOG = """\b
 Examples:
@@ -50,11 +54,11 @@ def evaluate(
         opened = read_table(table, delimiter=delimiter)
         metrics = loaded.evaluate(opened, coerce=names(coerce), notes=notes, threads=threads)
     seconds = time.perf_counter() - started
-    voice.say([f"note: {note}" for note in (*opened.notes, *notes)])
+    voice.say(wrapped(f"note: {note}" for note in (*opened.notes, *notes)))
     voice.say([f"{opened.name}    {opened.rows:,} rows    {seconds:.2f} s"])
-    width = max(map(len, metrics))
-    voice.say(f"  {name:<{width}}  {value:.6g}" for name, value in metrics.items())
-    voice.say(f"  {line}" for line in loaded.calibration_told(metrics))
+    told = loaded.calibration_told(metrics)
+    voice.say(f"  {line}" for line in _shown(metrics, _targets(loaded)))
+    voice.say(wrapped((f"  {line}" for line in told), 4))
     voice.result(
         {
             "rows": opened.rows,
@@ -68,3 +72,24 @@ def evaluate(
             "notes": [*opened.notes, *notes],
         }
     )
+
+
+def _targets(model: "Model") -> tuple[str, ...]:
+    return () if model.tabular is None else model.tabular.targets.schema.target_names
+
+
+def _shown(metrics: dict[str, float], targets: tuple[str, ...]) -> list[str]:
+    """The metrics that `calibration_told` leaves; of several targets, which have units of their own, a line each."""
+    from backpass.model.metrics import RATES
+
+    names = [name for name in metrics if name not in (*RATES, "interval_coverage", "interval_width")]
+    if len(targets) < 2:
+        width = max(map(len, names))
+        return [f"{name:<{width}}  {metrics[name]:.6g}" for name in names]
+    names = [name for name in ("rmse", "mae", "r2") if name in metrics]
+    width = max(map(len, targets))
+    rows = [(target, *(f"{metrics[f'{name}_{target}']:.6g}" for name in names)) for target in targets]
+    return [
+        f"{first:<{width}}  {'  '.join(f'{cell:<11}' for cell in cells)}".rstrip()
+        for first, *cells in [("", *names), *rows]
+    ]

@@ -16,7 +16,7 @@ Examples:
 @click.command(epilog=EPILOG, short_help="Show the machine code that a model runs as.")
 @model_argument
 @click.option("--training", is_flag=True, help="Of a training step with Adam, rather than of predictions.")
-@click.option("--batch-size", type=click.IntRange(1, 1 << 20), help="Rows at a time; by default 4096 or its own batch.")
+@click.option("--batch-size", type=click.IntRange(1, 1 << 20), help="Rows at a time; by default 1024 or its own batch.")
 @threads_option
 @click.option("--memory", is_flag=True, help="List the values in memory, with layout and bytes.")
 @click.option("--llvm", is_flag=True, help="Print the LLVM IR of each kernel.")

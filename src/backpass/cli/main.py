@@ -61,6 +61,9 @@ def main(arguments: list[str] | None = None) -> None:
     except (KeyboardInterrupt, click.Abort) as error:
         click.echo("backpass: interrupted", err=True)
         sys.exit(SIGNALLED + getattr(error.__cause__ or error, "signal", signal.SIGINT))  # click makes its own of it
+    finally:
+        if arguments is None:  # Python is yet to end, and what it is to end with is known
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _spare_collections() -> None:

@@ -2,7 +2,10 @@
 
 import json
 import os
+import signal
 import sys
+import textwrap
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -11,6 +14,7 @@ import click
 
 from backpass.errors import OutputError
 
+WIDTH = 80  # columns
 SIGNALLED = 128  # and the number of the signal: what a shell expects of a command that a signal ended
 
 
@@ -32,6 +36,18 @@ class Voice:
         if self.as_json:
             with writing():
                 click.echo(json.dumps(value, allow_nan=False))
+
+
+def wrapped(lines: Iterable[str], hang: int = 2) -> list[str]:
+    """Lines of words, those beyond 80 columns cut between words, with what is cut off `hang` columns further in."""
+    return [part for line in lines for part in (_cut(line, hang) if len(line) > WIDTH else [line])]
+
+
+def _cut(line: str, hang: int) -> list[str]:
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.wrap(
+        line, WIDTH, subsequent_indent=indent + " " * hang, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def printable(line: str) -> str:
@@ -62,6 +78,19 @@ def abandon_output() -> None:
     except OSError:
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C does nothing any more: what it could break off is done, and is being told."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """`backpass train`: a table in, a trained network out."""
 
-import math
 import signal
 import sys
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from backpass.cli.options import (
     threshold,
     weights,
 )
-from backpass.cli.output import SIGNALLED, Voice, working
+from backpass.cli.output import SIGNALLED, Voice, uninterrupted, working, wrapped
 from backpass.errors import NotFiniteError, NotSavedError, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -33,8 +32,8 @@ Examples:
   backpass train loans.csv --target default
   backpass train train.csv --target price --test test.csv --exclude id,comment
   backpass train sales.parquet --target Y1,Y2 --order date --epochs 50
-  backpass train homes.csv --target price --target-kind positive --interval 0.9
-  backpass train fraud.csv --target bad --class-weights balanced --threshold f1
+  backpass train flats.csv --target rent --target-kind positive --interval 0.9
+  backpass train bank.csv --target bad --class-weights balanced --threshold f1
 """
 
 
@@ -169,8 +168,9 @@ def tell_outcome(voice: Voice, planned: "Plan", outcome: "Outcome", folder: Path
     """Say what a training came to; one that a signal ended ends with the status that shells expect."""
     from backpass.recipes.main_job import report
 
-    voice.say(_result(outcome, folder))
-    voice.result(report(planned, outcome, folder))
+    with uninterrupted():
+        voice.say(_result(planned, outcome, folder))
+        voice.result(report(planned, outcome, folder))
     if outcome.interrupted_by:
         sys.exit(SIGNALLED + outcome.interrupted_by)
 
@@ -219,7 +219,7 @@ def _understood(planned: "Plan") -> list[str]:
     inputs = len(planned.prepared.tabular.inputs.feature_names)
     embedded = len(planned.prepared.tabular.inputs.embeddings)
     first = _several(inputs, "input") + (f" and {_several(embedded, 'embedded column')}" if embedded else "")
-    waves = f" and {_several(planned.recipe.waves, 'wave')} of each number" if planned.recipe.waves else ""
+    waves = f", each number also as {_several(planned.recipe.waves, 'cosine')}" if planned.recipe.waves else ""
     outputs = defaults.outputs(planned.prepared.tabular.targets)
     sizes_shown = " -> ".join([first + waves, *map(str, planned.recipe.hidden), str(outputs)])
     rows = planned.prepared.rows()
@@ -234,9 +234,8 @@ def _understood(planned: "Plan") -> list[str]:
     return [
         *planned.prepared.describe(),
         *(["  note: --test is the same file as TABLE: the score will be of rows trained on"] if same else []),
-        f"network     {sizes_shown}    {parameters:,} parameters",
-        f"effort      {_effort(planned)}",
-        ", ".join(parts),
+        *wrapped([f"network     {sizes_shown}    {parameters:,} parameters", f"effort      {_effort(planned)}"], 12),
+        *wrapped([", ".join(parts)]),
     ]
 
 
@@ -245,7 +244,7 @@ def _effort(planned: "Plan") -> str:
     from backpass.recipes.duration import most_seconds
 
     members = planned.recipe.members
-    what = "one network" if members == 1 else f"the mean of {members} such networks"
+    what = "one network" if members == 1 else f"mean of {members} networks"
     epochs = _several(planned.recipe.epochs, "epoch")
     return f"{planned.asked['effort']}: {what}, up to {epochs}: about {_rounded(most_seconds(planned))} s at most"
 
@@ -259,7 +258,7 @@ def _several(number: int, what: str) -> str:
     return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
-def _result(outcome: "Outcome", folder: Path) -> list[str]:
+def _result(planned: "Plan", outcome: "Outcome", folder: Path) -> list[str]:
     history = outcome.history
     lines = [f"stopped at epoch {len(history)} after {outcome.seconds:.1f} s: {history.reason}"]
     if not outcome.finished:
@@ -273,8 +272,8 @@ def _result(outcome: "Outcome", folder: Path) -> list[str]:
             lines += ["  these rows told when to stop, too: no others were held out to test"]
         if outcome.finished and outcome.interrupted_by:
             lines += ["  the linear model was left out: interrupted"]
-        lines += [f"  {line}" for line in outcome.model.calibration_told(outcome.metrics)]
-        lines += _doubt(outcome)
+        lines += wrapped((f"  {line}" for line in outcome.model.calibration_told(outcome.metrics)), 4)
+        lines += _doubt(planned, outcome)
     else:
         lines += ["no rows were held out: there is no score"]
     return [
@@ -293,13 +292,14 @@ def _indented(outcome: "Outcome") -> list[str]:
     return [f"  {line}" for line in table(list(outcome.scores))]
 
 
-def _doubt(outcome: "Outcome") -> list[str]:
-    """A score too good to be true is worth a question, and one below the linear model's a hint."""
+def _doubt(planned: "Plan", outcome: "Outcome") -> list[str]:
+    """A score too good to be true is worth a question, and one surely below the linear model's a hint."""
+    from backpass.recipes.scores import surely_better
+
     lines = []
     if max(outcome.metrics.get(name, 0.0) for name in ("accuracy", "r2")) >= NEARLY_PERFECT:
         lines.append("  nearly perfect: --exclude columns that are known only after the answer")
-    error = "log_loss" if "log_loss" in outcome.metrics else "rmse"
-    linear = next((each.metrics[error] for each in outcome.scores if each.label == "linear model"), math.inf)
-    if linear < outcome.metrics[error]:
+    linear = next((each for each in outcome.scores if each.label == "linear model"), None)
+    if planned.recipe.hidden and linear is not None and surely_better(linear, outcome.scores[0]):
         lines.append("  the linear model is better here: --hidden 0 trains such a one")
     return lines

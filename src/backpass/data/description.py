@@ -15,24 +15,31 @@ INDENT = "  "
 GAP = "   "
 PLURALS: dict[Kind, str] = {"number": "numbers", "category": "categories", "boolean": "booleans", "date": "dates"}
 SHOWN = 6
+AMOUNTS = {
+    "number": "amounts",
+    "count": "counts, learned as rates",
+    "positive": "positive amounts, learned by their logarithms",
+}
 
 
-def describe(schema: Schema, table: Table) -> list[str]:
+def describe(schema: Schema, table: Table, kind: str = "number") -> list[str]:
     """Lines of at most 80 columns, where words allow: the inputs by kind, what is missing or left out, the notes.
 
-    `table` is the one that is described; the counts are of the training rows, as the schema has them.
+    `table` is the one that is described; what is missing is told of the training rows, as the schema has it. `kind` is
+    that of a target of amounts, see `TargetEncoder`.
     """
-    lines = [*_heading(schema, table), *_wrapped(_kinds(schema), GAP)]
+    lines = [*_heading(schema, table, kind), *_wrapped(_kinds(schema), GAP)]
     lines += _wrapped(_left_out(schema), ", ", "left out: ")
-    lines += _wrapped(_missing(schema), ", ", "missing: ")
+    where = "" if schema.rows == table.rows else " in rows to train on"
+    lines += _wrapped(_missing(schema), ", ", f"missing{where}: ")
     # That text is classes goes without saying; that numbers are does not.
     said = [f"target: {schema.task_reason}"] if "; --" in schema.task_reason else []
     return lines + [line for note in (*said, *schema.notes) for line in _note(note)]
 
 
-def _heading(schema: Schema, table: Table) -> list[str]:
+def _heading(schema: Schema, table: Table, kind: str) -> list[str]:
     head = f"{table.name}    {table.rows:,} rows, {len(table.columns):,} columns"
-    target = f"target {', '.join(schema.target_names)}: {_answers(schema, table)}"
+    target = f"target {', '.join(schema.target_names)}: {_answers(schema, table, kind)}"
     together = f"{head}    {target}"
     return (
         [together]
@@ -41,9 +48,9 @@ def _heading(schema: Schema, table: Table) -> list[str]:
     )
 
 
-def _answers(schema: Schema, table: Table) -> str:
+def _answers(schema: Schema, table: Table, kind: str) -> str:
     if schema.task == "regression":
-        return "amounts"
+        return AMOUNTS[kind]
     shares = class_shares(schema, table)
     common = sorted(shares, key=lambda label: -shares[label])[:SHOWN]
     more = f" and {len(shares) - SHOWN:,} more classes" if len(shares) > SHOWN else ""

@@ -97,14 +97,20 @@ class Calibration:
         """What raw outputs of a network that was trained by `loss` mean now."""
         return np.asarray(loss.predictions(outputs / self.temperature))
 
-    def told(self, classes: tuple[str, ...], scores: Mapping[str, float] = MappingProxyType({})) -> list[str]:
-        """What is changed, in lines for people, with those of the `scores` that belong to it."""
+    def told(
+        self,
+        classes: tuple[str, ...],
+        scores: Mapping[str, float] = MappingProxyType({}),
+        targets: tuple[str, ...] = ("",),
+    ) -> list[str]:
+        """What is changed, in lines for people, with those of the `scores` that belong to it, those of each target."""
         lines = []
         if self.intervals is not None:
             lines.append(f"intervals: {100 * self.intervals.level:g} % of rows like those held out are to lie inside")
-            if "interval_coverage" in scores:
-                inside, width = scores["interval_coverage"], scores["interval_width"]
-                lines.append(f"  of these rows {100 * inside:.1f} % do; their mean width is {width:.4g}")
+            for target in targets if "interval_coverage" in scores else ():
+                end, whose = (f"_{target}", f"{target}: ") if len(targets) > 1 else ("", "")
+                inside, width = scores[f"interval_coverage{end}"], scores[f"interval_width{end}"]
+                lines.append(f"  {whose}of these rows {100 * inside:.1f} % do; their mean width is {width:.4g}")
         if self.threshold is not None:
             why = f", the best {self.threshold.metric} of the rows that validated" if self.threshold.metric else ""
             lines.append(
@@ -112,15 +118,18 @@ class Calibration:
             )
             shown = ", ".join(f"{name} {scores[name]:.3f}" for name in RATES if name in scores)
             lines += [f"  of these rows: {shown}"] if shown else []
-        if self.temperature != 1:
-            lines.append(f"temperature {self.temperature:.3g}: what the held-out rows ask outputs to be divided by")
+        if f"{self.temperature:.3g}" != "1":
+            more = "less" if self.temperature > 1 else "more"
+            lines.append(
+                f"probabilities are made {more} sure, as held-out rows ask (temperature {self.temperature:.3g})"
+            )
         if self.class_weights:
             largest = sorted(zip(classes, self.class_weights, strict=True), key=lambda each: -each[1])[:_SHOWN]
             shown = ", ".join(f"{name} {weight:.3g}" for name, weight in largest)
             more = f" and {len(classes) - _SHOWN:,} more" if len(classes) > _SHOWN else ""
             lines += [
                 f"class weights: {shown}{more}",
-                "  probabilities are as if each row were so often in the table; scores are of the rows as they are",
+                "  probabilities are as if rows stood so often, the baseline's too; scores are of rows as they are",
             ]
         return lines
 

@@ -118,7 +118,10 @@ class Model(Content):
 
     def calibration_told(self, scores: Mapping[str, float]) -> list[str]:
         """What held-out rows changed of the answers, in lines for people, with the `scores` that tell of it."""
-        return [] if self.tabular is None else self.tabular.calibration.told(self.tabular.targets.classes, scores)
+        if self.tabular is None:
+            return []
+        targets = self.tabular.targets
+        return self.tabular.calibration.told(targets.classes, scores, targets.schema.target_names)
 
     def _forward(self, shape: Any, threads: int | None) -> ForwardPass:
         """The program for rows of this shape: made once. From then on the parameters cannot be written over."""

@@ -200,13 +200,11 @@ class Plan:
         if part is None:
             return ()
         ours = answers(tabular, tabular.calibration.predictions(trainer.loss, trainer.outputs(part.inputs)))
-        actual = self._actual(part.targets)
-        constant = scores.constant_predictions(ours, self._actual(self.prepared.train.targets), part.rows)
-        label = f'always "{constant.values[0]}"' if ours.classes else "always the mean"
+        actual, learned = self._actual(part.targets), self._actual(self.prepared.train.targets)
         return (
             scores.score("this network", ours, actual),
             *([scores.score("linear model", self._plain_answers(linear, part), actual)] if linear else []),
-            scores.score(label, constant, actual),
+            scores.baseline(ours, learned, actual, tabular.calibration.class_weights),
         )
 
     def _plain_answers(self, trainer: Trainer, part: Part) -> Predictions:

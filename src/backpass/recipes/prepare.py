@@ -67,11 +67,13 @@ class Prepared:
 
     def describe(self) -> list[str]:
         """What was understood, in lines for people."""
-        return [*describe(self.division.schema, self.table), *(f"  note: {note}" for note in self.notes)]
+        schema, kind = self.division.schema, self.tabular.targets.kind
+        return [*describe(schema, self.table, kind), *(f"  note: {note}" for note in self.notes)]
 
     def summary(self) -> dict[str, Any]:
         """The same for programs."""
-        return summary(self.division.schema, self.table) | {"split": self.rows(), "notes_of_reading": list(self.notes)}
+        more = {"target_kind": self.tabular.targets.kind, "split": self.rows(), "notes_of_reading": list(self.notes)}
+        return summary(self.division.schema, self.table) | more
 
     def rows(self) -> dict[str, int]:
         parts = {"train": self.train, "validation": None if self.folds else self.validation, "test": self.test}
@@ -134,7 +136,7 @@ def prepare(
         TargetEncoder.fit(division.train, schema, scale=scale, precision=kind, kind=target_kind or "number"),
     )
     # Held-out rows are judged by what was learned from others: a text that is new among numbers is no value there.
-    lenient = tabular.inputs.columns
+    lenient = tabular.inputs.coercible
     train, held_out, tested = (
         None if part is None else encode(tabular, part, notes, coerce=lenient)
         for part in (division.train, division.validation, division.test)

@@ -11,16 +11,26 @@ from backpass.model.calibration import Threshold
 from backpass.model.tabular import chosen
 from backpass.records import dataclass
 
+LEAST = 0.0005  # a margin of a part that is below rounds to 0: chance has no say, as in what is so by construction
 Z95 = 1.96  # half the width of a 95 % interval, in standard errors
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Score:
-    """The metrics of one way to predict; `margins` are half the widths of their 95 % intervals, by sampling alone."""
+    """The metrics of one way to predict.
+
+    Attributes:
+        label: what predicts.
+        metrics: by name.
+        margins: half the widths of their 95 % intervals, by sampling alone.
+        losses: how bad each row's answer is, (rows,): minus the logarithm of the right class's probability, or the
+            squared error, in several targets' variances.
+    """
 
     label: str
     metrics: dict[str, float]
     margins: dict[str, float]
+    losses: Array
 
     def to_json(self) -> dict[str, Any]:
         return {"label": self.label, "metrics": finite(self.metrics), "margins": finite(self.margins)}
@@ -30,15 +40,25 @@ class Score:
 def score(label: str, predictions: Predictions, actual: Array) -> Score:
     """The metrics of `predictions` where `actual` was right: class numbers, or numbers in the table's units."""
     if predictions.probabilities is None:
+        squares = (predictions.values.astype(np.float64) - actual) ** 2
+        losses = (squares / np.maximum(actual.var(axis=0), np.finfo(np.float64).tiny)).mean(axis=1)
         margins = _number_margins(predictions.values, actual)
     else:
-        margins = _class_margins(predictions.probabilities, actual, predictions.threshold)
-    return Score(label, predictions.scores(actual), margins)
+        given = predictions.probabilities[np.arange(len(actual)), actual].astype(np.float64)
+        losses = -np.log(np.clip(given, 1e-15, 1))
+        margins = _class_margins(predictions.probabilities, actual, predictions.threshold, losses)
+    return Score(label, predictions.scores(actual), margins, losses)
 
 
-def _class_margins(probabilities: Array, labels: Array, threshold: Threshold | None) -> dict[str, float]:
+@np.errstate(over="ignore", invalid="ignore")
+def surely_better(first: Score, second: Score) -> bool:
+    """Is `first` better than `second` on the same rows, by more than chance may add or take (95 %)?"""
+    gained = second.losses - first.losses
+    return bool(np.mean(gained) > _of_mean(gained))
+
+
+def _class_margins(probabilities: Array, labels: Array, threshold: Threshold | None, losses: Array) -> dict[str, float]:
     right = chosen(probabilities, threshold) == labels
-    losses = -np.log(np.clip(probabilities[np.arange(len(labels)), labels].astype(np.float64), 1e-15, 1))
     margins = {"accuracy": _of_part(float(right.mean()), len(right)), "log_loss": _of_mean(losses)}
     if probabilities.shape[1] == 2:
         margins["auc"] = _of_auc(probabilities[:, 1], labels == 1)
@@ -70,26 +90,47 @@ def _of_auc(scores: Array, positive: Array) -> float:
 
 
 def _number_margins(predicted: Array, actual: Array) -> dict[str, float]:
-    """rmse and r2 by the delta method from the mean squared error; of several targets none."""
+    """rmse and r2 by the delta method; of several targets none.
+
+    Of r2, one less a ratio of two means over the rows, of squared errors and of squared distances from the mean, which
+    go up and down together: what always says the mean has an r2 of 0 on any rows, not give or take half.
+    """
     if predicted.shape[1] > 1:
         return {}
     errors = predicted[:, 0].astype(np.float64) - actual[:, 0]
-    of_square, rmse = _of_mean(errors**2), math.sqrt(float(np.mean(errors**2)))
-    variance = float(np.var(actual[:, 0]))
+    of_square, square = _of_mean(errors**2), float(np.mean(errors**2))
+    rmse = math.sqrt(square)
+    distances, variance = (actual[:, 0] - actual[:, 0].mean()) ** 2, float(np.var(actual[:, 0]))
     return {
         "rmse": of_square / (2 * rmse) if rmse else 0.0,
         "mae": _of_mean(np.abs(errors)),
-        "r2": of_square / variance if variance else math.nan,
+        "r2": _of_mean(errors**2 - square / variance * distances) / variance if variance else math.nan,
     }
 
 
-def constant_predictions(like: Predictions, targets: Array, rows: int) -> Predictions:
-    """What says the same for every row: how common each class is among the training targets, or their mean."""
+def baseline(like: Predictions, targets: Array, actual: Array, class_weights: tuple[float, ...] = ()) -> Score:
+    """The score of what says the same for every row: the most common class, or the mean, of the training `targets`.
+
+    Its probabilities are how common each class is. With class weights these are, as those of a network that learned
+    with them, those of a table in which rows stand so often; the answer is the most common class all the same.
+    """
+    rows = len(actual)
     if like.probabilities is None:
-        return Predictions(like.names, np.tile(targets.mean(axis=0), (rows, 1)))
-    shares = np.bincount(targets, minlength=len(like.classes)) / len(targets)
-    values = np.full(rows, like.classes[int(np.argmax(shares))])
-    return Predictions(like.names, values, like.classes, np.tile(shares, (rows, 1)))
+        mean = np.tile(targets.mean(axis=0), (rows, 1))
+        return score("always the mean", Predictions(like.names, mean), actual)
+    counts = np.bincount(targets, minlength=len(like.classes))
+    answer = like.classes[int(np.argmax(counts))]
+
+    def of(weights: Array) -> Score:
+        probabilities = np.tile(weights / weights.sum(), (rows, 1))
+        return score(
+            f'always "{answer}"', Predictions(like.names, np.full(rows, answer), like.classes, probabilities), actual
+        )
+
+    found, weighed = of(counts), of(counts * np.array(class_weights or 1.0))
+    for values, right in ((weighed.metrics, found.metrics), (weighed.margins, found.margins)):
+        values["accuracy"] = right["accuracy"]
+    return weighed
 
 
 def finite(values: dict[str, float]) -> dict[str, float | None]:
@@ -128,7 +169,7 @@ def _cell(each: Score, name: str) -> str:
     value, margin = each.metrics[name], each.margins.get(name, math.nan)
     part = name in _PARTS or name.startswith("r2_")
     shown = f"{value:z.3f}" if part else f"{value:.4g}"
-    if not math.isfinite(margin):
+    if not math.isfinite(margin) or (part and margin < LEAST):
         return shown
     return f"{shown} ± {margin:.3f}" if part else _amount(value, margin)
 

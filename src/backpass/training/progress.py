@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from backpass.training.events import EpochFinished, Event, Listener, RolledBack, StepFinished, TrainingStarted
 
 GUESSING = 10.0  # seconds, until the time left is told, where a quarter of an epoch takes longer
+THOUSANDS = 1e4  # rows a second from which on they are told in thousands
 LARGE = 1e5  # a loss beyond this is shown by its size
 SECONDS_BETWEEN_LINES = 5.0  # where there is no terminal, and so no bar
 
@@ -80,8 +81,9 @@ class Watch:
 
     @property
     def speed(self) -> str:
-        """Rows a second, in thousands."""
-        return f"{self.rows_per_second / 1000:,.0f}k rows/s"
+        """Rows a second, in thousands where they are many."""
+        speed = self.rows_per_second
+        return f"{speed / 1000:,.0f}k rows/s" if speed >= THOUSANDS else f"{speed:,.0f} rows/s"
 
     @property
     def numbers(self) -> str:

@@ -102,13 +102,29 @@ class TableEncoder:
         Raises TableError for a column that is lacking or of another type, for text where there were numbers (unless
         `coerce` names the column: then it is read as missing, and `notes` is told), and for infinite numbers.
         """
-        _check_coerce(self.columns, coerce)
+        self._check_coerce(coerce)
         self._require_columns(table)
         reader = Reader(table, coerce, notes)
         arrays: dict[str, npt.NDArray[Any]] = {NUMBERS: self._numbers(table, reader)}
         for levels in self.embedded:
             arrays[_key(levels.column)] = levels.codes(reader)
         return arrays
+
+    @property
+    def coercible(self) -> list[str]:
+        """The names of the columns in which a text may be no value."""
+        return [encoder.column.name for encoder in self.block if encoder.column.kind != "category"]
+
+    def _check_coerce(self, coerce: Collection[str]) -> None:
+        for name in coerce:
+            if name not in self.columns:
+                hint = did_you_mean(name, self.columns, "The model reads")
+                raise UsageError(f"--coerce {name}: the model reads no column {quoted(name)}. {hint}")
+            if name not in self.coercible:
+                raise UsageError(
+                    f"--coerce {name}: is a category, of which every text is a value: leave it out, or train with "
+                    f"--column {name}=number"
+                )
 
     def _require_columns(self, table: Table) -> None:
         missing = [name for name in self.columns if name not in table.columns]
@@ -193,10 +209,3 @@ def _levels(record: Record) -> Levels:
     if column.kind != "category":
         raise fault(f"{record.where}.column.kind", "category")
     return Levels.from_json(fields, column)
-
-
-def _check_coerce(columns: list[str], coerce: Collection[str]) -> None:
-    for name in coerce:
-        if name not in columns:
-            hint = did_you_mean(name, columns, "The model reads")
-            raise UsageError(f"--coerce {name}: the model reads no column {quoted(name)}. {hint}")
