@@ -99,6 +99,8 @@ def test_counts_are_never_below_0_nor_are_their_intervals(run, tmp_path):
         (["--class-weights", "setosa=-1"], "--class-weights setosa=-1: expected a number above 0, such as setosa=5"),
         (["--class-weights", "setosa=0"], "--class-weights setosa=0: expected a number above 0, such as setosa=5"),
         (["--threshold", "best"], '--threshold is "best", expected a number from 0 to 1, or f1, balanced_accuracy'),
+        (["--time", "soon"], '--time is "soon", expected a time above 0, such as 90s, 5m or 1h'),
+        (["--time", "-1s"], '--time is "-1s", expected a time above 0'),
         (["--threshold", "1.5"], '--threshold is "1.5", expected a number from 0 to 1'),
         (["--order", "species"], "--order species: is the target"),
         (["--order", "when"], '--order when: iris.csv has no column "when"'),

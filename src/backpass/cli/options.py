@@ -1,5 +1,6 @@
 """Options and arguments that several commands have."""
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -86,3 +87,16 @@ def threshold(text: str | None) -> float | str | None:
         if 0 <= float(text) <= 1:
             return float(text)
     raise UsageError(f'--threshold is "{text}", expected a number from 0 to 1, or {", ".join(RATES)}')
+
+
+def duration(text: str | None) -> float | None:
+    """Seconds of "90", "90s", "5m" or "1.5h"."""
+    if text is None:
+        return None
+    plain = text.strip().lower()
+    unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(plain[-1:])
+    with suppress(ValueError):
+        seconds = float(plain if unit is None else plain[:-1]) * (unit or 1.0)
+        if 0 < seconds < math.inf:
+            return seconds
+    raise UsageError(f'--time is "{text}", expected a time above 0, such as 90s, 5m or 1h')

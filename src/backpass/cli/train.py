@@ -11,6 +11,7 @@ import click
 
 from backpass.cli.options import (
     delimiter_option,
+    duration,
     json_option,
     kinds,
     names,
@@ -31,7 +32,7 @@ EPILOG = """\b
 Examples:
   backpass train loans.csv --target default
   backpass train train.csv --target price --test test.csv --exclude id,comment
-  backpass train sales.parquet --target Y1,Y2 --order date --epochs 50
+  backpass train sales.parquet --target Y1,Y2 --order date --time 5m
   backpass train flats.csv --target rent --target-kind positive --interval 0.9
   backpass train bank.csv --target bad --class-weights balanced --threshold f1
 """
@@ -54,6 +55,7 @@ NEARLY_PERFECT = 0.995  # of accuracy or R², where a column that tells the answ
     show_default=True,
     help="One network, the mean of several trained side by side, or of many.",
 )
+@click.option("--time", metavar="TIME", help="As many networks as 90s, 5m or 1h allow, and no more time than that.")
 @click.option("--out", metavar="RUN", type=click.Path(path_type=Path), help="The run's folder; runs/NAME otherwise.")
 @click.option("--epochs", type=int, help="How often every row is seen, at most.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same table: the same network.")
@@ -185,6 +187,7 @@ def _plan(table: str, options: dict[str, Any]) -> "Plan":
         table,
         options["target"],
         effort=options["effort"],
+        seconds=duration(options["time"]),
         seed=options["seed"],
         precision=options["precision"],
         class_weights=weights(options["class_weights"]),
@@ -246,6 +249,8 @@ def _effort(planned: "Plan") -> str:
     members = planned.recipe.members
     what = "one network" if members == 1 else f"mean of {members} networks"
     epochs = _several(planned.recipe.epochs, "epoch")
+    if planned.seconds is not None:
+        return f"what fits into {planned.seconds:,.4g} s: {what}, up to {epochs}"
     return f"{planned.asked['effort']}: {what}, up to {epochs}: about {_rounded(most_seconds(planned))} s at most"
 
 
