@@ -13,6 +13,7 @@ from backpass.data.arrays import row_shape
 from backpass.errors import UsageError
 from backpass.forward import flatten
 from backpass.ops import Key
+from backpass.training import Trainer
 from backpass.training.memory import Training, _Estimate, _total, check_memory
 from backpass.training.rows import Rows
 
@@ -137,6 +138,7 @@ import backpass as bp
 from backpass import losses, nn, optimizers
 from backpass.data.arrays import row_shape
 from backpass.training import EarlyStopping
+from backpass.training import Trainer
 from backpass.training.memory import Training
 from backpass.training.rows import Rows
 
@@ -183,3 +185,19 @@ def test_the_estimate_is_near_what_a_training_takes(shape, executor):
     assert not found.returncode, found.stderr
     need, measured = json.loads(found.stdout)
     assert 0.7 < need / measured < 1.5, f"estimated {need / MIB:.0f} MiB, measured {measured / MIB:.0f} MiB"
+
+
+def test_a_training_of_the_size_of_the_last_is_let_through_unseen(monkeypatch):
+    """It has all that one left; another number of rows, or another program, is looked at again."""
+    looked = []
+    monkeypatch.setattr("backpass.training.trainer.check_memory", lambda work: looked.append(work.data.count))
+    trainer = Trainer(nn.Dense(1), losses.Squared(), batch_size=4)
+    x, y = np.ones((12, 2)), np.ones(12)
+    for count in (12, 12, 8, 8, 12):
+        trainer.fit(x[:count], y[:count], epochs=1)
+    assert looked == [12, 8, 12]
+    trainer.optimizer = optimizers.SGD(0.1)
+    trainer.fit(x, y, epochs=1)
+    trainer.batch_size = 6
+    trainer.fit(x, y, epochs=1)
+    assert looked == [12, 8, 12, 12, 12]

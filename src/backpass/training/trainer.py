@@ -99,6 +99,8 @@ class Trainer:
         self.history = History()
         self.interrupted_by = 0
         self._epoch_of: Any = None
+        self._size: list[Any] = []
+        """Of the last training: what the memory that it takes follows from."""
         self._state: State | None = None
         self._row_shape: Any = None
         self._tabular: Tabular | None = None
@@ -302,6 +304,11 @@ class Trainer:
         return _Job(data, held_out, stopping, shuffle)
 
     def _require_memory(self, data: Rows, held_out: Rows | None, copies: int) -> None:
+        running = self._kept.fits(min(self.batch_size, data.count), self.threads)
+        size = [self.batch_size, self.precision, self.executor, copies, data.count, held_out and held_out.count]
+        size += map(id, (self.network, self.loss, self.optimizer))
+        if running and size == self._size:
+            return  # the last training took as much, and has given back all but what this one finds in its place
         check_memory(
             Training(
                 self.network,
@@ -316,9 +323,10 @@ class Trainer:
                 self.threads,
                 self.parameters,
                 copies,
-                running=self._kept.fits(min(self.batch_size, data.count), self.threads),
+                running=running,
             )
         )
+        self._size = size
 
     def _epoch_like(self, job: "_Job") -> tuple[Any, ...]:
         """What an epoch that is under way must be like to go on."""
