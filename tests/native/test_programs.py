@@ -68,6 +68,34 @@ def test_steps_of_some_rows_give_what_one_step_gives(count, threads):
             np.testing.assert_array_equal(part, expected)
 
 
+SUMS = {
+    "added": lambda w, g: w + g,
+    "in the other order": lambda w, g: g + w,
+    "taken off": lambda w, g: w - g,
+    "scaled": lambda w, g: w - 0.3 * g,
+    "negative": lambda w, g: w + -g,
+    "twice": lambda w, g: g + g,
+    "scaled by each element": lambda w, g: w * g + w,
+    "stretched": lambda w, g: g * 0.3 + w[:1],
+    "turned too": lambda w, g: (total := w - 0.3 * g) @ ops.transpose(total),
+}
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", SUMS)
+def test_what_a_row_adds_to_a_matrix_in_whatever_form_is_the_references(name, threads, rows):
+    """Sums of products over a single row begin with what they are added to; none at all leaves that."""
+    graph = graph_of(
+        lambda w, x, e: SUMS[name](w, ops.transpose(x) @ ops.tanh(e)),
+        *(Spec(shape, np.float64) for shape in ((5, 13), (BATCH, 5), (BATCH, 13))),
+    )
+    rng = np.random.default_rng(rows)
+    w, x, e = rng.normal(size=(5, 13)), rng.normal(size=(rows, 5)), rng.normal(size=(rows, 13))
+    (found,), (expected,) = NativeProgram(graph, threads=threads, rows=1)(w, x, e), Program(graph)(w, x, e)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize("target", ["host", "sse2"])
 @pytest.mark.parametrize("rows", [1, 3, 17])
 @pytest.mark.parametrize(("k", "m", "n"), [(5, 6, 7), (2, 2, 3), (3, 5, 2), (1, 4, 3), (17, 3, 2)])

@@ -4,10 +4,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from native_helpers import ACTIVATIONS, RULES, Work, assert_agree, differences, goals, trained
+from native_helpers import ACTIVATIONS, RULES, Work, assert_agree, differences, digest, goals, trained
 
 import backpass as bp
 from backpass import losses, nn, ops, optimizers
+from backpass.errors import NotFiniteError
 from backpass.forward import map_structure
 from backpass.losses.catalogue import LOSSES
 from backpass.optimizers.catalogue import RULES as RULE_NAMES
@@ -86,6 +87,29 @@ def test_any_number_of_rows_in_batches_of_any_size(rows, batch_size):
     net = nn.Sequential(nn.Dense(17), nn.ReLU(), nn.Dropout(0.3), nn.Dense(3))
     work = Work(net, losses.CrossEntropy(), optimizers.Momentum(0.01), x, labels, None, batch_size)
     assert_agree(work, epochs=3, threads=2)
+
+
+@pytest.mark.parametrize(
+    "rule", [optimizers.SGD(0.05), *(r for r in RULES if isinstance(r, optimizers.Chain))], ids=repr
+)
+@pytest.mark.parametrize("widths", [(25, 3), (1, 1), (2, 9), (40, 8, 5)])
+def test_a_row_a_step_is_the_references_and_of_the_same_bits_on_two_threads(widths, rule):
+    """The rate multiplies the errors there, and what they add to a matrix is added as one product."""
+    *hidden, outputs = widths
+    layers = [layer for width in hidden for layer in (nn.Dense(width), nn.Sigmoid())]
+    x = rng.normal(size=(ROWS, 4))
+    net = nn.Sequential(*layers, nn.Dense(outputs), nn.Sigmoid())
+    work = Work(net, losses.HalfSumOfSquares(), rule, x, rng.uniform(size=(ROWS, outputs)), None, 1)
+    assert_agree(work, within=1e-12, epochs=2, threads=1)
+    assert digest(trained(work, "native", threads=1)) == digest(trained(work, "native", threads=2))
+
+
+def test_what_is_not_a_number_is_found_in_a_step_of_one_row():
+    """Weights that overflow by one product end the training, and their name is told."""
+    net = nn.Sequential(inside=nn.Dense(9, initializer=nn.Constant(1e150)), outside=nn.Dense(3))
+    work = Work(net, losses.HalfSumOfSquares(), optimizers.SGD(1e150), np.full((5, 4), 1e5), np.ones((5, 3)), None, 1)
+    with pytest.raises(NotFiniteError, match="no longer finite after step"):
+        trained(work, "native", threads=1)
 
 
 @pytest.mark.parametrize("widths", [(1,), (2, 1), (31, 33), (65,), (130, 67), (5, 100)])

@@ -27,6 +27,8 @@ def emit_barrier(b: Builder, state: Value, threads: Value, target: Target) -> No
 
     `state` points to BARRIER_BYTES, which start as zeros and are used again for every later barrier of these threads.
     """
+    if threads.constant == 1:
+        return
     if not any(function.name == _FUNCTION for function in b.module.functions):
         _define_barrier(b.module, target)
     with b.when(b.compare("gt", threads, 1)):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import field
 from functools import cached_property, partial
 from itertools import chain
@@ -26,6 +27,7 @@ from backpass.native.products import write_dots_product, write_rows_product, wri
 from backpass.native.target import Target
 from backpass.native.timing import Laps, Parts
 from backpass.ops import apply, transpose
+from backpass.ops.arithmetic import ADD
 from backpass.ops.contraction import CONTRACT
 from backpass.ops.gradient_flow import IDENTITY
 from backpass.ops.kinds import Source
@@ -169,7 +171,7 @@ class Compiler:
     def __init__(self, job: Job, target: Target) -> None:
         self.job = job
         self.target = target
-        turned_graph, self.turned = turn_narrow(prepare(job.graph), job.carried)
+        turned_graph, self.turned = turn_narrow(prepare(job.graph, job.rows), job.carried)
         mirrored = Mirrored(turned_graph, job.carried)
         self.copies = mirrored.copies
         self.graph, self.carried = _distinct(mirrored.graph, mirrored.carried)
@@ -346,9 +348,14 @@ class Compiler:
         return min(4, -(-self.job.rows // self.threads))
 
     @property
+    def _is_alone(self) -> bool:
+        """Does one thread do it all? Then where its work begins and ends is known, and it waits for nobody."""
+        return self.threads == 1
+
+    @property
     def _is_single(self) -> bool:
         """Does every step have one row, and one thread? Then no loop goes over rows."""
-        return self.job.rows == 1 and self.threads == 1 and self.job.loss is not None
+        return self.job.rows == 1 and self._is_alone and self.job.loss is not None
 
     @cached_property
     def row_unit(self) -> int:
@@ -359,7 +366,9 @@ class Compiler:
         return -(-most // self.lanes) * self.lanes
 
     def units(self, kernel: Kernel) -> int:
-        """Parts that the work of a kernel of fixed size has."""
+        """Parts that the work of a kernel has that is not of rows."""
+        if kernel.space is not Space.FIXED:
+            return 1
         if kernel.product is Product.WEIGHTS:
             return matmul.weights_units(self.panels(kernel), self.weights_tiling(kernel))
         if len(kernel.extent) == 1:
@@ -428,6 +437,8 @@ class Compiler:
         arguments = [("to", PTR), ("data", PTR), ("order", PTR), ("begin", I64), ("end", I64)]
         b, (to, data, order, begin, end) = self._define(f"take.{len(self.calls)}", arguments)
         b.function.comment = f"rows of {node.name or 'an input'}"
+        if self._is_single:
+            begin, end = b.i64(0), b.i64(1)
         to = _claimed(b, to, self.buffers[node], self._name_of)
         stride = self.buffers[node].layout.strides[0]  # type: ignore[union-attr]
         lanes = self.lanes
@@ -513,8 +524,8 @@ class Compiler:
         b.function.comment = _described(kernel)
         if self._is_single:
             n = b.i64(1)
-            if kernel.space is Space.ROWS:
-                begin, end = b.i64(0), n
+        if self._is_alone:
+            begin, end = b.i64(0), n if kernel.space is Space.ROWS else b.i64(self.units(kernel))
         writer, slots, sinks = self._writer(b, n, status, kernel.nodes)
         checked = self._checked(kernel)
         if kernel.product is Product.ROWS:
@@ -526,14 +537,26 @@ class Compiler:
             tiling = self.weights_tiling(kernel)
             scratch = b.offset(private, self.private_bytes - self.scratch, Type("i8"))
             scratch = b.owns(scratch, self.scratch, "room to copy what a product reads")
-            beside = self._beside(kernel)
+            beside, onto = self._beside(kernel), self._onto(kernel)
             write_weights_product(
-                writer, kernel, self.panels(kernel), begin, end, tiling, sinks, checked, scratch, beside
+                writer, kernel, self.panels(kernel), begin, end, tiling, sinks, checked, scratch, beside, onto
             )
         else:
             Loops(writer, sinks, checked).write(kernel, begin, end)
         b.ret()
         return self._called(b.function, slots)
+
+    def _onto(self, kernel: Kernel) -> Node | None:
+        """The sum of a product of weights and of what stands in memory, where it is made in one operation.
+
+        So it is with one row: with many, sums that begin with a large number would lose more.
+        """
+        anchor, *after = kernel.nodes
+        if self.job.rows != 1 or not after or after[0].op is not ADD or kernel.readers.get(anchor) != {after[0]}:
+            return None
+        others = [x for x in after[0].inputs if x is not anchor]
+        fits = len(others) == 1 and others[0] in self.buffers and others[0].shape == anchor.shape
+        return after[0] if fits else None
 
     def _beside(self, kernel: Kernel) -> list[Node]:
         """What is read element by element beside a product of weights, where it is too much for a near cache."""
@@ -590,6 +613,10 @@ class Compiler:
         b.function.result = I64
         word = _Context(b, context, self.context_words)
         arena, threads = word.pointer(PLACES.arena, self.arena_bytes), word.number(PLACES.threads)
+        if self._is_alone:
+            thread, threads = b.i64(0), b.i64(1)
+        if self._is_single:
+            n = b.i64(1)
         everyones = word.pointer(PLACES.private, self.private_bytes * self.threads)
         own = b.offset(everyones, b.mul(thread, self.private_bytes), Type("i8"))
         private = b.owns(own, self.private_bytes, "a thread's own memory")
@@ -615,17 +642,8 @@ class Compiler:
         for number, (kernels, calls) in enumerate(zip(phases, functions, strict=True)):
             splits = self._splits(kernels)
             for kernel, call in zip(kernels, calls, strict=True):
-                if kernel.space is Space.ROWS:
-                    self._call(b, call, memory, status, private, n, begin, end)
-                elif kernel.space is Space.FIXED:
-                    table = self.module.table(splits[kernel], I64)
-                    place = b.add(b.mul(b.sub(threads, 1), self.threads + 1), thread)
-                    low, high = b.load(I64, table, place), b.load(I64, table, b.add(place, 1))
-                    with b.when(b.compare("lt", low, high)):
-                        self._call(b, call, memory, status, private, n, low, high)
-                else:
-                    with b.when(b.compare("eq", thread, 0)):
-                        self._call(b, call, memory, status, private, n, b.i64(0), b.i64(1))
+                with self._share(b, kernel, splits, thread, threads, (begin, end)) as (low, high):
+                    self._call(b, call, memory, status, private, n, low, high)
                 lap(self.parts.kernel(kernel))
             if number == len(phases) - 1:
                 self._give_rows(b, word, memory, gives, start, begin, end)
@@ -637,6 +655,31 @@ class Compiler:
         wrong = b.bit_or(b.load(I64, status), b.load(I64, halt))
         b.ret(wrong)
         return b.function.name
+
+    @contextmanager
+    def _share(
+        self,
+        b: Builder,
+        kernel: Kernel,
+        splits: Mapping[Kernel, Sequence[int]],
+        thread: Value,
+        threads: Value,
+        rows: tuple[Value, Value],
+    ) -> Iterator[tuple[Value, Value]]:
+        """What a thread does of a kernel, from and to; inside, this is something. `rows` are those that it has."""
+        if kernel.space is Space.ROWS:
+            yield rows
+        elif kernel.space is not Space.FIXED:
+            with b.when(b.compare("eq", thread, 0)):
+                yield b.i64(0), b.i64(1)
+        elif self._is_alone:
+            yield b.i64(0), b.i64(self.units(kernel))
+        else:
+            table = self.module.table(splits[kernel], I64)
+            place = b.add(b.mul(b.sub(threads, 1), self.threads + 1), thread)
+            low, high = b.load(I64, table, place), b.load(I64, table, b.add(place, 1))
+            with b.when(b.compare("lt", low, high)):
+                yield low, high
 
     def _call(
         self, b: Builder, call: "Call", memory: "_Pointers", status: Value, private: Value, *numbers: Value
@@ -662,6 +705,8 @@ class Compiler:
             b.call(call.function, VOID, memory.of(buffer), first, begin, end)
 
     def _row_range(self, b: Builder, thread: Value, threads: Value, n: Value) -> tuple[Value, Value]:
+        if self._is_alone:
+            return b.i64(0), n
         unit = self.row_unit
         share = b.div(b.add(n, b.sub(b.mul(threads, unit), 1)), b.mul(threads, unit))
         chunk = b.mul(share, unit)

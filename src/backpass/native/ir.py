@@ -4,6 +4,7 @@ Text, because it is what people look at, and because writing it takes a fraction
 A value is a scalar or a vector; every method works on both. Nothing here knows of graphs.
 """
 
+import operator
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -58,6 +59,8 @@ F32, F64 = Type("float"), Type("double")
 I1, I8, I16, I32, I64 = Type("i1"), Type("i8"), Type("i16"), Type("i32"), Type("i64")
 PTR = Type("ptr")
 VOID = Type("void")
+
+_EXACT = 1 << 24  # whole numbers up to here are exact in every type of floating-point numbers
 
 
 class Value:
@@ -386,6 +389,8 @@ class Builder:
         if a.type.is_float:
             code = {"ne": "une"}.get(relation, "o" + relation)
             return self.emit(f"fcmp {code} {a.type.text} {a.text}, {b.text}", result)
+        if not a.type.lanes and a.constant is not None and b.constant is not None:
+            return self.constant(bool(getattr(operator, relation)(a.constant, b.constant)), result)
         code = relation if relation in ("eq", "ne") else "s" + relation
         return self.emit(f"icmp {code} {a.type.text} {a.text}, {b.text}", result)
 
@@ -420,6 +425,8 @@ class Builder:
 
     def select(self, condition: Value, a: Any, b: Any) -> Value:
         a, b = self._pair(a, b)
+        if condition.constant is not None and not condition.type.lanes:
+            return a if condition.constant else b
         listed = f"{condition.type.text} {condition.text}, {a.type.text} {a.text}, {b.type.text} {b.text}"
         return self.emit(f"select {listed}", a.type)
 
@@ -440,6 +447,8 @@ class Builder:
         target = scalar.vector(a.type.lanes)
         if a.type == target:
             return a
+        if a.type == I64 and scalar.is_float and a.constant is not None and abs(a.constant) <= _EXACT:
+            return self.constant(a.constant, scalar)
         if a.type.is_float and scalar.is_float:
             opcode = "fpext" if scalar.bits > a.type.bits else "fptrunc"
         elif a.type.is_float:
@@ -506,6 +515,8 @@ class Builder:
 
     def first_lanes(self, count: Value, lanes: int) -> Value:
         """A mask of the lanes below `count`, a whole number."""
+        if count.constant is not None:
+            return self.constants([lane < count.constant for lane in range(lanes)], I1)
         return self.compare("lt", self.lane_numbers(lanes), self.splat(count, lanes))
 
     def tree(self, values: Sequence[Value], combine: Any) -> Value:
@@ -671,10 +682,7 @@ class Builder:
         pre, body, latch, done = (f"{part}.{number}" for part in ("pre", "body", "latch", "done"))
         self.line(f"br label %{pre}")
         self.label(pre)
-        if begin.constant is not None and end.constant is not None:
-            starts = "true" if begin.constant < end.constant else "false"
-        else:
-            starts = self.compare("lt", begin, end).text
+        starts = self.compare("lt", begin, end).text
         self.line(f"br i1 {starts}, label %{body}, label %{done}")
         self.label(body)
         index = Value(f"%{stem}.{number}", I64)
@@ -699,6 +707,9 @@ class Builder:
     @contextmanager
     def when(self, condition: Value) -> Iterator[None]:
         """The body runs where `condition`, an i1, holds."""
+        if condition.constant is True:
+            yield
+            return
         number = self.fresh("")
         self.line(f"br i1 {condition.text}, label %then.{number}, label %after.{number}")
         self.label(f"then.{number}")

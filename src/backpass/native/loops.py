@@ -353,4 +353,7 @@ def masks_below(writer: Writer, column: Value, length: int) -> list[Value | None
         return [None] * writer.count
     b = writer.b
     left = b.sub(length, column)
+    if left.constant is not None:
+        masks = [int(left.constant) - u * writer.lanes for u in range(writer.count)]
+        return [None if there >= writer.lanes else b.first_lanes(b.i64(there), writer.lanes) for there in masks]
     return [b.first_lanes(b.sub(left, u * writer.lanes), writer.lanes) for u in range(writer.count)]

@@ -285,8 +285,10 @@ def _dots(b: Builder, first: Value, stride: int, weights: Value, panels: Panels,
         return sums
 
     sums = [zero] * (rows * panels.depth)
-    if whole == 1:
-        sums = chunk(sums, b.i64(0), weights, panels.vectors, None)
+    if panels.size * rows <= FULLY_UNROLLED * panels.lanes:
+        for panel in range(whole):
+            at = b.offset(weights, panel * panels.stride, panels.type)
+            sums = chunk(sums, b.i64(panel * panels.width), at, panels.vectors, None)
     elif whole:
         with b.loop(0, whole, carried=sums) as loop:
             at = b.offset(weights, b.mul(loop.index, panels.stride), panels.type)
@@ -358,15 +360,16 @@ def weights_product(
     finish: Finish,
     scratch: Value | None = None,
     beside: Sequence[Value] = (),
+    onto: Value | None = None,
 ) -> None:
     """D[k, j] = sum over i < count of X[i, k] E[i, j], for the units [begin, end) of `weights_units`.
 
     Each element is in one tile, and each tile done once. `scratch` points to `scratch_bytes` bytes of the thread's own,
     aligned to 64 bytes. `beside` are arrays in these panels that `finish` reads: their memory is asked for one tile
-    before.
+    before. `onto` points to a matrix in these panels with which the sums begin; with zeros where there is none.
     """
     scratch = b.undefined(PTR) if scratch is None else scratch
-    _WeightsProduct(b, x, errors, panels, count, tiling, finish, scratch, beside).units(begin, end)
+    _WeightsProduct(b, x, errors, panels, count, tiling, finish, scratch, beside, onto).units(begin, end)
 
 
 @dataclass
@@ -382,6 +385,7 @@ class _WeightsProduct:
     finish: Finish
     scratch: Value
     beside: Sequence[Value]
+    onto: Value | None
 
     def units(self, begin: Value, end: Value) -> None:
         b, panels, tiling = self.b, self.panels, self.tiling
@@ -425,6 +429,7 @@ class _WeightsProduct:
                 self.left(index, k, first, height),
                 _Operand(right.pointer, right.stride, vector_offsets),
                 streams,
+                self.start(panel, k, height, vectors),
             )
             self.finish(k, column, products)
 
@@ -436,13 +441,24 @@ class _WeightsProduct:
             with b.when(b.compare("gt", last, whole)):
                 tile(b.i64(whole), remainder)
 
+    def start(self, panel: Value, k: Value, height: int, vectors: int) -> list[Value]:
+        """What the sums of a tile begin with, row by row."""
+        b, panels = self.b, self.panels
+        vector = panels.type.vector(panels.lanes)
+        if self.onto is None:
+            return [b.constant(0.0, vector)] * (height * vectors)
+        at = b.add(b.mul(panel, panels.stride), b.mul(k, panels.width))
+        places = [r * panels.width + v * panels.lanes for r in range(height) for v in range(vectors)]
+        return [b.load(vector, self.onto, b.add(at, place)) for place in places]
+
     def left(self, index: Value, k: Value, first: Value, height: int) -> _Operand:
         """X for a tile."""
         b, type_ = self.b, self.panels.type
         if self.tiling.packed:
             at = b.mul(b.sub(index, first), _packed_tile(self.panels, self.tiling))
             return _Operand(b.offset(self._packed_x(), at, type_), self.tiling.rows, range(height))
-        return _Operand(b.offset(self.x.pointer, k, type_), self.x.stride, range(height), AHEAD)
+        ahead = 0 if isinstance(self.count, int) else AHEAD
+        return _Operand(b.offset(self.x.pointer, k, type_), self.x.stride, range(height), ahead)
 
     def _packed_x(self) -> Value:
         to = self.b.offset(self.scratch, self.tiling.packed * self.panels.width, self.panels.type)
@@ -478,8 +494,12 @@ class _WeightsProduct:
 
 def _each_panel(b: Builder, panels: Panels, begin: Value, end: Value, body: Callable[[Value, int], None]) -> None:
     """`body` for the panels [begin, end): given the panel, and its vectors that hold columns."""
-    if panels.full:
-        with b.loop(begin, b.smallest(end, panels.full), stem="panel") as loop:
+    last = b.smallest(end, panels.full)
+    if begin.constant is not None and last.constant is not None and panels.size <= FULLY_UNROLLED * panels.lanes:
+        for panel in range(int(begin.constant), int(last.constant)):
+            body(b.i64(panel), panels.vectors)
+    elif panels.full:
+        with b.loop(begin, last, stem="panel") as loop:
             body(loop.index, panels.vectors)
     if panels.full < panels.count:
         with b.when(b.compare("gt", end, panels.full)):
@@ -503,11 +523,12 @@ def _tile_of_products(
     left: _Operand,
     right: _Operand,
     streams: Sequence[_Stream] = (),
+    start: list[Value] | None = None,
 ) -> Tile:
     """sum over s < count of left[s, r] right[s, v], for the offsets r of `left` and the vectors v of `right`."""
     columns = len(right.offsets)
     size = len(left.offsets) * columns
-    flat = [b.constant(0.0, panels.type.vector(panels.lanes))] * size
+    flat = [b.constant(0.0, panels.type.vector(panels.lanes))] * size if start is None else start
     if isinstance(count, int) and count * size <= FULLY_UNROLLED:
         flat = _steps(b, panels, left, right, flat, count)
     else:

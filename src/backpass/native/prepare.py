@@ -4,10 +4,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from math import prod
 
-from backpass.graph import Axis, Batch, Graph, Node, rewrite, scope
+from backpass.graph import Axis, Batch, Graph, Node, rewrite, scope, size
+from backpass.native.plan import Product, product
 from backpass.ops import apply, reshape
 from backpass.ops.arithmetic import ADD, MULTIPLY
-from backpass.ops.kinds import Pointwise, Record, Reduction, reduced
+from backpass.ops.contraction import CONTRACT
+from backpass.ops.kinds import Pointwise, Record, Reduction, Source, reduced
 from backpass.simplify import simplify
 
 
@@ -32,13 +34,40 @@ def multiply_and_add(graph: Graph) -> Graph:
     def fused(node: Node) -> Node:
         if node.op is not ADD or node.dtype.kind != "f":
             return node
-        for product, other in (node.inputs, node.inputs[::-1]):
-            if product.op is MULTIPLY and product.shape == node.shape and users[product] == 1:
-                inputs = (*product.inputs, other)
+        for term, other in (node.inputs, node.inputs[::-1]):
+            if term.op is MULTIPLY and term.shape == node.shape and users[term] == 1:
+                inputs = (*term.inputs, other)
                 return type(node)(MULTIPLY_ADD, inputs, node.shape, node.dtype, {}, node.name)
         return node
 
     return rewrite(graph, fused)
+
+
+def scale_errors(graph: Graph) -> Graph:
+    """A number by which only the gradient of a matrix is multiplied, before it is added, multiplies the errors instead.
+
+    Of a step of one row they are fewer. What is left adds one product of two numbers to each weight.
+    """
+    users = Counter(x for node in graph.nodes for x in node.inputs)
+    users.update(graph.outputs)
+
+    def scaled(node: Node) -> Node:
+        if node.op is not MULTIPLY_ADD:
+            return node
+        *factors, other = node.inputs
+        for gradient, factor in (factors, factors[::-1]):
+            is_matrix = product(gradient) is Product.WEIGHTS and gradient.shape == node.shape
+            made = [x for x in gradient.inputs if not isinstance(x.op, Source)]
+            if is_matrix and made and size(factor.shape) == 1 and users[gradient] == 1:
+                errors = min(made, key=lambda x: size(x.shape[1:]))
+                with scope(node.name):
+                    smaller: Node = apply(MULTIPLY, errors, factor)
+                    inputs = (smaller if x is errors else x for x in gradient.inputs)
+                    total: Node = apply(ADD, other, apply(CONTRACT, *inputs, **gradient.attributes))
+                return total
+        return node
+
+    return rewrite(graph, scaled)
 
 
 MULTIPLY_ADD = Pointwise(
@@ -52,11 +81,11 @@ MULTIPLY_ADD = Pointwise(
 PASSES: tuple[Callable[[Graph], Graph], ...] = (expand, reduce_inside_first, simplify, multiply_and_add)
 
 
-def prepare(graph: Graph) -> Graph:
-    """`graph` after all passes."""
+def prepare(graph: Graph, rows: int = 0) -> Graph:
+    """`graph` after all passes, for steps of so many rows at most; 0 if that is not known."""
     for one_pass in PASSES:
         graph = one_pass(graph)
-    return graph
+    return scale_errors(graph) if rows == 1 else graph
 
 
 def _expanded(node: Node) -> Node:

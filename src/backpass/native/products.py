@@ -27,8 +27,11 @@ class Finish:
         sinks: Mapping[Node, Sequence[Slot]],
         checked: AbstractSet[Node],
         width: int,
+        made: Node | None = None,
     ) -> None:
         writer.from_start = True
+        self.made = kernel.anchor if made is None else made
+        """What a tile is of."""
         self.w = writer
         self.b = writer.b
         self.kernel = kernel
@@ -111,8 +114,8 @@ class Finish:
         index = [row, place]
         if self.kernel.anchor.shape[1] == 1:  # one column: the other lanes are padding
             vectors = [self.b.extract(vectors[0], 0)]
-        w.know(self.kernel.anchor, index, vectors)
-        known: dict[Node, list[Value]] = {self.kernel.anchor: vectors}
+        w.know(self.made, index, vectors)
+        known: dict[Node, list[Value]] = {self.made: vectors}
         for node in self.kernel.nodes[1:]:
             source = node.inputs[0] if is_mirror(node) else node
             if source not in known:
@@ -227,10 +230,12 @@ def write_weights_product(
     checked: AbstractSet[Node],
     scratch: Value,
     beside: Sequence[Node],
+    onto: Node | None = None,
 ) -> None:
-    """The units [begin, end) of a product that sums over rows."""
+    """The units [begin, end) of a product that sums over rows; its sums begin with the other input of `onto`."""
     left, right = operands(kernel.anchor)
-    finish = Finish(writer, kernel, sinks, checked, panels.width)
+    finish = Finish(writer, kernel, sinks, checked, panels.width, onto)
+    start = None if onto is None else next(x for x in onto.inputs if x is not kernel.anchor)
     matmul.weights_product(
         writer.b,
         _rows(writer, left),
@@ -243,6 +248,7 @@ def write_weights_product(
         finish,
         scratch,
         [writer.slots[node].pointer for node in beside],
+        None if start is None else writer.slots[start].pointer,
     )
 
 
