@@ -373,9 +373,9 @@ class Ledger:
             if not each.told or not np.size(each.value):
                 continue
             count += int(np.size(each.value))
-            part = np.max(np.asarray(each.difference) / each.allowed(self.precision))
-            if not part <= largest:
-                largest, worst = float(part), f"{where}: {each.symbol}"
+            part = float(np.max(np.nan_to_num(each.difference / each.allowed(self.precision), nan=np.inf)))
+            if part > largest:
+                largest, worst = part, f"{where}: {each.symbol}"
         weights = sum(each.before.size for each in self.parameters.values())
         apart = max((float(np.max(each.of_run(), initial=0)) for each in self.parameters.values()), default=0.0)
         return Sums(count, largest, worst, weights, apart)

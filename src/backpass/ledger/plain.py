@@ -27,7 +27,7 @@ def plain(
         weights: how many elements of each parameter are written out, those of the largest changes; None for none, and
             all numbers as arrays.
     """
-    moment, error = ledger.moment, ledger.error
+    moment, error, sums = ledger.moment, ledger.error, ledger.sums
     return {
         "table": ledger.words.table,
         "step": moment.step,
@@ -61,7 +61,14 @@ def plain(
         "weights": [
             _arrays(each) if weights is None else _written(each, weights, terms) for each in ledger.parameters.values()
         ],
-        "sums": vars(ledger.sums) | {"ok": ledger.sums.ok},
+        "sums": {
+            "ok": sums.ok,
+            "count": sums.count,
+            "largest": _number(sums.largest),
+            "worst": sums.worst,
+            "weights": sums.weights,
+            "apart": _number(sums.apart),
+        },
     }
 
 
@@ -72,9 +79,8 @@ def largest(values: Array, count: int | None) -> list[int]:
 
 
 def chosen_nodes(layer: Layer, count: int | None) -> list[int]:
-    """The nodes of the largest errors; where errors are alike, of the largest values."""
-    errors = np.abs(layer.errors) if np.any(layer.errors) else np.abs(layer.values)
-    return largest(errors, count)
+    """The nodes of the largest errors, those of their sums; where there are none, of the largest values."""
+    return largest(layer.deltas if np.any(layer.deltas) else layer.values, count)
 
 
 def of_formula(given: Formula, terms: int | None = None) -> dict[str, Any]:
@@ -151,7 +157,7 @@ def _arrays(parameter: Parameter) -> dict[str, Any]:
         "after": parameter.after,
     }
     about = {"name": parameter.name, "optimizer": parameter.change.optimizer, "rate": parameter.change.rate}
-    return about | {name: np.asarray(values).tolist() for name, values in arrays.items()}
+    return about | {name: _numbers(np.asarray(values)) for name, values in arrays.items()}
 
 
 def _written(parameter: Parameter, count: int, terms: int | None) -> dict[str, Any]:
@@ -167,6 +173,11 @@ def _written(parameter: Parameter, count: int, terms: int | None) -> dict[str, A
 def _number(value: Any) -> float | None:
     """A number as JSON has them: none is infinite."""
     return float(value) if np.isfinite(value) else None
+
+
+def _numbers(values: Array) -> Any:
+    """An array as lists of such."""
+    return values.tolist() if np.isfinite(values).all() else np.where(np.isfinite(values), values, None).tolist()
 
 
 def rows(ledger: Ledger) -> Iterator[Row]:

@@ -123,7 +123,7 @@ def verdict(ledger: Ledger) -> Iterator[Line]:
     sums, kind = ledger.sums, ledger.precision
     share = f"{100 * sums.largest:.0f} % of what {kind} may round"
     if sums.largest <= 1:
-        yield Line(f"the ledger adds up: {sums.count:,} sums, the largest difference {share}", "result")
+        yield Line(f"the ledger adds up: {sums.count:,} sums, to within {share}", "result")
     else:
         yield Line(f"the ledger does NOT add up: {share}, in", "result")
         yield Line(_cut(f"  {sums.worst}", WIDTH))
