@@ -52,7 +52,7 @@ def test_the_whole_story_of_a_row_fits_80_columns_and_is_plain_when_piped(run, b
     for words in (
         "1  The inputs", "bill_length_mm", "2  Forward", "z = Σ weight · input + bias", "a = max(z, 0)", "and 11 more",
         "3  The error function: CrossEntropy", "output[Gentoo]", "the mean of 4 members", "4  Backward",
-        "error = Σ weight · δ", "δ = 1/4 · (p - desired)", "5  The weights", "v = β2 · v + (1 - β2) · g²",
+        "error = Σ weight · δ", "error = 1/4 · (p - desired)", "5  The weights", "v = β2 · v + (1 - β2) · g²",
         "rate, the learning rate of AdamW", "new = old value + change", "the ledger adds up",
         "new weights are those of the run",
     ):  # fmt: skip
@@ -211,7 +211,7 @@ def test_the_page_steps_through_everything(run, birds, places, tmp_path):
     nodes = 6 + 4 + 3
     assert [sum(each.startswith(phase) for each in told["told"]) for phase in ("Forward", "Backward")] == [nodes, nodes]
     assert told["phases"] == ["Inputs", "Forward", "Error", "Backward", "Weights"]
-    assert told["circles"] == 14 + nodes
+    assert told["circles"] == 15 + nodes
     assert told["verdict"].startswith("The ledger adds up")
     assert all("=" in each for each in told["told"][1:])
 

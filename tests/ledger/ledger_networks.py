@@ -60,6 +60,11 @@ CASES = {
 }
 
 
+def folded():
+    """A training in which each row is held out from one of three members."""
+    return nn.CrossFitted(ensemble(3), 3), inputs() | {"fold": np.arange(ROWS) % 3}
+
+
 def step_of(folder, network, loss, optimizer, x, y, *, step=11, **options):
     """A step, made again, of a training that native programs made."""
     trainer = bp.Trainer(network, loss, optimizer, **{"batch_size": 8, "seed": 1} | options)

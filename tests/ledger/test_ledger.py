@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from ledger_networks import CASES, ensemble, inputs, step_of, targets
+from ledger_networks import CASES, ensemble, folded, inputs, recipe, step_of, targets
 
 import backpass as bp
 from backpass import losses, nn, ops, optimizers
@@ -206,6 +206,24 @@ def test_a_dropped_node_is_told_with_its_mask(case):
     back = [layer.backward(node)[1].factors[1].item() for node in range(6)]
     assert factors == back
     assert {round(factor, 5) for factor in factors} == {0.0, round(1 / 0.7, 5)}
+
+
+def test_a_row_that_is_held_out_from_a_member_is_told_as_that(tmp_path):
+    """Its member has no error of it; the member that is told by itself is the first that learns from the row."""
+    network, rows = folded()
+    step = step_of(tmp_path, network, losses.CrossEntropy(), recipe(), rows, targets("classes"))
+    for row in step.rows[:4]:
+        fold = int(row) % 3
+        own = step.trace(int(row), member=fold + 1)
+        assert own.sums.ok
+        assert np.any(own.layer("output").errors)
+        assert not np.any(own.layer("output").deltas)
+        assert not np.any(own.parameters[f"{fold + 1}.hidden_1.weight"].row_slope)
+        told = step.trace(int(row))
+        assert told.member == (2 if fold == 0 else 1)
+        assert told.sums.ok
+        assert np.any(told.layer("output").deltas)
+        assert told.layer("output").backward(0)[1].rule == "error · 1: it learns from the row"
 
 
 def test_what_all_members_share_has_its_error_from_all_of_them(case):

@@ -30,7 +30,7 @@ _STYLES = {"title": "bold", "name": "bold cyan", "result": "green", "less": "dim
 @click.argument("table", type=click.Path(), required=False)
 @click.option("--row", type=int, help="Its number in the table, from 1; otherwise the first of the batch.")
 @click.option("--step", type=int, help="From 1; otherwise the last one that the row was in.")
-@click.option("--member", type=int, default=1, show_default=True, help="Which network of an ensemble is told.")
+@click.option("--member", type=int, help="Which network of an ensemble; otherwise the first that learns from the row.")
 @click.option("--nodes", type=click.IntRange(min=1), default=2, show_default=True, help="How many of each layer.")
 @click.option("--terms", type=click.IntRange(min=1), help="How many of each sum; 4, or 12 of one node or weight.")
 @click.option("--node", metavar="NAME", help='One node alone, such as "hidden_1[7]".')

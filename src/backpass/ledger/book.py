@@ -14,10 +14,10 @@ from backpass.forward import flatten, labels, unflatten
 from backpass.ledger.changes import Change, Update, change_of
 from backpass.ledger.errors import ErrorFunction, error_function
 from backpass.ledger.formula import Formula, formula, joined, untold
-from backpass.ledger.moment import Moment, View, look
+from backpass.ledger.moment import Moment, Sight, View, look
 from backpass.ledger.tellings import Telling, node_names, telling_of
 from backpass.ledger.words import Cell, Words
-from backpass.nn import Ensemble
+from backpass.nn import CrossFitted, Ensemble
 from backpass.records import dataclass
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Layer:
 
     def forward(self, node: int) -> tuple[Formula, ...]:
         """From what goes in to what the node passes on."""
-        return tuple(telling.forward(node) for telling in self.tellings)
+        return tuple(telling.forward(node) for telling in self.tellings if telling.goes_forward)
 
     def backward(self, node: int) -> tuple[Formula, ...]:
         """From the errors behind the node to the error of its sum."""
@@ -381,13 +381,13 @@ class Ledger:
         return Sums(count, largest, worst, weights, apart)
 
 
-def ledger(moment: Moment, place: int, *, member: int = 1, words: Words | None = None) -> Ledger:
+def ledger(moment: Moment, place: int, *, member: int | None = None, words: Words | None = None) -> Ledger:
     """The ledger of the row at `place` in the batch of a step.
 
     Args:
         moment: the step.
         place: of the row.
-        member: of an ensemble, from 1 on.
+        member: of an ensemble, from 1 on; None for the first that learns from the row.
         words: how inputs, outputs and rows are called.
 
     Raises:
@@ -395,10 +395,11 @@ def ledger(moment: Moment, place: int, *, member: int = 1, words: Words | None =
     """
     view, names = look(moment, place), words or Words()
     members = len(view.outputs)
+    member = _first_to_learn(view) if member is None else member
     if not 1 <= member <= members:
         whole = f"from 1 to {members}" if members > 1 else "1: it is a single network"
         raise UsageError(f"--member is {member}, expected {whole}")
-    prefix = f"{member}." if isinstance(moment.network, Ensemble) else ""
+    prefix = f"{member}." if isinstance(moment.network, (Ensemble, CrossFitted)) else ""
     tellings, nodes = _tellings(moment, view, prefix, names)
     error = _error(moment, view, member - 1, nodes)
     layers = _layers(view, tellings, error, member - 1)
@@ -406,6 +407,18 @@ def ledger(moment: Moment, place: int, *, member: int = 1, words: Words | None =
         moment, names, place, member, members, _cells(moment, place, names), layers, error,
         _parameters(moment, view, tellings, names),
     )  # fmt: skip
+
+
+def _kept(sight: Sight) -> bool:
+    """Whether it says which rows are held out from a member."""
+    return isinstance(sight.seen.layer, CrossFitted)
+
+
+def _first_to_learn(view: View) -> int:
+    """The first member that the row is not held out from."""
+    masks = [sight.factor for sight in view.sights if _kept(sight)]
+    learns = [number for number, mask in enumerate(masks, 1) if mask is not None and not mask[view.place].any()]
+    return learns[0] if learns else 1
 
 
 def _own(path: str, prefix: str) -> bool:
@@ -428,7 +441,8 @@ def _tellings(
         features = words.features.get(name, ())
         nodes[id(entry)] = features if len(features) == size else default
     parameters = dict(zip(labels(moment.before), flatten(moment.before), strict=True))
-    last = {id(node) for node, _ in view.outputs}
+    ends = {id(node) for node, _ in view.outputs}
+    ends |= {id(x) for sight in view.sights if id(sight.seen.gives) in ends for x in sight.seen.takes if _kept(sight)}
     found: dict[int, Telling] = {}
     for place, sight in enumerate(view.sights):
         seen = sight.seen
@@ -440,7 +454,7 @@ def _tellings(
             for x, values in zip(seen.takes, sight.inputs, strict=True)
         )
         made: Sequence[str] = node_names(kind, name or "output", sight, given)
-        if id(seen.gives) in last and len(words.outputs) == len(made) and not kind.elementwise:
+        if id(seen.gives) in ends and len(words.outputs) == len(made) and not kind.elementwise:
             made = [f"{name}[{output}]" for output in words.outputs]
         nodes[id(seen.gives)] = made
         start = f"{seen.path}." if seen.path else ""

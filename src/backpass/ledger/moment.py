@@ -10,7 +10,7 @@ from backpass.backward.reverse import backward
 from backpass.data.arrays import Array, Inputs
 from backpass.forward import Program, Structure, flatten, labels, one_thread, trace
 from backpass.graph import scope
-from backpass.ledger.watching import Seen, watched
+from backpass.ledger.watching import Seen, held_out, watched
 from backpass.losses import Loss
 from backpass.nn import Concatenate, Layer, Residual
 from backpass.ops import Key
@@ -68,7 +68,7 @@ class Sight:
         error: of the outputs of one row, by that row's own loss.
         batch_error: of the outputs of all rows, by the loss of the batch.
         pulls: for each input what this layer hands back to it of the row's error; None where it takes whole numbers.
-        factor: what a Dropout multiplied by, a row a row of the batch; else None.
+        factor: what a Dropout multiplied by, or a CrossFitted held out, a row a row of the batch; else None.
     """
 
     seen: Seen
@@ -123,6 +123,7 @@ def look(moment: Moment, place: int) -> View:
         with scope("loss"):
             value = moment.loss(outputs, y, w)
             members = outputs if isinstance(outputs, tuple) else (outputs,)
+            seen += held_out(moment.network, members)
             losses = [moment.loss.rows(each, y) for each in members]
             own: Any = sum_(losses[0] * picked)
             for each in losses[1:]:

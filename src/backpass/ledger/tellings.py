@@ -42,6 +42,9 @@ class Telling:
     elementwise: ClassVar[bool] = False
     """Whether each node that comes out is the one that goes in, changed."""
 
+    goes_forward: ClassVar[bool] = True
+    """Whether there is something to tell of the way forward."""
+
     @property
     def layer(self) -> Any:
         return self.sight.seen.layer
@@ -191,6 +194,27 @@ class Kept(Telling):
         return formula("error", "error · mask", float(self.pull(which)[node]), terms)
 
 
+class HeldOut(Telling):
+    """CrossFitted: a member learns nothing from the rows of its fold."""
+
+    elementwise: ClassVar[bool] = True
+    goes_forward: ClassVar[bool] = False
+
+    @property
+    def is_held_out(self) -> bool:
+        """Whether it is such a row."""
+        return self.sight.factor is not None and bool(self.sight.factor[self.place].ravel()[0])
+
+    @property
+    def kind(self) -> str:
+        return "has this row held out" if self.is_held_out else "learns from this row"
+
+    def back(self, node: int, which: int = 0) -> Formula:
+        factor, why = (0.0, "the row is held out from it") if self.is_held_out else (1.0, "it learns from the row")
+        terms = [("error · mask", (float(self.error[node]), factor))]
+        return formula("δ", f"error · {factor:g}: {why}", float(self.pull(which)[node]), terms)
+
+
 class LookedUp(Telling):
     """Embedding: a row of the table."""
 
@@ -330,6 +354,7 @@ _TELLINGS: dict[type[nn.Layer], type[Telling]] = {
     nn.Embedding: LookedUp,
     nn.Periodic: Waves,
     nn.Concatenate: Joined,
+    nn.CrossFitted: HeldOut,
     nn.Residual: Added,
     nn.Flatten: Moved,
     nn.Softmax: Shared,

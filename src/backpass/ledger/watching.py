@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from backpass.graph import current_scope, scope
-from backpass.nn import Concatenate, Dropout, Ensemble, Layer, Residual, Sequential
+from backpass.nn import Concatenate, CrossFitted, Dropout, Ensemble, Layer, Residual, Sequential
 from backpass.ops import Key, bernoulli
 from backpass.ops.kinds import Value
 from backpass.records import dataclass
@@ -19,7 +19,7 @@ class Seen(NamedTuple):
         layer: what it is.
         takes: the Tensors that go in.
         gives: the Tensor that comes out.
-        factor: of a Dropout at work, the Tensor that it multiplies by.
+        factor: of a Dropout at work, the Tensor that it multiplies by; of a CrossFitted, which rows it holds out.
     """
 
     path: str
@@ -31,6 +31,8 @@ class Seen(NamedTuple):
 
 def rebuilt(layer: Layer, change: Callable[[Layer], Layer]) -> Layer:
     """The network with `change(layer)` in the place of each layer that does something; containers are made anew."""
+    if isinstance(layer, CrossFitted):
+        return replace(layer, ensemble=rebuilt(layer.ensemble, change))
     if isinstance(layer, Ensemble):
         return replace(layer, member=rebuilt(layer.member, change), first=rebuilt(layer.first, change))
     if type(layer) is Sequential:
@@ -63,6 +65,16 @@ class _Watched(Layer):
         takes = y.inputs if isinstance(self.layer, (Residual, Concatenate)) else _tensors(x)
         self.seen.append(Seen(current_scope(), self.layer, takes, y, _factor(self.layer, y, key)))
         return y
+
+
+def held_out(network: Layer, outputs: tuple[Any, ...]) -> list[Seen]:
+    """How a CrossFitted keeps rows from its members: for each a condition, which rows are of its fold."""
+    if not isinstance(network, CrossFitted):
+        return []
+    conditions = [(*each.inputs, each) for each in outputs]
+    return [
+        Seen(str(number), network, (whole,), kept, mine) for number, (mine, _, whole, kept) in enumerate(conditions, 1)
+    ]
 
 
 def _tensors(x: Any) -> tuple[Any, ...]:

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -135,13 +136,13 @@ class Run:
         """How many steps are known: those up to the newest checkpoint."""
         return newest(run.checkpoints(self.folder).store).step
 
-    def trace(self, row: int | None = None, step: int | None = None, *, member: int = 1) -> Ledger:
+    def trace(self, row: int | None = None, step: int | None = None, *, member: int | None = None) -> Ledger:
         """The ledger of one row in one step: every number of forward, error, backward and change, written out.
 
         Args:
             row: its number in the table, from 1 on; None for the first of the step's batch.
             step: from 1 on; None for the last one that the row, or any, was in.
-            member: of an ensemble, from 1 on.
+            member: of an ensemble, from 1 on; None for the first that learns from the row.
 
         Raises:
             UsageError: the row was not trained on, or not in that step; there is no such member.
@@ -184,21 +185,21 @@ class Run:
             parameters = self.replay(self.steps).after
         targets, own = prepared.tabular.targets, prepared.table.take([row - 1])
         inputs = network_inputs(prepared.tabular.inputs.encode(own, coerce=prepared.tabular.inputs.columns))
-        amounts = targets.kind != "positive" and not targets.classes
+        names = words_of(prepared)
+        if targets.kind == "positive":  # its logarithm is what the network answers, and what columns add to
+            names = replace(names, outputs=[f"log of {name}" for name in names.outputs])
         return why(
             planned.network,
             parameters,
             trainer.loss,
-            as_inputs(prepared.train.inputs, planned.precision),
+            as_inputs(prepared.plain(prepared.train), planned.precision),
             as_inputs(inputs, planned.precision),
-            words=words_of(prepared),
+            words=names,
             number=row,
             raw=cells(own, 0, prepared.tabular.inputs.columns),
             output=output,
             temperature=calibration.temperature,
-            units=[(spread, center) for spread, center in zip(targets.spreads, targets.centers, strict=True)]
-            if amounts
-            else (),
+            units=list(zip(targets.spreads, targets.centers, strict=True)),
         )
 
     def _steps_of(self, place: int | None, steps: Iterable[int]) -> Iterator[int]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from backpass.data import Table
+from backpass.data.encoders.table import NUMBERS
 from backpass.errors import UsageError
 from backpass.ledger import Words
 from backpass.recipes.prepare import Prepared
@@ -13,7 +14,6 @@ from backpass.recipes.prepare import Prepared
 def words_of(prepared: Prepared) -> Words:
     """The names of a table's features, outputs and rows."""
     inputs, targets, train = prepared.tabular.inputs, prepared.tabular.targets, prepared.division.train
-    block = "numbers" if inputs.embeddings else ""
     columns = {feature: encoder.column.name for encoder in inputs.block for feature in encoder.feature_names}
     keys = dict(zip(inputs.embeddings, (levels.column.name for levels in inputs.embedded), strict=True))
     shown = [*inputs.columns, *targets.schema.target_names]
@@ -23,7 +23,7 @@ def words_of(prepared: Prepared) -> Words:
 
     classes = targets.classes
     return Words(
-        features={block: inputs.feature_names, **{key: [key] for key in keys}},
+        features={**dict.fromkeys(("", NUMBERS), inputs.feature_names), **{key: [key] for key in keys}},
         columns=columns | keys,
         outputs=classes[1:] if len(classes) == 2 else classes or targets.schema.target_names,
         targets=targets.schema.target_names,

@@ -63,12 +63,12 @@ class Replayed:
     def __repr__(self) -> str:
         return f"Replayed(step={self.step}, epoch={self.epoch}, batch={self.batch}, loss={self.loss:.6g})"
 
-    def trace(self, row: int | None = None, *, member: int = 1, words: "Words | None" = None) -> "Ledger":
+    def trace(self, row: int | None = None, *, member: int | None = None, words: "Words | None" = None) -> "Ledger":
         """The ledger of one row of the batch: forward, error, backward and the change of every weight, written out.
 
         Args:
             row: its place among those trained on, one of `rows`; None for the first of the batch.
-            member: of an ensemble, from 1 on.
+            member: of an ensemble, from 1 on; None for the first that learns from the row.
             words: how inputs, outputs and rows are called.
 
         Raises:

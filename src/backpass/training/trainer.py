@@ -280,13 +280,13 @@ class Trainer:
         targets: Any,
         *,
         row: int | None = None,
-        member: int = 1,
+        member: int | None = None,
         **arguments: Any,
     ) -> "Ledger":
         """The ledger of one row in step number `step` of a training that was saved: every number, written out.
 
         `row` is the row's place among those trained on, and None stands for the first of the batch; `member` is one of
-        an ensemble, from 1 on. All else is as in `replay`.
+        an ensemble, from 1 on, and None the first that learns from the row. All else is as in `replay`.
 
         Raises:
             CheckpointError: as `replay`.
