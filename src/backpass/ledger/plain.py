@@ -177,7 +177,9 @@ def _number(value: Any) -> float | None:
 
 def _numbers(values: Array) -> Any:
     """An array as lists of such."""
-    return values.tolist() if np.isfinite(values).all() else np.where(np.isfinite(values), values, None).tolist()
+    plain: Array = values.astype(object)
+    plain[~np.isfinite(values)] = None
+    return plain.tolist()
 
 
 def rows(ledger: Ledger) -> Iterator[Row]:

@@ -32,7 +32,8 @@ class Seen(NamedTuple):
 def rebuilt(layer: Layer, change: Callable[[Layer], Layer]) -> Layer:
     """The network with `change(layer)` in the place of each layer that does something; containers are made anew."""
     if isinstance(layer, CrossFitted):
-        return replace(layer, ensemble=rebuilt(layer.ensemble, change))
+        inner: Any = rebuilt(layer.ensemble, change)
+        return replace(layer, ensemble=inner)
     if isinstance(layer, Ensemble):
         return replace(layer, member=rebuilt(layer.member, change), first=rebuilt(layer.first, change))
     if type(layer) is Sequential:
