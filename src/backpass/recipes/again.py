@@ -184,7 +184,7 @@ class Run:
         else:
             parameters = self.replay(self.steps).after
         targets, own = prepared.tabular.targets, prepared.table.take([row - 1])
-        inputs = network_inputs(prepared.tabular.inputs.encode(own, coerce=prepared.tabular.inputs.columns))
+        inputs = network_inputs(prepared.tabular.inputs.encode(own, coerce=prepared.tabular.inputs.coercible))
         names = words_of(prepared)
         if targets.kind == "positive":  # its logarithm is what the network answers, and what columns add to
             names = replace(names, outputs=[f"log of {name}" for name in names.outputs])
