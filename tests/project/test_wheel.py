@@ -26,7 +26,7 @@ def wheel(tmp_path_factory):
 def test_the_wheel_holds_what_is_needed(wheel):
     """Types, the sample table and its licence are installed; tests, caches and runs are not."""
     names = set(wheel.namelist())
-    needed = {"py.typed", "cli/main.py", "data/samples/iris.csv", "data/samples/LICENCES.md"}
+    needed = {"py.typed", "cli/main.py", "data/samples/iris.csv", "data/samples/LICENCES.md", "ledger/page.html"}
     assert {f"backpass/{name}" for name in needed} <= names
     assert {name.split("/")[0] for name in names} == {"backpass", f"backpass-{backpass.__version__}.dist-info"}
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]

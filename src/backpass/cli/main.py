@@ -18,6 +18,7 @@ from backpass.cli.output import SIGNALLED, abandon_output, printable
 from backpass.cli.predict import predict
 from backpass.cli.reproduce import reproduce
 from backpass.cli.resume import resume
+from backpass.cli.trace import trace
 from backpass.cli.train import train
 from backpass.errors import BackpassError
 
@@ -36,7 +37,7 @@ def backpass() -> None:
     """
 
 
-for command in (train, resume, predict, evaluate, check, explain, reproduce, demo):
+for command in (train, resume, predict, evaluate, check, trace, explain, reproduce, demo):
     backpass.add_command(command)
 
 

@@ -45,10 +45,10 @@ class Groups(Optimizer):
         return next(iter(self.groups.values())).makes_changes
 
     def init(self, parameters: Structure) -> State:
-        return [member.init(own) for member, own in zip(self.groups.values(), self._split(parameters), strict=True)]
+        return [member.init(own) for member, own in zip(self.groups.values(), self.split(parameters), strict=True)]
 
     def update(self, gradients: Structure, state: State, parameters: Structure, step: Any) -> tuple[Structure, State]:
-        split = zip(self.groups.values(), self._split(gradients), state, self._split(parameters), strict=True)
+        split = zip(self.groups.values(), self.split(gradients), state, self.split(parameters), strict=True)
         changes: dict[str, Any] = {}
         states = []
         for member, own_gradients, own_state, own in split:
@@ -67,7 +67,7 @@ class Groups(Optimizer):
     def over(self, steps: int) -> Self:
         return type(self)({pattern: member.over(steps) for pattern, member in self.groups.items()})
 
-    def _split(self, structure: Structure) -> list[dict[str, Any]]:
+    def split(self, structure: Structure) -> list[dict[str, Any]]:
         """The values of each group, by their labels."""
         places = tuple(labels(structure))
         parts: list[dict[str, Any]] = [{} for _ in self.groups]

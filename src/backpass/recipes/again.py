@@ -2,21 +2,28 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from backpass.data.arrays import as_inputs
+from backpass.data.batches import batches
 from backpass.errors import UsageError
 from backpass.forward import flatten
+from backpass.ledger import Ledger, Why, why
 from backpass.model import Model, load
+from backpass.model.calibration import Calibration
+from backpass.model.tabular import network_inputs
 from backpass.recipes import fields, run
 from backpass.recipes.defaults import FAST
 from backpass.recipes.main_job import Plan, plan
 from backpass.recipes.provenance import circumstances, fingerprint, require_same_data
+from backpass.recipes.words import cells, require_row, trained_place, words_of
 from backpass.records import dataclass
 from backpass.training import Replayed
 from backpass.training.history import TIME_IS_OVER
@@ -123,6 +130,93 @@ class Run:
     def replay(self, step: int) -> Replayed:
         """Step number `step`, from 1 on, made again with the value of every node; see `Trainer.replay`."""
         return self.plan.trainer().replay(step, run.checkpoints(self.folder), **self.plan.arguments())
+
+    @property
+    def steps(self) -> int:
+        """How many steps are known: those up to the newest checkpoint."""
+        return newest(run.checkpoints(self.folder).store).step
+
+    def trace(self, row: int | None = None, step: int | None = None, *, member: int | None = None) -> Ledger:
+        """The ledger of one row in one step: every number of forward, error, backward and change, written out.
+
+        Args:
+            row: its number in the table, from 1 on; None for the first of the step's batch.
+            step: from 1 on; None for the last one that the row, or any, was in.
+            member: of an ensemble, from 1 on; None for the first that learns from the row.
+
+        Raises:
+            UsageError: the row was not trained on, or not in that step; there is no such member.
+            CheckpointError: as `Trainer.replay`.
+        """
+        prepared = self.plan.prepared
+        place = None if row is None else trained_place(prepared, row)
+        if step is None:
+            step = next(self._steps_of(place, range(self.steps, 0, -1)), 0)
+            if not step:
+                raise UsageError(f"row {row} has been in no step yet: {self.steps:,} steps were made and saved")
+        replayed = self.replay(step)
+        if place is not None and place not in replayed.rows:
+            raise UsageError(f"row {row} is not in the batch of step {step:,}: {self._near(place, step)}")
+        return replayed.trace(place, member=member, words=words_of(prepared))
+
+    def why(self, row: int, step: int | None = None, *, output: str | None = None) -> Why:
+        """What each column adds to the network's output for one row of the table, by integrated gradients.
+
+        Args:
+            row: its number in the table, from 1 on; it may have been held out.
+            step: with the weights before this step; None for the network that was kept, or as far as one was saved.
+            output: the name of a class or target; None for the answer itself.
+
+        Raises:
+            UsageError: the table has no such row, or the network no such output.
+            CheckpointError: no step was saved, or not that one.
+        """
+        planned = self.plan
+        prepared = planned.prepared
+        require_row(prepared.table, row)
+        calibration, trainer = Calibration(), planned.trainer()
+        if step is not None:
+            parameters = self.replay(step).before
+        elif (self.folder / "model.safetensors").exists():
+            model = self.model
+            parameters = model.parameters
+            calibration = model.tabular.calibration if model.tabular else calibration
+        else:
+            parameters = self.replay(self.steps).after
+        targets, own = prepared.tabular.targets, prepared.table.take([row - 1])
+        inputs = network_inputs(prepared.tabular.inputs.encode(own, coerce=prepared.tabular.inputs.coercible))
+        names = words_of(prepared)
+        if targets.kind == "positive":  # its logarithm is what the network answers, and what columns add to
+            names = replace(names, outputs=[f"log of {name}" for name in names.outputs])
+        return why(
+            planned.network,
+            parameters,
+            trainer.loss,
+            as_inputs(prepared.plain(prepared.train), planned.precision),
+            as_inputs(inputs, planned.precision),
+            words=names,
+            number=row,
+            raw=cells(own, 0, prepared.tabular.inputs.columns),
+            output=output,
+            temperature=calibration.temperature,
+            units=list(zip(targets.spreads, targets.centers, strict=True)),
+        )
+
+    def _steps_of(self, place: int | None, steps: Iterable[int]) -> Iterator[int]:
+        """Those of `steps` that a row trained on is in the batch of."""
+        planned = self.plan
+        count, size = planned.prepared.train.rows, planned.recipe.batch_size
+        of_epoch = lru_cache(2)(lambda epoch: list(batches(count, size, seed=planned.seed, epoch=epoch)))
+        for step in steps:
+            epoch, batch = divmod(step - 1, -(-count // size))
+            if place is None or place in of_epoch(epoch)[batch]:
+                yield step
+
+    def _near(self, place: int, step: int) -> str:
+        """Where the row is, around a step."""
+        before, after = self._steps_of(place, range(step, 0, -1)), self._steps_of(place, range(step, self.steps + 1))
+        found = [f"--step {each}" for each in (next(before, None), next(after, None)) if each is not None]
+        return f"it is in that of {' and '.join(found)}" if found else "it has been in none yet"
 
 
 def _records(path: Path) -> list[dict[str, Any]]:

@@ -8,11 +8,11 @@ values.
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backpass.data.arrays import Array
+from backpass.data.arrays import Array, take_rows
 from backpass.data.batches import batches
 from backpass.data.naming import did_you_mean
 from backpass.errors import CheckpointError, UsageError
@@ -25,6 +25,9 @@ from backpass.training.history import History
 from backpass.training.loop import Loop
 from backpass.training.saving import Checkpoints
 from backpass.training.snapshots import Progress, restored
+
+if TYPE_CHECKING:
+    from backpass.ledger import Ledger, Moment, Words
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,6 +44,7 @@ class Replayed:
         optimizer_before, optimizer_after: the state of the optimizer.
         traced: the graph of the step: its nodes, from inputs to changed parameters.
         values: the value of every node of that graph, calculated in NumPy.
+        moment: all that went into the step; `trace` tells it.
     """
 
     step: int
@@ -54,9 +58,29 @@ class Replayed:
     optimizer_after: Structure
     traced: Traced
     values: Mapping[Node, Array]
+    moment: "Moment"
 
     def __repr__(self) -> str:
         return f"Replayed(step={self.step}, epoch={self.epoch}, batch={self.batch}, loss={self.loss:.6g})"
+
+    def trace(self, row: int | None = None, *, member: int | None = None, words: "Words | None" = None) -> "Ledger":
+        """The ledger of one row of the batch: forward, error, backward and the change of every weight, written out.
+
+        Args:
+            row: its place among those trained on, one of `rows`; None for the first of the batch.
+            member: of an ensemble, from 1 on; None for the first that learns from the row.
+            words: how inputs, outputs and rows are called.
+
+        Raises:
+            UsageError: the row is not in the batch, or there is no such member.
+        """
+        from backpass.ledger import ledger
+
+        places = [0] if row is None else np.flatnonzero(self.rows == row)
+        if not len(places):
+            shown = ", ".join(map(str, self.rows[:6])) + (", ..." if len(self.rows) > 6 else "")
+            raise UsageError(f"row {row} is not in the batch of step {self.step:,}, which has the rows {shown}")
+        return ledger(self.moment, int(places[0]), member=member, words=words)
 
     def named(self, name: str) -> list[Array]:
         """The values of the nodes of this name, in the order of the graph: the last one is what goes out of a layer.
@@ -100,6 +124,8 @@ def state_before(
 
 def replayed(loop: Loop, step: int, state: State, done: Progress) -> Replayed:
     """Step `step` of the training that `loop` and `done` tell of, from a `state` before it."""
+    from backpass.ledger import Moment
+
     past = replace(done, history=History(), first=state.epoch, finished=False, on_divergence="stop")
     loop.run_to(step - 1, state, past)
     before = replace(state)
@@ -108,6 +134,22 @@ def replayed(loop: Loop, step: int, state: State, done: Progress) -> Replayed:
     rows = next(islice(order, state.batch, None))
     traced, values = _values(loop, before, past, rows)
     loop.run_to(step, state, past)
+    moment = Moment(
+        network=loop.network,
+        loss=loop.loss,
+        optimizer=loop.rule(before, past),
+        seed=loop.seed,
+        step=step,
+        epoch=before.epoch + 1,
+        batch=before.batch,
+        rows=rows,
+        inputs=take_rows(data.inputs, rows),
+        targets=data.targets[rows],
+        weights=None if data.weights is None else data.weights[rows],
+        before=before.parameters,
+        after=state.parameters,
+        state=before.optimizer,
+    )
     return Replayed(
         step=step,
         epoch=before.epoch + 1,
@@ -120,6 +162,7 @@ def replayed(loop: Loop, step: int, state: State, done: Progress) -> Replayed:
         optimizer_after=state.optimizer,
         traced=traced,
         values=values,
+        moment=moment,
     )
 
 

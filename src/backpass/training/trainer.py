@@ -35,6 +35,7 @@ from backpass.training.snapshots import Progress, newest, require_same, restored
 from backpass.training.stopping import BestSoFar, EarlyStopping
 
 if TYPE_CHECKING:
+    from backpass.ledger import Ledger
     from backpass.native.explain import Explanation
 
 PRECISIONS = ("float32", "float64")
@@ -272,6 +273,28 @@ class Trainer:
         loop = self._loop(replace(job, stopping=None), done, forward, None)
         loop.listeners = ()
         return replayed(loop, step, state, done)
+
+    def trace(
+        self,
+        step: int,
+        checkpoints: Checkpoints | str | Path,
+        inputs: Any,
+        targets: Any,
+        *,
+        row: int | None = None,
+        member: int | None = None,
+        **arguments: Any,
+    ) -> "Ledger":
+        """The ledger of one row in step number `step` of a training that was saved: every number, written out.
+
+        `row` is the row's place among those trained on, and None stands for the first of the batch; `member` is one of
+        an ensemble, from 1 on, and None the first that learns from the row. All else is as in `replay`.
+
+        Raises:
+            CheckpointError: as `replay`.
+            UsageError: the row is not in that step's batch, or there is no such member.
+        """
+        return self.replay(step, checkpoints, inputs, targets, **arguments).trace(row, member=member)
 
     def _job(
         self,

@@ -1,0 +1,266 @@
+"""The ledger in lines for a terminal of 80 columns: the largest of everything, and what the rest comes to."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from backpass.ledger.attribution import Why
+from backpass.ledger.book import Layer, Ledger, Parameter
+from backpass.ledger.formula import Formula
+from backpass.ledger.plain import chosen_nodes, largest
+from backpass.ledger.words import Cell
+
+WIDTH = 80
+NUMBER = 11  # columns of a number at the end of a line
+
+
+class Line(NamedTuple):
+    """A line, and how it is shown where there are colours: "title", "name", "result", "less" or as it is."""
+
+    text: str
+    style: str = ""
+
+
+def number(value: float) -> str:
+    """Five digits; there is no 0 below 0."""
+    return f"{value + 0.0:.5g}"
+
+
+def told(ledger: Ledger, *, nodes: int = 2, terms: int = 4) -> Iterator[Line]:
+    """The whole story of a row in a step.
+
+    Args:
+        ledger: what is told.
+        nodes: how many of each layer, those of the largest errors.
+        terms: how many of each sum, the largest.
+    """
+    yield from heading(ledger)
+    yield from _inputs(ledger)
+    yield Line("")
+    yield Line("2  Forward: sums of what goes in, and what the nodes make of them", "title")
+    for layer in ledger.layers:
+        chosen = chosen_nodes(layer, nodes)
+        yield from _layer(layer, chosen)
+        for node in chosen:
+            yield from _node(layer.nodes[node], layer.forward(node), terms)
+    yield Line("")
+    yield from _error(ledger)
+    yield Line("")
+    yield Line("4  Backward: each node's error, from the errors behind it", "title")
+    for layer in reversed(ledger.layers):
+        chosen = chosen_nodes(layer, nodes)
+        yield from _layer(layer, chosen)
+        for node in chosen:
+            yield from _node(layer.nodes[node], layer.backward(node), terms)
+    yield Line("")
+    yield Line("5  The weights: of each layer the one with the largest part in this row", "title")
+    for parameter in ledger.parameters.values():
+        if parameter.before.size:
+            place = largest(parameter.row_slope, 1)[0]
+            index = tuple(int(i) for i in np.unravel_index(place, parameter.before.shape))
+            yield from _weight(ledger, parameter, index, terms)
+    yield Line("")
+    yield from verdict(ledger)
+
+
+def heading(ledger: Ledger) -> Iterator[Line]:
+    """Which step and row it is."""
+    moment, table = ledger.moment, ledger.words.table
+    of = f" of {table}" if table else ""
+    yield Line(_cut(f"step {moment.step:,}, row {ledger.row:,}{of}", WIDTH), "title")
+    batch = f"epoch {moment.epoch:,}, its batch {moment.batch + 1:,}, of {_count(len(moment.rows), 'row')}"
+    yield Line(f"  {batch}" + (f"; member {ledger.member} of {ledger.members}" if ledger.members > 1 else ""))
+    yield Line("")
+
+
+def of_node(ledger: Ledger, name: str, terms: int) -> Iterator[Line]:
+    """One node, forward and backward."""
+    layer, node = ledger.node(name)
+    yield from heading(ledger)
+    yield Line(f"{name}, of {layer.name}: {layer.kind}", "title")
+    yield from _node("forward", layer.forward(node), terms)
+    yield from _node("backward", layer.backward(node), terms)
+
+
+def of_weight(ledger: Ledger, parameter: Parameter, index: tuple[int, ...], terms: int) -> Iterator[Line]:
+    """Why one weight moved: the rows of the batch by their share of its change."""
+    yield from heading(ledger)
+    yield from _weight(ledger, parameter, index, terms)
+    yield Line("")
+    movers = parameter.movers(index)
+    yield Line("Why it moved: what its change is the sum of", "title")
+    yield from _terms(movers, terms)
+    yield _result("change", float(movers.value))
+    if len(movers.labels) > len(ledger.moment.rows):
+        yield Line("   The size of the step is held as it came out: each row's derivative counts", "less")
+        yield Line(f"   {number(float(parameter.change.pull[index]))} times in it.", "less")
+
+
+def of_why(found: Why, terms: int | None = None) -> Iterator[Line]:
+    """Why a prediction is what it is."""
+    yield Line(_cut(f"row {found.row:,}: {found.output} is {number(found.value)}", WIDTH), "title")
+    if len(found.answers) > 1:
+        yield Line(_cut("   " + "  ".join(f"{name} {number(value)}" for name, value in found.answers.items()), WIDTH))
+    yield Line(f"   of the mean of the rows trained on it is {number(found.baseline)}; from there, by")
+    yield Line("   integrated gradients, the columns add")
+    shown = found.shares if terms is None else found.shares[:terms]
+    for share in shown:
+        text = f"   {_cut(share.column, 32):<32}  {_cut(share.raw, 26):<26}"
+        yield Line(_ended(text, share.value))
+    rest = found.shares[len(shown) :]
+    if rest:
+        yield Line(_ended(f"   ... and {len(rest)} more", sum(each.value for each in rest)), "less")
+    total = sum(each.value for each in found.shares)
+    yield Line(_ended("   sum", total), "result")
+    yield Line(_ended(f"   {found.output} less that of the mean", found.value - found.baseline), "result")
+    points = f"{found.points:,} points on the way"
+    yield Line(f"   the sum is off by {abs(found.error):.1e} ({points})", "less")
+
+
+def verdict(ledger: Ledger) -> Iterator[Line]:
+    """Whether it adds up."""
+    sums, kind = ledger.sums, ledger.precision
+    share = f"{100 * sums.largest:.0f} % of what {kind} may round"
+    if sums.largest <= 1:
+        yield Line(f"the ledger adds up: {sums.count:,} sums, to within {share}", "result")
+    else:
+        yield Line(f"the ledger does NOT add up: {share}, in", "result")
+        yield Line(_cut(f"  {sums.worst}", WIDTH))
+    if sums.apart <= 1:
+        yield Line(f"the {sums.weights:,} new weights are those of the run, to a millionth", "result")
+    else:
+        yield Line(
+            f"of {sums.weights:,} new weights one differs from the run's by {sums.apart:.1f} millionths", "result"
+        )
+
+
+def _inputs(ledger: Ledger) -> Iterator[Line]:
+    yield Line("1  The inputs: what stands in the row, and what the network is given", "title")
+    for cell in ledger.cells:
+        shown = _encoded(cell)
+        yield Line(_cut(f"   {_cut(cell.column, 28):<28}  {_cut(cell.raw, 16):<16}  {shown}", WIDTH))
+    for name, raw in ledger.desired.items():
+        yield Line(_cut(f"   {_cut(name, 28):<28}  {_cut(raw, 16):<16}  the target", WIDTH))
+
+
+def _encoded(cell: Cell) -> str:
+    """What is not 0 of what a cell is encoded as."""
+    parts = [
+        number(value) if name == cell.column else f"{name.removeprefix(cell.column).strip()} {number(value)}"
+        for name, value in cell.features
+        if value or (name == cell.column and len(cell.features) == 1)
+    ]
+    return ", ".join(parts) or "0"
+
+
+def _layer(layer: Layer, chosen: list[int]) -> Iterator[Line]:
+    count = _count(len(layer.nodes), "node")
+    shown = "" if len(chosen) == len(layer.nodes) else f", the {len(chosen)} of the largest errors"
+    yield Line(_cut(f" {layer.name}  {layer.kind}: {count}{shown}", WIDTH), "name")
+
+
+def _node(name: str, formulas: tuple[Formula, ...], terms: int) -> Iterator[Line]:
+    yield Line(_cut(f"   {name}", WIDTH))
+    for each in formulas:
+        yield from _formula(each, terms)
+
+
+def _formula(given: Formula, terms: int, *, short: int = 1) -> Iterator[Line]:
+    """A sum with its terms; where these are so few that they are short, with the numbers put into it."""
+    text, put = f"     {given.symbol} = {given.rule}", _put(given)
+    beneath = f"     {'':<{len(given.symbol)}} = {put}"
+    if len(given.labels) > short or len(beneath) > WIDTH - NUMBER - 1:
+        yield Line(_cut(text, WIDTH))
+        yield from _terms(given, terms)
+        yield _result(given.symbol, float(given.value))
+        return
+    if not put:
+        yield Line(_ended(text, float(given.value)))
+    elif len(text) + len(put) + 3 < WIDTH - NUMBER:
+        yield Line(_ended(f"{text} = {put}", float(given.value)))
+    else:
+        yield Line(_cut(text, WIDTH))
+        yield Line(_ended(beneath, float(given.value)))
+
+
+def _put(given: Formula) -> str:
+    """The numbers of a short sum; "" where there is nothing to calculate."""
+    if len(given.labels) == len(given.factors) == 1:
+        return ""
+    terms = []
+    for place in range(len(given.labels)):
+        factors = [float(each[place]) for each in given.factors]
+        if len(given.labels) > 1:  # a factor of 1 stands where others have more factors
+            factors = [each for each in factors if each != 1] or [1.0]
+        terms.append(
+            " · ".join(number(each) if each >= 0 or not k else f"({number(each)})" for k, each in enumerate(factors))
+        )
+    return " + ".join(terms).replace("+ -", "- ")
+
+
+def _terms(given: Formula, terms: int) -> Iterator[Line]:
+    shown, count, rest = given.largest(terms)
+    for each in shown:
+        factors = [number(each.factors[0])]
+        factors += [number(factor) for factor in each.factors[1:] if factor != 1 or len(each.factors) > 2]
+        product = " · ".join(f"{factor:>10}" for factor in factors) if len(factors) > 1 else ""
+        yield Line(_ended(f"       {product:<24} {each.label}", each.value))
+    if count:
+        yield Line(_ended(f"       {'':<24} ... and {count:,} more", rest), "less")
+
+
+def _result(symbol: str, value: float) -> Line:
+    return Line(_ended(f"     {symbol}", value), "result")
+
+
+def _error(ledger: Ledger) -> Iterator[Line]:
+    error = ledger.error
+    yield Line(f"3  The error function: {error.name}", "title")
+    if error.rule:
+        yield Line(_cut(f"   E = {error.rule}", WIDTH))
+    same = np.array_equal(error.answers, error.outputs)
+    yield Line(f"   {'':<31}{'output':>{NUMBER}}{'' if same else 'p':>{NUMBER}}{'desired':>{NUMBER}}")
+    columns = zip(error.names, error.outputs, error.answers, error.desired, strict=True)
+    for name, output, answer, desired in columns:
+        meant = "" if same else number(answer)
+        yield Line(f"   {_cut(name, 31):<31}{number(output):>{NUMBER}}{meant:>{NUMBER}}{number(desired):>{NUMBER}}")
+    whose = f"E of member {ledger.member}" if ledger.members > 1 else "E"
+    yield Line(_ended(f"     {whose}", float(error.value.value)), "result")
+    if ledger.members > 1:
+        yield Line(_ended(f"     E of the row, the mean of {ledger.members} members", error.row_loss), "result")
+    part = f"1/{round(1 / error.share):,}" if error.share and ledger.moment.weights is None else number(error.share)
+    yield Line(_ended(f"     it counts {part} in the loss of the batch", error.batch_loss))
+
+
+def _weight(ledger: Ledger, parameter: Parameter, index: tuple[int, ...], terms: int) -> Iterator[Line]:
+    """From one row's derivative to the new value."""
+    wire = parameter.wire(index)
+    yield Line(_cut(f" {parameter.named(index)}" + (f"  {wire}" if wire else ""), WIDTH), "name")
+    yield from _formula(parameter.slopes.at(index), terms)
+    batch, change = parameter.batch(index), parameter.change
+    rows = _count(len(batch.labels), "row")
+    if len(batch.labels) > 1:
+        part = f"     this row counts {number(ledger.error.share)} in its batch"
+        yield Line(_ended(part, ledger.error.share * float(parameter.row_slope[index])))
+    yield Line(_ended(f"     g, of the batch: the shares of its {rows}, summed", float(batch.value)))
+    if change.rate is not None:
+        yield Line(
+            _ended(f"     rate, the learning rate of {change.optimizer} in step {ledger.moment.step:,}", change.rate)
+        )
+    for each in change.steps:
+        yield from _formula(each.at(index), terms, short=2)
+    yield from _formula(parameter.kept.at(index), terms, short=2)
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _ended(text: str, value: float) -> str:
+    """A line with a number at its end."""
+    return f"{_cut(text, WIDTH - NUMBER - 1):<{WIDTH - NUMBER - 1}} {number(value):>{NUMBER}}"

@@ -1,0 +1,78 @@
+"""How the ledger of a run calls what comes from its table, and where the rows of the table are."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from backpass.data import Table
+from backpass.data.encoders.table import NUMBERS
+from backpass.errors import UsageError
+from backpass.ledger import Words
+from backpass.recipes.prepare import Prepared
+
+
+def words_of(prepared: Prepared) -> Words:
+    """The names of a table's features, outputs and rows."""
+    inputs, targets, train = prepared.tabular.inputs, prepared.tabular.targets, prepared.division.train
+    columns = {feature: encoder.column.name for encoder in inputs.block for feature in encoder.feature_names}
+    keys = dict(zip(inputs.embeddings, (levels.column.name for levels in inputs.embedded), strict=True))
+    shown = [*inputs.columns, *targets.schema.target_names]
+
+    def raw(place: int) -> Mapping[str, str]:
+        return cells(train, place, shown)
+
+    classes = targets.classes
+    return Words(
+        features={**dict.fromkeys(("", NUMBERS), inputs.feature_names), **{key: [key] for key in keys}},
+        columns=columns | keys,
+        outputs=classes[1:] if len(classes) == 2 else classes or targets.schema.target_names,
+        targets=targets.schema.target_names,
+        row=train.row_number,
+        raw=raw,
+        table=prepared.table.name,
+    )
+
+
+def cells(table: Table, place: int, columns: list[str]) -> dict[str, str]:
+    """A row as it stands in the table; "" where a value is lacking."""
+    values = {name: table.column(name)[place] for name in columns}
+    return {name: "" if value is None else str(value) for name, value in values.items()}
+
+
+def trained_place(prepared: Prepared, row: int) -> int:
+    """The place of a row of the table among those trained on.
+
+    Raises:
+        UsageError: the table has no such row, or it was not trained on.
+    """
+    require_row(prepared.table, row)
+    place = place_of(prepared.division.train, row)
+    if place is not None:
+        return place
+    division = prepared.division
+    for part, why in (
+        (division.validation, "was held out to tell when to stop"),
+        (division.test, "was held out to test"),
+    ):
+        own = part is not division.test or len(division.split.test)  # and not of a table of its own
+        if part is not None and own and place_of(part, row) is not None:
+            raise UsageError(f"row {row} {why}: it is in no step (--why explains the prediction for any row)")
+    raise UsageError(f"row {row} has no target: it is in no step (--why explains the prediction for any row)")
+
+
+def require_row(table: Table, row: int) -> None:
+    """See that a table has a row.
+
+    Raises:
+        UsageError: it has not.
+    """
+    if not 1 <= row <= table.rows:
+        raise UsageError(f"{table.name} has the rows 1 to {table.rows:,}, found --row {row}")
+
+
+def place_of(table: Table, row: int) -> int | None:
+    """Where a row of the file stands in a part of it."""
+    if table.numbering is None:
+        return row - 1 if 1 <= row <= table.rows else None
+    found = np.flatnonzero(table.numbering == row - 1)
+    return int(found[0]) if len(found) else None

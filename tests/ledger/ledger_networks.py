@@ -1,0 +1,78 @@
+"""Networks of every kind that `backpass train` makes, small, and a step of a training of each."""
+
+import numpy as np
+
+import backpass as bp
+from backpass import losses, nn, optimizers
+from backpass.optimizers import Chain, ClipByGlobalNorm, ClipByValue, Cosine, WarmUp, WeightDecay
+
+ROWS = 60
+
+
+def inputs():
+    rng = np.random.default_rng(0)
+    return {"numbers": rng.normal(size=(ROWS, 3)), "colour": rng.integers(0, 5, size=ROWS)}
+
+
+def targets(kind):
+    rng = np.random.default_rng(1)
+    return {
+        "classes": rng.integers(0, 3, ROWS),
+        "yes": rng.integers(0, 2, ROWS).astype(float),
+        "counts": rng.poisson(2.0, ROWS).astype(float),
+        "numbers": rng.normal(size=(ROWS, 2)),
+    }[kind]
+
+
+def member(outputs, activation=nn.ReLU):
+    return nn.Sequential(
+        hidden_1=nn.Dense(6),
+        bent_1=activation(),
+        dropout_1=nn.Dropout(0.3),
+        hidden_2=nn.Dense(4),
+        bent_2=nn.Tanh(),
+        output=nn.Dense(outputs),
+    )
+
+
+def ensemble(outputs, count=3):
+    """As a table gets it: waves of the numbers and an embedding that all members share."""
+    first = nn.Sequential(inputs=nn.Concatenate(numbers=nn.Periodic((0, 2), 4), colour=nn.Embedding(5, 2)))
+    return nn.Ensemble(member(outputs), count, first)
+
+
+def recipe():
+    """The optimizer that a table gets."""
+    rate = WarmUp(4, then=Cosine(2e-3, final_fraction=0.02))
+    free = dict.fromkeys(("*.bias", "*.frequency", "*.phase"), optimizers.Adam(rate))
+    return optimizers.Groups({**free, "*": optimizers.AdamW(rate, weight_decay=0.1)})
+
+
+CLIPPED = Chain(ClipByGlobalNorm(0.1), WeightDecay(0.01), ClipByValue(0.05), optimizers.Nesterov(0.1))
+CASES = {
+    "classes": (ensemble(3), losses.CrossEntropy(), recipe(), "classes", 2),
+    "smoothed": (ensemble(3), losses.CrossEntropy(label_smoothing=0.1), recipe(), "classes", 1),
+    "yes or no": (ensemble(1), losses.BinaryCrossEntropy(), optimizers.Momentum(0.1), "yes", 3),
+    "counts": (ensemble(1), losses.Poisson(), CLIPPED, "counts", 1),
+    "numbers": (ensemble(2), losses.Squared(), optimizers.Slowed(optimizers.Adam(), 0.5), "numbers", 1),
+    "rule without a telling": (ensemble(2), losses.Squared(), optimizers.NAdam(), "numbers", 1),
+    "loss without a telling": (ensemble(2), losses.Huber(), optimizers.SGD(0.1), "numbers", 1),
+}
+
+
+def folded():
+    """A training in which each row is held out from one of three members."""
+    return nn.CrossFitted(ensemble(3), 3), inputs() | {"fold": np.arange(ROWS) % 3}
+
+
+def step_of(folder, network, loss, optimizer, x, y, *, step=11, **options):
+    """A step, made again, of a training that native programs made."""
+    trainer = bp.Trainer(network, loss, optimizer, **{"batch_size": 8, "seed": 1} | options)
+    trainer.fit(x, y, epochs=3, checkpoints=folder)
+    return trainer.replay(step, folder, x, y)
+
+
+def step_of_case(name, folder):
+    """The step of one of CASES, and the member to tell."""
+    network, loss, optimizer, kind, which = CASES[name]
+    return step_of(folder, network, loss, optimizer, inputs(), targets(kind)), which
