@@ -228,7 +228,7 @@ def _understood(planned: "Plan") -> list[str]:
     rows = planned.prepared.rows()
     parts = [f"training on {rows['train']:,} rows"]
     folds = planned.prepared.folds
-    parts += [f"each held out from some of the networks ({folds} folds)"] if folds else []
+    parts += [f"1 in {folds} left out by each network to validate"] if folds else []
     parts += [f"{verb} on {rows[name]:,}" for name, verb in _PARTS.items() if rows.get(name)]
     from backpass.recipes.provenance import sha256
 
