@@ -40,6 +40,7 @@ def table(tmp_path, monkeypatch):
     monkeypatch.setattr(stored, "LEAST_WINDOW", 64)
     (tmp_path / "room").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "room"))
+    monkeypatch.setattr("tempfile.tempdir", None)
     draw = np.random.default_rng(0)
     x = draw.normal(size=(ROWS, 4))
     y = x[:, 0] + x[:, 1] * x[:, 2] + 0.3 * draw.normal(size=ROWS) > 0
