@@ -103,6 +103,8 @@ def test_a_training_that_was_stopped_anywhere_goes_on_to_the_same_bits(tmp_path,
 
     first = new(listeners=[stop])
     first.fit(X, Y, epochs=3, checkpoints=tmp_path / "saved", stop_on_interrupt=True)
+    assert first.interrupted_by == signal.SIGINT
+    assert first.steps < 63
     second = new()
     second.resume(tmp_path / "saved", X, Y)
     whole = new()
