@@ -88,8 +88,8 @@ class Prepared:
         if window is not None:
             held = sum(array.nbytes for array in flatten(self.train.inputs))
             lines.append(
-                f"streamed    {amount(held)} of encoded rows lie in {folder()} while it trains, "
-                f"{min(window, self.train.rows):,} rows at a time are in memory"
+                f"streamed    {amount(held)} of rows in {folder()}, {min(window, self.train.rows):,} of them in memory "
+                "at a time"
             )
         return lines
 
