@@ -333,7 +333,8 @@ class Trainer:
 
     def _require_memory(self, data: Rows, held_out: Rows | None, copies: int) -> None:
         running = self._kept.fits(min(self.batch_size, data.count), self.threads)
-        size = [self.batch_size, self.precision, self.executor, copies, data.count, held_out and held_out.count]
+        size = [self.batch_size, self.precision, self.executor, self.window, copies, data.count]
+        size += [held_out and held_out.count]
         size += map(id, (self.network, self.loss, self.optimizer))
         if running and size == self._size:
             return  # the last training took as much, and has given back all but what this one finds in its place
