@@ -98,6 +98,11 @@ NEARLY_PERFECT = 0.995  # of accuracy or R², where a column that tells the answ
     metavar="CHOICE",
     help="Of two classes: answer the second from this probability on; or best for f1, balanced_accuracy or youden.",
 )
+@click.option(
+    "--stream/--no-stream",
+    default=None,
+    help="Leave the table (Parquet or Arrow) in its file, and train from the disk; by itself where memory is short.",
+)
 @click.option("--no-scale", is_flag=True, help="Leave numbers as they are.")
 @click.option("--precision", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
 @click.option(
@@ -207,6 +212,7 @@ def _plan(table: str, options: dict[str, Any]) -> "Plan":
         exclude=names(options["exclude"]),
         task=options["task"],
         delimiter=options["delimiter"],
+        stream=options["stream"],
         scale=not options["no_scale"],
     )
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from backpass.data.description import describe, summary
     from backpass.data.division import Division, divide
     from backpass.data.encoders.table import TableEncoder
+    from backpass.data.file_table import FileTable
     from backpass.data.kinds import Column, Schema
     from backpass.data.schema import infer_schema, usable_rows
     from backpass.data.sources import read_table
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Column": "kinds",
     "Division": "division",
+    "FileTable": "file_table",
     "Schema": "kinds",
     "Split": "splits",
     "Table": "table",
@@ -39,6 +41,7 @@ _HOMES = {
 __all__ = [
     "Column",
     "Division",
+    "FileTable",
     "Schema",
     "Split",
     "Table",

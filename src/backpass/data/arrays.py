@@ -1,6 +1,7 @@
-"""Arrays as a network takes them: checked, of one floating type, rows first."""
+"""Arrays as a network takes them: checked, of one floating type, rows first; in memory, or in files (np.memmap)."""
 
-from collections.abc import Mapping
+import mmap
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -10,9 +11,13 @@ from backpass.errors import ShapeError
 Array: TypeAlias = np.ndarray[Any, Any]
 Inputs: TypeAlias = Array | dict[str, Array]
 
+PIECE = 1 << 25  # bytes that are looked at together
+
 
 def as_inputs(values: Any, dtype: Any) -> Inputs:
     """`values`, an array of rows or a dictionary of such, with real numbers in `dtype` and whole numbers as int64.
+
+    What lies in a file stays there, whole numbers in their own type.
 
     Raises:
         ShapeError: there are no rows, the parts differ in their number of rows, or a value is not a finite number.
@@ -56,6 +61,36 @@ def take_rows(inputs: Inputs, rows: Any) -> Inputs:
     return taken
 
 
+def pieces(array: Array) -> Iterator[Array]:
+    """The array, some rows at a time; what is in a file takes memory only while it is looked at."""
+    rows = max(1, PIECE // max(1, array[:1].nbytes))
+    for start in range(0, len(array), rows):
+        piece = array[start : start + rows]
+        yield piece
+        let_go(piece)
+
+
+def let_go(*arrays: Array) -> None:
+    """Give back the memory of rows that lie in files, where they stay."""
+    _advise(arrays, "MADV_DONTNEED")
+
+
+def ask_for(*arrays: Array) -> None:
+    """Have rows that lie in files read from the disk while other work goes on."""
+    _advise(arrays, "MADV_WILLNEED")
+
+
+def _advise(arrays: Iterable[Array], advice: str) -> None:
+    """Tell the system; where it takes no advice, it does what it thinks best."""
+    for part in arrays:
+        # Where the mode is "c", what was changed is in memory alone.
+        if isinstance(part, np.memmap) and part.mode != "c" and part.size and hasattr(mmap, advice):
+            mapped: mmap.mmap = part._mmap  # type: ignore[attr-defined]  # noqa: SLF001
+            first = part.ctypes.data - np.frombuffer(mapped, np.uint8).ctypes.data
+            start = first // mmap.PAGESIZE * mmap.PAGESIZE
+            mapped.madvise(getattr(mmap, advice), start, first + part.nbytes - start)
+
+
 def row_shape(inputs: Inputs) -> Any:
     """The shape of one row, as `Layer.init` takes it: whole numbers come with their type."""
     if isinstance(inputs, dict):
@@ -65,25 +100,32 @@ def row_shape(inputs: Inputs) -> Any:
 
 def _rows(values: Any, label: str, dtype: Any) -> Array:
     try:
-        array: Array = np.asarray(values)
+        array: Array = values if isinstance(values, np.memmap) else np.asarray(values)
     except ValueError:
         raise ShapeError(f"{label}: rows differ in length") from None
     if array.ndim == 0 or len(array) == 0:
         raise ShapeError(f"{label} has no rows")
     if array.dtype.kind in "iub":
-        return array.astype(np.int64)
+        return array if isinstance(array, np.memmap) else array.astype(np.int64)
     if array.dtype.kind != "f":
         raise ShapeError(
             f"{label} holds {array.dtype}, expected numbers: a table with text goes through backpass.train"
         )
     with np.errstate(over="ignore", invalid="ignore"):
-        real: Array = array.astype(dtype, copy=False)
-        if np.isfinite(real.sum()):  # then all are; a sum is quicker than as many answers
-            return real
-    finite = np.isfinite(real)
-    if not finite.all():
-        place = np.unravel_index(int(np.argmin(finite)), array.shape)
-        column = f", column {int(place[1]) + 1}" if len(place) > 1 else ""
-        found = f"{label} holds {array[place]} in row {int(place[0]) + 1}{column}"
-        raise ShapeError(f"{found}, expected numbers that are finite in {dtype}")
+        real: Array = array if array.dtype == dtype else np.asarray(array).astype(dtype)
+        before = 0
+        for piece in pieces(real) if isinstance(real, np.memmap) else [real]:
+            if not np.isfinite(piece.sum()):  # otherwise all are; a sum is quicker than as many answers
+                _refuse_infinite(array, piece, before, label, dtype)
+            before += len(piece)
     return real
+
+
+def _refuse_infinite(array: Array, piece: Array, before: int, label: str, dtype: Any) -> None:
+    """`piece` is of `array`, in `dtype`, after so many rows."""
+    finite = np.isfinite(piece)
+    if not finite.all():
+        row, *inside = (int(place) for place in np.unravel_index(int(np.argmin(finite)), piece.shape))
+        column = f", column {inside[0] + 1}" if inside else ""
+        found = f"{label} holds {array[before + row, *inside]} in row {before + row + 1}{column}"
+        raise ShapeError(f"{found}, expected numbers that are finite in {dtype}")

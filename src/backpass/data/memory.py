@@ -46,11 +46,16 @@ def checked_table(name: str, frame: DataFrame, notes: tuple[str, ...] = ()) -> T
     for column in frame:
         place = beyond_calendar(column)
         if place is not None:
-            raise TableError(
-                f"{name}: column {quoted(column.name)} holds a date beyond the years 1 to 9999 in row {place + 1:,}: "
-                "correct the row, or leave its cell empty"
-            )
+            raise beyond_calendar_error(name, column.name, place)
     return Table(name, frame, notes + named)
+
+
+def beyond_calendar_error(name: str, column: str, place: int) -> TableError:
+    """For a date that Python does not have, in the row at a place from 0 on."""
+    return TableError(
+        f"{name}: column {quoted(column)} holds a date beyond the years 1 to 9999 in row {place + 1:,}: "
+        "correct the row, or leave its cell empty"
+    )
 
 
 def _as_frame(name: str, data: Any) -> tuple[DataFrame, tuple[str, ...]]:

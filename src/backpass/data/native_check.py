@@ -34,9 +34,27 @@ if free and scan is not None:
         sys.exit(3)
 getattr(polars, reader)(io.BytesIO(data))
 """
+# The same for a file that is read in parts.
+SCAN = """
+import sys
+import polars
+reader, path, free = sys.argv[1], sys.argv[2], int(sys.argv[3])
+if free:
+    try:
+        import os, resource
+        taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (taken + free + os.path.getsize(path) + (4 << 30),) * 2)
+    except (ImportError, OSError, ValueError):
+        pass
+scan = getattr(polars, reader)(path)
+for name in scan.collect_schema().names():
+    scan.select(polars.col(name)).collect()
+"""
 # Longer than any file takes that is not damaged; a trial that hangs is one that failed.
 SECONDS = 600
 TOO_LARGE = 3
+# A Python error is told better by reading again here; a signal is what must not happen here.
+_WELL = (0, 1)
 
 
 def survives(name: str, reader: str, data: bytes) -> bool:
@@ -48,12 +66,25 @@ def survives(name: str, reader: str, data: bytes) -> bool:
     Raises:
         TableError: by what the file says of itself, there is not enough memory for its rows.
     """
-    if getattr(sys, "frozen", False) or "python" not in Path(sys.executable or "").name.lower():
-        return True
     free = free_memory()
+    ended, told = _tried(TRIAL, reader, str(free or 0), data=data)
+    if ended == TOO_LARGE and told.strip().isdigit():
+        require_room(name, int(told), free=free)
+    return ended in _WELL
+
+
+def survives_scan(path: Path, scanner: str) -> bool:
+    """The same of a file that is not read whole: each column in turn, by the function of polars of this name."""
+    return _tried(SCAN, scanner, str(path.absolute()), str(free_memory() or 0))[0] in _WELL
+
+
+def _tried(code: str, *arguments: str, data: bytes = b"") -> tuple[int, bytes]:
+    """How a process ended that ran the code, and what it printed."""
+    if getattr(sys, "frozen", False) or "python" not in Path(sys.executable or "").name.lower():
+        return 0, b""
     try:
         trial = subprocess.run(  # noqa: S603  (our own interpreter, code of this file, and -P: no module of the folder we are in)
-            [sys.executable, "-P", "-c", TRIAL, reader, str(free or 0)],
+            [sys.executable, "-P", "-c", code, *arguments],
             input=data,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -61,10 +92,7 @@ def survives(name: str, reader: str, data: bytes) -> bool:
             timeout=SECONDS,
         )
     except subprocess.TimeoutExpired:
-        return False
+        return -1, b""
     except OSError:
-        return True
-    if trial.returncode == TOO_LARGE and trial.stdout.strip().isdigit():
-        require_room(name, int(trial.stdout), free=free)
-    # A Python error is told better by reading again here; a signal is what must not happen here.
-    return trial.returncode in (0, 1)
+        return 0, b""
+    return trial.returncode, trial.stdout

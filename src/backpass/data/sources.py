@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from backpass.data.damage import brief, native_code_silent, told_in_one_line
 from backpass.data.delimited import read_delimited
+from backpass.data.file_table import file_table
 from backpass.data.jsonlines import looks_like_json_lines, read_json_lines
 from backpass.data.lazy import pl
 from backpass.data.memory import checked_table
@@ -29,57 +30,26 @@ TYPED_FORMATS = (
 )
 
 
-def read_table(source: str | os.PathLike[str], *, delimiter: str | None = None) -> Table:
+def read_table(source: str | os.PathLike[str], *, delimiter: str | None = None, stream: bool | None = None) -> Table:
     """The table in a file, or in standard input where `source` is "-".
 
     CSV of any delimiter (found by itself unless given), TSV and JSON lines, each also gzipped, Parquet, Arrow IPC
     and Feather: told apart by what is in them. Text formats give columns of text, with surrounding blanks stripped;
-    typed formats keep their types. Raises TableError, in one line, for everything that is not a readable table, and
-    UsageError for a delimiter that is not one character.
+    typed formats keep their types. With `stream` the table of a Parquet or Arrow file is left there, and read in
+    parts; with None it is where it may not fit into memory.
+
+    Raises TableError, in one line, for everything that is not a readable table, and
+    UsageError for a delimiter that is not one character, and for `stream` with another file.
     """
     chosen = None if delimiter is None else checked_delimiter(delimiter)
+    if stream is not False and (left := file_table(source, stream)) is not None:
+        return left
     name, packed = read_bytes(source)
     data = decompressed(name, packed)
     if not data or data.isspace():
         raise TableError(f"{name}: is empty: a table needs a line of column names and rows under it")
-    with _reading(name):
+    with told_in_one_line(name):
         return _typed_table(name, data) or _text_table(name, data, chosen)
-
-
-@contextmanager
-def _reading(name: str) -> Iterator[None]:
-    """Turns what polars raises, panics of its native code included, into one line."""
-    try:
-        yield
-    except TableError:
-        raise
-    except BaseException as error:
-        if not (isinstance(error, pl.exceptions.PolarsError) or type(error).__name__ == "PanicException"):
-            raise
-        raise TableError(f"{name}: is damaged or of an unknown kind ({_brief(error)}): write it again") from error
-
-
-def _brief(error: BaseException) -> str:
-    """The beginning of a reason given by native code, without the innards that it prints after it."""
-    return " ".join(str(error).partition("{")[0].split())[:80].rstrip(" .:") or type(error).__name__
-
-
-@contextmanager
-def _native_code_silent() -> Iterator[None]:
-    """Keeps what native code prints when it panics off the screen: the error that follows says it in one line."""
-    try:
-        screen = os.dup(2)
-    except OSError:
-        yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(screen, 2)
-        os.close(screen)
-        os.close(nowhere)
 
 
 def _typed_table(name: str, data: bytes) -> Table | None:
@@ -93,10 +63,10 @@ def _typed_frame(name: str, kind: str, reader: str, data: bytes) -> DataFrame:
         raise TableError(f"{name}: the {kind} data is damaged: write it again")
     read: Callable[[io.BytesIO], DataFrame] = getattr(pl, reader)
     try:
-        with _native_code_silent():
+        with native_code_silent():
             return read(io.BytesIO(data))
     except Exception as error:
-        raise TableError(f"{name}: the {kind} data is cut off or damaged ({_brief(error)}): write it again") from error
+        raise TableError(f"{name}: the {kind} data is cut off or damaged ({brief(error)}): write it again") from error
 
 
 def _text_table(name: str, data: bytes, delimiter: str | None) -> Table:

@@ -55,8 +55,11 @@ class Table:
 
     def column(self, name: str) -> pl.Series:
         """One column; raises TableError, offering the closest name, where there is none."""
-        if name not in self.frame.columns:
+        if name not in self.columns:
             raise TableError(f"{self.name} has no column {quoted(name)}. {did_you_mean(name, self.columns)}")
+        return self._read(name)
+
+    def _read(self, name: str) -> pl.Series:
         return self.frame.get_column(name)
 
     def take(self, indices: npt.ArrayLike) -> Table:
@@ -74,7 +77,7 @@ class Table:
 
         weights = 2 * np.arange(self.rows, dtype=np.uint64) + np.uint64(1)
         with np.errstate(over="ignore"):
-            sums = {name: int((self.frame[name].hash().to_numpy() * weights).sum()) for name in self.columns}
+            sums = {name: int((self.column(name).hash().to_numpy() * weights).sum()) for name in self.columns}
         columns = {name: f"{value:016x}" for name, value in sums.items()}
         return {"rows": self.rows, "columns": columns, "sums": f"polars {version('polars')}"}
 

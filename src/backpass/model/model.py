@@ -50,12 +50,16 @@ class Model(Content):
 
     def predict_arrays(self, inputs: Any, *, threads: int | None = None) -> Array:
         """Probabilities, rates or numbers for inputs as the network itself takes them."""
+        return self._predicted(inputs, threads)
+
+    def _predicted(self, inputs: Any, threads: int | None, before: int = 0) -> Array:
+        """See `predict_arrays`; so many rows of a table came `before`."""
         rows = as_inputs(inputs, self.precision)
         forward = self._forward(row_shape(rows), threads)
         outputs, predictions = forward.with_predictions(self.loss, self.parameters, rows)
         finite = np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
         if not finite.all():
-            row = int(np.argmin(finite)) + 1
+            row = before + int(np.argmin(finite)) + 1
             raise NotFiniteError(
                 f"row {row:,}: the outputs are not finite: are numbers in it far beyond those learned?"
             )
@@ -80,8 +84,11 @@ class Model(Content):
             UsageError: the model was not trained on a table.
             NotFiniteError: numbers so large that the network overflows.
         """
-        encoded = self._table_part().inputs.encode(open_table(table), coerce=coerce, notes=notes)
-        return answers(self._table_part(), self.predict_arrays(network_inputs(encoded), threads=threads))
+        tabular, parts, before = self._table_part(), [], 0
+        for encoded in tabular.inputs.encode_pieces(open_table(table), coerce=coerce, notes=notes):
+            parts.append(self._predicted(network_inputs(encoded), threads, before))
+            before += len(parts[-1])
+        return answers(tabular, parts[0] if len(parts) == 1 else np.concatenate(parts))
 
     def evaluate(
         self,
@@ -168,19 +175,23 @@ def load(path: str | Path) -> Model:
     return Model(**{part.name: getattr(content, part.name) for part in fields(content)})
 
 
-def open_table(table: Any, delimiter: str | None = None) -> Table:
+def open_table(table: Any, delimiter: str | None = None, *, stream: bool | None = None) -> Table:
     """A table from a path ("-" for standard input), a Table, a dictionary of columns or a data frame.
+
+    For `stream` see `read_table`.
 
     Raises:
         TableError: it is none of these, or cannot be read.
-        UsageError: it is an array, whose columns have no names.
+        UsageError: it is an array, whose columns have no names; or no file, and to be left there.
     """
+    if stream and not isinstance(table, (str, Path)):
+        raise UsageError("--stream goes with a table in a file: give its path")
     if isinstance(table, Table):
         return table
     if isinstance(table, (str, Path)):
         from backpass.data import read_table
 
-        return read_table(table, delimiter=delimiter)
+        return read_table(table, delimiter=delimiter, stream=stream)
     if isinstance(table, np.ndarray):
         raise UsageError(
             "an array has no columns to know by name: give a path, a dictionary of columns or a data frame"

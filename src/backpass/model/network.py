@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backpass.data.arrays import Array, Inputs, count_rows, take_rows
+from backpass.data.arrays import Array, Inputs, count_rows, let_go, take_rows
 from backpass.errors import UsageError
 from backpass.forward import Program, Structure, Traced, flatten, map_structure, one_thread, trace
 from backpass.forward.trace import like
@@ -82,11 +82,13 @@ class ForwardPass:
         fixed = self._known[1]
         count = count_rows(inputs)
         program = self._program(loss, min(count, self._rows))
-        if count <= self._piece:
-            return program(*fixed, *flatten(inputs))
-        cuts = [slice(at, at + self._piece) for at in range(0, count, self._piece)]
-        parts = [program(*fixed, *flatten(take_rows(inputs, cut))) for cut in cuts]
-        return [np.concatenate(column) for column in zip(*parts, strict=True)]
+        parts = []
+        for at in range(0, count, self._piece):
+            rows = inputs if count <= self._piece else take_rows(inputs, slice(at, at + self._piece))
+            given = flatten(rows)
+            parts.append(program(*fixed, *given))
+            let_go(*given)
+        return parts[0] if len(parts) == 1 else [np.concatenate(column) for column in zip(*parts, strict=True)]
 
     def explanation(self, loss: Loss, parameters: Structure, rows: int | None = None) -> "Explanation":
         """What the native program of `with_predictions` is made of, for so many rows, or as many as it ever takes."""

@@ -49,8 +49,8 @@ def plan_of(
     if "data" not in content:
         raise UsageError(f"{folder / 'run.json'}: this run does not say what its data was: train anew")
     moved = {"table": table, "test_table": test_table, "threads": threads}
-    # Runs from before there were efforts have the recipe that is now the fast one.
-    asked = {"table": fields.NO_FILE, "effort": FAST} | content["asked"]
+    # Runs from before there were efforts have the recipe that is now the fast one, and were not streamed.
+    asked = {"table": fields.NO_FILE, "effort": FAST, "stream": False} | content["asked"]
     asked |= {name: given for name, given in moved.items() if given is not None}
     for role, option in (("table", "--table"), ("test_table", "--test")):
         if role in asked and moved[role] is None:

@@ -92,6 +92,7 @@ ASKED = {
     "exclude": NAMES.optional,
     "task": TEXT.optional,
     "delimiter": TEXT.optional,
+    "stream": FLAG.optional,
     "scale": FLAG,
 }
 """The arguments of `plan`, beside the tables."""

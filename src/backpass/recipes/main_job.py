@@ -164,6 +164,7 @@ class Plan:
             batch_size=self.recipe.batch_size,
             seed=self.seed,
             precision=self.precision,
+            window=self._window,
             threads=self.threads,
             listeners=listeners,
         )
@@ -175,6 +176,12 @@ class Plan:
             return network
         alone = None if isinstance(prepared.plain(prepared.train), dict) else NUMBERS
         return nn.CrossFitted(network, prepared.folds, prepared.fold, alone)
+
+    @property
+    def _window(self) -> int | None:
+        """Of rows on the disk, how many are looked at together, by whole batches."""
+        window, batch = self.prepared.train.window, self.recipe.batch_size
+        return None if window is None else max(batch, window // batch * batch)
 
     def _model(self, tabular: Tabular, trainer: Trainer, found: tuple[Score, ...], held_out: str | None) -> Model:
         about = {
@@ -221,7 +228,7 @@ class Plan:
         None where it did not stay finite or finds no memory, which is no reason to lose the network.
         """
         prepared, tabular = self.prepared, self.prepared.tabular
-        train, validation = prepared.train, prepared.validation
+        train, validation = prepared.train.sample, prepared.validation
         inputs, rows = prepared.plain(train), np.arange(train.rows)
         held_out = None if validation is None else (validation.inputs, validation.targets)
         if prepared.folds:  # what the networks each do with one of the folds, this does with the first
@@ -291,10 +298,11 @@ def plan(
     fields.check_asked(asked)
     asked["recipe"] = {name: value for name, value in (asked["recipe"] or {}).items() if value is not None}
     prepared = _prepared(table, test_table, asked, {name: asked[name] for name in reading})
+    asked["stream"] = prepared.train.window is not None  # what goes on with it must do the same
 
     def chosen() -> Plan:
         chosen = defaults.recipe(prepared.train.rows, asked["effort"], **asked["recipe"])
-        places = defaults.places_of_waves(chosen, prepared.tabular.inputs, prepared.train.inputs)
+        places = defaults.places_of_waves(chosen, prepared.tabular.inputs, prepared.train.sample.inputs)
         chosen = chosen if places else replace(chosen, waves=0)
         return Plan(
             prepared,
@@ -311,7 +319,7 @@ def plan(
         # What this machine can do in that time is now part of what was asked: another will do the same, if later.
         folds, asked["recipe"] = _folds(asked), asked["recipe"] | duration.fitting(planned, seconds)
         if folds != _folds(asked):
-            prepared = _prepared(table, test_table, asked, {name: asked[name] for name in reading})
+            prepared = _prepared(table, test_table, asked, {name: asked[name] for name in (*reading, "stream")})
         planned = chosen()
     return planned
 
@@ -324,7 +332,7 @@ def _prepared(table: Any, test_table: Any, asked: dict[str, Any], reading: dict[
     if test_table is not None and reading.get("test") is not None:
         raise UsageError("--test and --test-part both say which rows are scored: give one of them")
     require_count("threads", asked["threads"], MOST_THREADS)
-    opened = open_table(table, reading.get("delimiter"))
+    opened = open_table(table, reading.get("delimiter"), stream=reading.pop("stream", None))
     if reading.get("target_kind") not in (None, "number") and reading.get("task") == "classification":
         raise UsageError("--target-kind goes with numbers, and --task says that the target is classes: leave one out")
     interval, threshold = (reading.pop(name, None) for name in ("interval", "threshold"))
@@ -370,6 +378,7 @@ def train(
     exclude: Collection[str] = (),
     task: str | None = None,
     delimiter: str | None = None,
+    stream: bool | None = None,
     scale: bool = True,
     effort: str = defaults.STANDARD,
     seconds: float | None = None,
@@ -399,6 +408,8 @@ def train(
         exclude: columns to leave out.
         task: "classification" or "regression"; None infers it.
         delimiter: of a text table; None finds it.
+        stream: whether the table, a Parquet or Arrow file, is left there and its rows are trained on from the disk;
+            None where it may not fit into memory.
         scale: whether numbers are scaled.
         effort: "fast" trains one network, "standard" several side by side and "best" many; see `defaults.recipe`.
         seconds: the time there is for all: as many networks and epochs as fit are trained, and ended by the clock.
@@ -448,6 +459,7 @@ def train(
         exclude=exclude,
         task=task,
         delimiter=delimiter,
+        stream=stream,
         scale=scale,
     )
     shown = on_terminal() if progress is None else progress

@@ -1,17 +1,20 @@
 """From a table and a target's name to arrays ready for training: what is understood before any work is done."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from backpass.data import Division, Table, TableEncoder, TargetEncoder, describe, divide, summary
-from backpass.data.arrays import Array, Inputs, count_rows, row_shape, take_rows
+from backpass.data import Division, FileTable, Table, TableEncoder, TargetEncoder, describe, divide, summary
+from backpass.data.arrays import Array, Inputs, count_rows, let_go, row_shape, take_rows
 from backpass.data.encoders.table import NUMBERS
+from backpass.data.limits import amount
 from backpass.data.splits import SHARE
+from backpass.data.stored import folder, stored, window_of
 from backpass.errors import UsageError
+from backpass.forward import flatten
 from backpass.model import Tabular
 from backpass.model.model import open_table
 from backpass.model.tabular import network_inputs
@@ -30,6 +33,18 @@ class Part:
     @property
     def rows(self) -> int:
         return count_rows(self.inputs)
+
+    @property
+    def window(self) -> int | None:
+        """Of rows on the disk, how many are looked at together; None where they are in memory."""
+        every = [*flatten(self.inputs), self.targets]
+        return window_of(sum(array[:1].nbytes for array in every)) if isinstance(self.targets, np.memmap) else None
+
+    @property
+    def sample(self) -> "Part":
+        """Rows to judge all by: all, or those of one window."""
+        window = slice(0, self.window)
+        return self if self.window is None else Part(take_rows(self.inputs, window), self.targets[window])
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +83,15 @@ class Prepared:
     def describe(self) -> list[str]:
         """What was understood, in lines for people."""
         schema, kind = self.division.schema, self.tabular.targets.kind
-        return [*describe(schema, self.table, kind), *(f"  note: {note}" for note in self.notes)]
+        lines = [*describe(schema, self.table, kind), *(f"  note: {note}" for note in self.notes)]
+        window = self.train.window
+        if window is not None:
+            held = sum(array.nbytes for array in flatten(self.train.inputs))
+            lines.append(
+                f"streamed    {amount(held)} of rows in {folder()}, {min(window, self.train.rows):,} of them in memory "
+                "at a time"
+            )
+        return lines
 
     def summary(self) -> dict[str, Any]:
         """The same for programs."""
@@ -100,6 +123,7 @@ def prepare(
     target_kind: Any = None,
     calibrated: bool = False,
     folds: int = 0,
+    stream: bool | None = None,
 ) -> Prepared:
     """Read, understand, split and encode. See `backpass.train` for the arguments.
 
@@ -111,9 +135,10 @@ def prepare(
         TableError: a table cannot be read or does not hold what is needed.
         UsageError: an option does not fit the table.
     """
-    opened = open_table(table, delimiter)
+    opened = open_table(table, delimiter, stream=stream)
     own_test = None if test_table is None else open_table(test_table, delimiter)
     asked = validation is not None or calibrated or group is not None or order is not None
+    asked = asked or isinstance(opened, FileTable)
     crossed = bool(folds) and not asked and FEWEST_CROSSED <= opened.rows <= MOST_CROSSED
     division = divide(
         opened,
@@ -138,8 +163,8 @@ def prepare(
     # Held-out rows are judged by what was learned from others: a text that is new among numbers is no value there.
     lenient = tabular.inputs.coercible
     train, held_out, tested = (
-        None if part is None else encode(tabular, part, notes, coerce=lenient)
-        for part in (division.train, division.validation, division.test)
+        None if part is None else encode(tabular, part, notes, coerce=lenient, seed=drawn)
+        for part, drawn in ((division.train, seed), (division.validation, None), (division.test, None))
     )
     if train is None:
         raise AssertionError("a division has training rows")
@@ -179,9 +204,38 @@ def _halves(part: Part, seed: int) -> tuple[Part, Part]:
     rows = np.random.Generator(np.random.Philox(seed)).permutation(part.rows)
     halves = (np.sort(half) for half in np.split(rows, [part.rows // 2]))
     first, second = (Part(take_rows(part.inputs, half), part.targets[half]) for half in halves)
+    let_go(*flatten(part.inputs))
     return first, second
 
 
-def encode(tabular: Tabular, table: Table, notes: list[str] | None = None, *, coerce: Collection[str] = ()) -> Part:
-    """The rows of a table as the network sees them. All have a target."""
-    return Part(*tabular.encode(table, coerce=coerce, notes=notes))
+def encode(
+    tabular: Tabular,
+    table: Table,
+    notes: list[str] | None = None,
+    *,
+    coerce: Collection[str] = (),
+    seed: int | None = None,
+) -> Part:
+    """The rows of a table as the network sees them. All have a target.
+
+    Those of a table that is left in its file are left on the disk; with a seed in windows drawn by chance.
+    """
+    if not isinstance(table, FileTable):
+        return Part(*tabular.encode(table, coerce=coerce, notes=notes))
+    found = stored(_pieces(tabular, table, coerce, notes), table.rows, seed=seed)
+    targets = found.pop(_TARGETS)
+    return Part(network_inputs(found), targets)
+
+
+_TARGETS = ""
+"""Among the keys of inputs, which are names of columns."""
+
+
+def _pieces(
+    tabular: Tabular, table: FileTable, coerce: Collection[str], notes: list[str] | None
+) -> Iterator[dict[str, Array]]:
+    targets, before = np.asarray(tabular.targets.encode(table, notes=notes)), 0
+    for inputs in tabular.inputs.encode_pieces(table, coerce=coerce, notes=notes):
+        after = before + len(inputs[NUMBERS])
+        yield inputs | {_TARGETS: targets[before:after]}
+        before = after

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from backpass.data.arrays import pieces
 from backpass.forward import flatten
 from backpass.optimizers import Optimizer, Schedule
 from backpass.training.rows import Rows
@@ -58,8 +59,8 @@ def largest_input(data: Rows) -> float:
 
 
 def _largest(arrays: list[Any]) -> float:
-    sizes = [max(abs(float(x.max())), abs(float(x.min()))) for x in arrays if x.dtype.kind == "f" and x.size]
-    return max(sizes, default=0.0)
+    parts = [piece for x in arrays if x.dtype.kind == "f" and x.size for piece in pieces(x)]
+    return max((max(abs(float(x.max())), abs(float(x.min()))) for x in parts), default=0.0)
 
 
 def learning_rate(optimizer: Optimizer) -> float | None:

@@ -17,6 +17,7 @@ from backpass.errors import NotFiniteError, ShapeError
 from backpass.forward import Program, Structure, Traced, flatten, one_thread, unflatten
 from backpass.records import dataclass
 from backpass.simplify import simplify
+from backpass.training.feed import Feed, give
 from backpass.training.rows import Rows
 
 EXECUTORS = ("native", "reference")
@@ -70,6 +71,8 @@ class Work:
     """Asked now and then whether to stop after a step, in mid-epoch."""
     why: Callable[[str, int, int], str]
     """The line for what is no longer finite after a step in an epoch."""
+    window: int | None = None
+    """Of rows in files, how many are looked at together."""
 
     @property
     def steps(self) -> int:
@@ -143,7 +146,14 @@ class ReferenceExecutor:
         (loss_sum, weight_sum), steps, before = state.sums, state.step, state.batch
         seen = before * work.batch_size
         values = [*flatten(state.parameters), *flatten(state.optimizer)]
-        order = batches(work.data.count, work.batch_size, seed=work.seed, epoch=state.epoch, shuffle=work.shuffle)
+        order = batches(
+            work.data.count,
+            work.batch_size,
+            seed=work.seed,
+            epoch=state.epoch,
+            shuffle=work.shuffle,
+            window=work.window,
+        )
         for rows in islice(order, before, None):
             moment = np.array([work.seed, steps], np.int64)
             loss, *values = self._step(*values, moment, *work.data.take(rows))
@@ -255,13 +265,11 @@ class NativeExecutor:
         self._told = 0
         self._losses: Array | None = None
         self._put(state)
-        data = work.data
-        arrays = [*flatten(data.inputs), data.targets, *([] if data.weights is None else [data.weights])]
-        inputs = [self._machine.inputs[place] for place, _ in self._machine.compiler.batch_inputs()]
-        taken = [np.ascontiguousarray(array, node.dtype) for array, node in zip(arrays, inputs, strict=True)]
-        self._machine.data(taken, count=data.count)
-        self._machine.shuffled(shuffle=work.shuffle)
-        self._machine.weigh(None if data.weights is None else taken[-1])
+        self._feed: Any = self._machine
+        if work.window is None:
+            give(self._machine, work.data, slice(0, work.data.count), shuffle=work.shuffle)
+        else:
+            self._feed = Feed(self._machine, work.data, work.window, shuffle=work.shuffle)
 
     def _compiled(self, rows: int, threads: int | None) -> Any:
         from backpass.native import Machine, available_threads, training_job
@@ -294,17 +302,17 @@ class NativeExecutor:
             self._tell()
         except BaseException:  # Ctrl-C, or a listener's own error
             told = (self._batch + self._told) // self._work.steps
-            whole = told if self._work.tell else self._machine.epochs_done
+            whole = told if self._work.tell else self._feed.epochs_done
             self.finished = self._sums(time.perf_counter() - started)[:whole]
             self._back_to(self._epoch + whole)
             raise
-        if (reason := self._machine.reason) not in (Reason.ENDED, Reason.STOPPED):
+        if (reason := self._feed.reason) not in (Reason.ENDED, Reason.STOPPED):
             self.finished = self._sums(time.perf_counter() - started)
             self._stopped(reason)
         seconds = time.perf_counter() - started
         sums = self._sums(seconds)
         self._go_on()
-        step = seconds / max(1, self._machine.steps_done)
+        step = seconds / max(1, self._feed.steps_done)
         self._pace.epoch = step * self._work.steps
         self._pace.took(self._threads, step)
         if self._batch or time.perf_counter() - self._pace.fetched > FETCHING * self._pace.fetch:
@@ -313,11 +321,11 @@ class NativeExecutor:
 
     def _go_on(self) -> None:
         """Note how far the last call came."""
-        epochs, steps = self._machine.epochs_done, self._machine.steps_done
+        epochs, steps = self._feed.epochs_done, self._feed.steps_done
         self._batch += steps - epochs * self._work.steps
         self._epoch += epochs
         self._step += steps
-        self._in_epoch = self._machine.running if self._batch else (0.0, 0.0)
+        self._in_epoch = self._feed.running if self._batch else (0.0, 0.0)
 
     def _stand_at_state(self) -> None:
         """Where the next call begins: at the last state that is known."""
@@ -326,7 +334,7 @@ class NativeExecutor:
 
     def _sums(self, seconds: float) -> list[EpochSum]:
         """What the whole epochs of the last call came to, which took so long."""
-        records, steps = self._machine.records, self._machine.steps_done
+        records, steps = self._feed.records, self._feed.steps_done
         inside = self._batch + steps - len(records) * self._work.steps  # of an epoch that is not over
         rest = seconds * min(1.0, inside / max(1, steps))
         if not len(records):
@@ -339,7 +347,7 @@ class NativeExecutor:
 
     def _call(self, epochs: int, *, alone: bool = False, last: int = 0) -> None:
         self._losses = np.zeros(epochs * self._work.steps) if self._work.tell else None
-        self._machine.run(
+        self._feed.run(
             seed=self._work.seed,
             step=self._step,
             epoch=self._epoch,
@@ -358,14 +366,14 @@ class NativeExecutor:
         """While it runs: tell of its steps, and stop it if that is wanted."""
         self._tell()
         if self._work.pause():
-            self._machine.stop()
+            self._feed.stop()
 
     def _tell(self) -> None:
         """Tell of the steps that were made since it was told the last time."""
         work, losses = self._work, self._losses
         if work.tell is None or losses is None:
             return
-        while self._told < self._machine.steps_done:
+        while self._told < self._feed.steps_done:
             epoch, inside = divmod(self._batch + self._told, work.steps)
             seen = min(work.data.count, (inside + 1) * work.batch_size)
             loss = float(losses[self._told])
@@ -399,10 +407,10 @@ class NativeExecutor:
         """Say why the program stopped, with the state as it was before the epoch in which it did."""
         from backpass.native import Reason
 
-        step = self._step + self._machine.steps_done
-        epoch = self._epoch + self._machine.epochs_done + 1
+        step = self._step + self._feed.steps_done
+        epoch = self._epoch + self._feed.epochs_done + 1
         # Of two threads that find something in the same step, either may speak last: the loss comes first.
-        bad_loss = reason == Reason.LOSS or not np.isfinite(self._machine.running[0])
+        bad_loss = reason == Reason.LOSS or not np.isfinite(self._feed.running[0])
         what = "the loss" if bad_loss else self._not_finite()
         self._back_to(epoch - 1)
         if reason == Reason.NUMBER:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from backpass.data.arrays import Array
+from backpass.data.arrays import Array, let_go, pieces
 from backpass.forward import flatten
 from backpass.training.rows import Rows
 
@@ -33,12 +33,15 @@ def quick_fingerprint(rows: Rows) -> str:
         flat = array.reshape(-1)
         total.update(f"{array.dtype}{array.shape}".encode())
         total.update(np.ascontiguousarray(flat[:: max(1, flat.size // _SAMPLED)]).tobytes())
+        let_go(array)
     return total.hexdigest()
 
 
 def _of_array(array: Array) -> dict[str, Any]:
-    content = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-    return {"shape": list(array.shape), "dtype": str(array.dtype), "sha256": hashlib.sha256(content).hexdigest()}
+    total = hashlib.sha256()
+    for piece in pieces(np.atleast_1d(array)):
+        total.update(np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data)
+    return {"shape": list(array.shape), "dtype": str(array.dtype), "sha256": total.hexdigest()}
 
 
 def described(thing: Any, depth: int = 24) -> str:

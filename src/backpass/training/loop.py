@@ -64,6 +64,7 @@ class Loop:
     kept: Kept
     keeper: Keeper | None = None
     seconds: float | None = None
+    window: int | None = None
     _begun: float = 0.0
     _end: float = math.inf
     _interrupts: Interrupts = field(default_factory=Interrupts)
@@ -219,7 +220,16 @@ class Loop:
         trace = partial(self.traced, state, rule)
         why = partial(self._why, rule, progress)
         work = Work(
-            trace, self._key(rule), self.data, self.batch_size, self.seed, self.shuffle, tell, self._pauses, why
+            trace,
+            self._key(rule),
+            self.data,
+            self.batch_size,
+            self.seed,
+            self.shuffle,
+            tell,
+            self._pauses,
+            why,
+            self.window,
         )
         if self.executor == "reference":
             return ReferenceExecutor(work, state)

@@ -69,6 +69,7 @@ class Training:
         running: whether the executor's program for this step is there already, from the training before, with its
             memory: what is held is not asked for a second time. Parameters that are given are there in any case, with
             the optimizer's state.
+        window: of rows in files, how many are looked at together.
     """
 
     network: Layer
@@ -84,6 +85,12 @@ class Training:
     parameters: Structure | None = None
     copies: int = 1
     running: bool = False
+    window: int | None = None
+
+    @property
+    def together(self) -> int:
+        """How many rows are put in order at once."""
+        return min(self.data.count, self.window or self.data.count)
 
     def need(self, batch_size: int | None = None) -> Need:
         """The estimate: within a third of what was measured, for trainings of 100 MiB and more."""
@@ -150,7 +157,7 @@ class _Estimate:
     def at_most(self, batch_size: int) -> int:
         """A bound that is quickly found: every value of the forward pass is kept, and has an error and a copy."""
         values = sum(_bytes(node, min(batch_size, self.training.data.count)) for node in self.forward.nodes)
-        held = 2 * self.training.data.count * 16
+        held = 2 * self.training.together * 16
         learned = (6 + self.training.copies) * (_total(self.parameters) + _total(self.state))
         return max(self._start(), learned) + 4 * values + held + 2 * self._validation(values=True) + COMPILER
 
@@ -212,7 +219,7 @@ class _Estimate:
         """The order of all rows, with the memory to shuffle them; beside it the reference takes each batch out."""
         data = self.training.data
         if native:
-            return data.count * (4 + 16)
+            return self.training.together * (4 + 16)
         taken = [*flatten(data.inputs), data.targets, *([] if data.weights is None else [data.weights])]
         return data.count * 16 + ceil(sum(int(part.nbytes) for part in taken) * rows / data.count)
 

@@ -130,7 +130,14 @@ def replayed(loop: Loop, step: int, state: State, done: Progress) -> Replayed:
     loop.run_to(step - 1, state, past)
     before = replace(state)
     data = loop.data
-    order = batches(data.count, loop.batch_size, seed=loop.seed, epoch=state.epoch, shuffle=loop.shuffle)
+    order = batches(
+        data.count,
+        loop.batch_size,
+        seed=loop.seed,
+        epoch=state.epoch,
+        shuffle=loop.shuffle,
+        window=loop.window,
+    )
     rows = next(islice(order, state.batch, None))
     traced, values = _values(loop, before, past, rows)
     loop.run_to(step, state, past)

@@ -45,8 +45,8 @@ class Rows:
         """How many batches an epoch has."""
         return -(-self.count // batch_size)
 
-    def take(self, rows: Array) -> list[Array]:
-        """The inputs, targets and, where there are any, weights of some rows, as a flat list."""
+    def take(self, rows: Array | slice) -> list[Array]:
+        """The inputs, targets and, where there are any, weights of some rows, as a flat list; of a slice not copied."""
         parts = [*flatten(take_rows(self.inputs, rows)), self.targets[rows]]
         return parts if self.weights is None else [*parts, self.weights[rows]]
 

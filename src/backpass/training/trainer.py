@@ -51,6 +51,9 @@ class Trainer:
         batch_size: rows a step.
         seed: of the first weights, the order of the rows and the dropout.
         precision: "float32" or "float64".
+        window: of rows in files (np.memmap), how many are looked at together, a multiple of `batch_size`: each epoch
+            takes the windows in a new order, and the rows of each in a new order, and holds no more of them in memory.
+            None for all: every batch is drawn from all rows.
         executor: what runs the graph of a step: "native", machine code; or "reference", NumPy, which is slow and easy
             to look into.
         threads: how many threads share the work of a step, at most 256; None for as many as are worth it, at most
@@ -73,6 +76,7 @@ class Trainer:
         batch_size: int = 32,
         seed: int = 0,
         precision: str = "float32",
+        window: int | None = None,
         executor: str = "native",
         threads: int | None = None,
         metrics: Mapping[str, Metric] | None = None,
@@ -82,7 +86,7 @@ class Trainer:
         _require(isinstance(loss, Loss), "loss", loss, "a loss, such as losses.CrossEntropy()")
         _require(_is_whole(seed) and 0 <= seed < 1 << 63, "seed", seed, "a whole number from 0 to 2^63 - 1")
         _require(precision in PRECISIONS, "precision", precision, " or ".join(PRECISIONS))
-        _require_options(batch_size, executor, threads)
+        _require_options(batch_size, executor, threads, window)
         if optimizer is not None and not optimizer.makes_changes:
             raise UsageError(
                 f"{optimizer} only changes gradients: put it in a Chain that ends with a rule, such as Adam()"
@@ -93,6 +97,7 @@ class Trainer:
         self.batch_size = int(batch_size)
         self.seed = int(seed)
         self.precision = precision
+        self.window = window
         self.executor = executor
         self.threads = threads
         self.metrics = dict(metrics or {})
@@ -308,7 +313,7 @@ class Trainer:
         shuffle: bool,
     ) -> "_Job":
         """The rows as they are trained on, all checked."""
-        _require_options(self.batch_size, self.executor, self.threads)  # they may have been set since
+        _require_options(self.batch_size, self.executor, self.threads, self.window)  # they may have been set since
         if stopping is not None and validation is None:
             raise UsageError("early stopping looks at the validation loss: give validation=(inputs, targets)")
         if isinstance(targets, str):
@@ -328,7 +333,8 @@ class Trainer:
 
     def _require_memory(self, data: Rows, held_out: Rows | None, copies: int) -> None:
         running = self._kept.fits(min(self.batch_size, data.count), self.threads)
-        size = [self.batch_size, self.precision, self.executor, copies, data.count, held_out and held_out.count]
+        size = [self.batch_size, self.precision, self.executor, self.window, copies, data.count]
+        size += [held_out and held_out.count]
         size += map(id, (self.network, self.loss, self.optimizer))
         if running and size == self._size:
             return  # the last training took as much, and has given back all but what this one finds in its place
@@ -347,17 +353,18 @@ class Trainer:
                 self.parameters,
                 copies,
                 running=running,
+                window=self.window,
             )
         )
         self._size = size
 
     def _epoch_like(self, job: "_Job") -> tuple[Any, ...]:
         """What an epoch that is under way must be like to go on."""
-        return quick_fingerprint(job.data), self.batch_size, self.seed, job.shuffle
+        return quick_fingerprint(job.data), self.batch_size, self.seed, job.shuffle, self.window
 
     def _plan(self, job: "_Job") -> dict[str, Any]:
         """What must be the same for a training to go on as if it had never stopped."""
-        return {
+        return ({} if self.window is None else {"window": self.window}) | {
             "seed": self.seed,
             "batch_size": self.batch_size,
             "precision": self.precision,
@@ -421,6 +428,7 @@ class Trainer:
             threads=self.threads,
             kept=self._kept,
             keeper=keeper,
+            window=self.window,
         )
 
     def outputs(self, inputs: Any) -> Array:
@@ -523,10 +531,12 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def _require_options(batch_size: Any, executor: Any, threads: Any) -> None:
+def _require_options(batch_size: Any, executor: Any, threads: Any, window: Any) -> None:
     _require(_is_whole(batch_size) and batch_size >= 1, "batch_size", batch_size, "a whole number of 1 or more")
     _require(executor in EXECUTORS, "executor", executor, " or ".join(EXECUTORS))
     require_count("threads", threads, MOST_THREADS)
+    fits = window is None or (_is_whole(window) and window >= 1 and window % batch_size == 0)
+    _require(fits, "window", window, f"a multiple of the batch size, {batch_size}")
 
 
 def _require(condition: bool, name: str, found: Any, expected: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -12,6 +12,7 @@ from backpass.data.checked_json import Record, fault
 from backpass.data.encoders.category import Levels, OneHotEncoder
 from backpass.data.encoders.date import DateEncoder
 from backpass.data.encoders.number import NumberEncoder
+from backpass.data.file_table import FileTable
 from backpass.data.kinds import Column, Schema
 from backpass.data.naming import closest, did_you_mean, listed, quoted
 from backpass.data.table import Table
@@ -109,6 +110,22 @@ class TableEncoder:
         for levels in self.embedded:
             arrays[_key(levels.column)] = levels.codes(reader)
         return arrays
+
+    def encode_pieces(
+        self, table: Table, *, coerce: Collection[str] = (), notes: list[str] | None = None
+    ) -> Iterator[dict[str, npt.NDArray[Any]]]:
+        """What `encode` gives, some rows at a time where the table is left in its file."""
+        if not isinstance(table, FileTable):
+            yield self.encode(table, coerce=coerce, notes=notes)
+            return
+        self._check_coerce(coerce)
+        self._require_columns(table)
+        reader = Reader(table, coerce, notes)
+        for encoder in self.block:  # what is told of text among numbers is told of all rows
+            if table.holds_text(encoder.column.name) and not isinstance(encoder, OneHotEncoder):
+                (reader.seconds if isinstance(encoder, DateEncoder) else reader.numbers)(encoder.column)
+        for piece in table.pieces(self.columns):
+            yield self.encode(piece, coerce=coerce)
 
     @property
     def coercible(self) -> list[str]:
