@@ -113,6 +113,14 @@ def test_a_run_knows_that_it_was_streamed(table, tmp_path):
     assert np.isfinite(step.loss)
 
 
+def test_a_streamed_run_keeps_no_ledger_and_says_so(table, tmp_path):
+    """Its rows stand in drawn order on the disk: a wrong row would be told."""
+    trained(table, out=tmp_path / "run")
+    for look in (lambda of: of.trace(row=1), lambda of: of.trace(), lambda of: of.why(1)):
+        with pytest.raises(bp.errors.UsageError, match="on rows on the disk, of which no ledger is kept: --no-stream"):
+            look(again.open_run(tmp_path / "run"))
+
+
 def test_a_run_in_memory_stays_one(table, tmp_path, monkeypatch):
     """To go on with it where memory has become short would give other bits: it is told that there is not enough."""
     trained(table, stream=None, out=tmp_path / "run")

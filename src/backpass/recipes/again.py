@@ -22,6 +22,7 @@ from backpass.model.tabular import network_inputs
 from backpass.recipes import fields, run
 from backpass.recipes.defaults import FAST
 from backpass.recipes.main_job import Plan, plan
+from backpass.recipes.prepare import Prepared
 from backpass.recipes.provenance import circumstances, fingerprint, require_same_data
 from backpass.recipes.words import cells, require_row, trained_place, words_of
 from backpass.records import dataclass
@@ -148,7 +149,7 @@ class Run:
             UsageError: the row was not trained on, or not in that step; there is no such member.
             CheckpointError: as `Trainer.replay`.
         """
-        prepared = self.plan.prepared
+        prepared = self._held_prepared()
         place = None if row is None else trained_place(prepared, row)
         if step is None:
             step = next(self._steps_of(place, range(self.steps, 0, -1)), 0)
@@ -171,8 +172,7 @@ class Run:
             UsageError: the table has no such row, or the network no such output.
             CheckpointError: no step was saved, or not that one.
         """
-        planned = self.plan
-        prepared = planned.prepared
+        planned, prepared = self.plan, self._held_prepared()
         require_row(prepared.table, row)
         calibration, trainer = Calibration(), planned.trainer()
         if step is not None:
@@ -201,6 +201,12 @@ class Run:
             temperature=calibration.temperature,
             units=list(zip(targets.spreads, targets.centers, strict=True)),
         )
+
+    def _held_prepared(self) -> Prepared:
+        """The rows, which must be in memory to be told by their numbers: on the disk they stand in drawn order."""
+        if self.plan.prepared.train.window is not None:
+            raise UsageError(f"{self.folder}: was trained on rows on the disk, of which no ledger is kept: --no-stream")
+        return self.plan.prepared
 
     def _steps_of(self, place: int | None, steps: Iterable[int]) -> Iterator[int]:
         """Those of `steps` that a row trained on is in the batch of."""
