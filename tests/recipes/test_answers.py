@@ -47,7 +47,7 @@ def test_probabilities_are_those_of_outputs_divided_by_the_temperature(tmp_path)
 
 def test_the_temperature_does_not_raise_the_log_loss_of_the_rows_that_validate():
     table = two_classes(400, share=0.5)
-    planned = plan(table, "rare", recipe=QUICK)
+    planned = plan(table, "rare", validation=0.2, recipe=QUICK)
     model, held_out = planned.fit().model, planned.prepared.validation
     plain = losses.BinaryCrossEntropy().predictions(model.outputs(held_out.inputs).astype(np.float64))
     own = model.predict_arrays(held_out.inputs).reshape(-1)

@@ -20,7 +20,7 @@ from backpass.model.model import open_table
 from backpass.model.tabular import network_inputs
 from backpass.records import dataclass
 
-FEWEST_CROSSED, MOST_CROSSED = 50, 30_000  # rows
+FEWEST_CROSSED, MOST_CROSSED = 50, 10_000  # rows
 
 
 @dataclass(frozen=True, eq=False)
