@@ -117,8 +117,14 @@ def test_a_streamed_run_keeps_no_ledger_and_says_so(table, tmp_path):
     """Its rows stand in drawn order on the disk: a wrong row would be told."""
     trained(table, out=tmp_path / "run")
     for look in (lambda of: of.trace(row=1), lambda of: of.trace(), lambda of: of.why(1)):
-        with pytest.raises(bp.errors.UsageError, match="on rows on the disk, of which no ledger is kept: --no-stream"):
+        with pytest.raises(bp.errors.UsageError, match=r"was streamed, .* train it with --no-stream"):
             look(again.open_run(tmp_path / "run"))
+
+
+def test_a_path_is_one_file_also_where_its_name_looks_like_a_pattern(tmp_path):
+    for name, rows in (("t1.parquet", 777), ("t[1].parquet", 500)):
+        pl.DataFrame({"x": np.arange(rows), "y": np.arange(rows) % 2}).write_parquet(tmp_path / name)
+    assert bp.data.read_table(tmp_path / "t[1].parquet", stream=True).rows == 500
 
 
 def test_a_run_in_memory_stays_one(table, tmp_path, monkeypatch):

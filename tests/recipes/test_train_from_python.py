@@ -379,3 +379,10 @@ def test_a_column_of_the_name_of_the_folds_stays_apart_from_them():
     planned = plan(columns, "y", task="classification", recipe={"hidden": (4,), "epochs": 1})
     assert set(planned.prepared.train.inputs) == {"fold", "numbers", planned.prepared.fold}
     assert len(planned.fit().model.predict(columns)) == 400
+
+
+def test_without_rows_to_test_no_linear_model_is_scored_on_rows_it_learned_from():
+    """Networks answer for rows left out from them; the linear model would know all but a fold."""
+    outcome = bp.train(IRIS, "species", test=0, recipe=QUICK)
+    assert outcome.held_out == "validation"
+    assert [each.label for each in outcome.scores] == ["this network", 'always "setosa"']

@@ -53,9 +53,13 @@ def trace(run: Path, table: str | None, **options: Any) -> None:
     chosen = [f"--{name}" for name in ("node", "weight", "why", "html") if options[name]]
     if len(chosen) > 1:
         raise UsageError(f"{' and '.join(chosen)}: each shows something of its own: give one of them")
+    if options["html"] is not None and (options["as_csv"] or options["as_json"]):
+        raise UsageError("--html writes a page, --csv and --json print: give one of them")
     if options["output"] is not None and not options["why"]:
         raise UsageError("--output says of which output --why tells: give --why, too")
     opened = open_run(run, table=table)
+    if options["html"] is not None:
+        _require_other_file(options["html"], run, opened.about["asked"].get("table") if table is None else table)
     if options["why"]:
         _why(opened, options)
         return
@@ -83,10 +87,17 @@ def _show(found: Any, options: dict[str, Any]) -> None:
     elif options["html"]:
         from backpass.storage.atomic import write_whole
 
-        write_whole(options["html"], found.to_html().encode())
+        write_whole(options["html"], found.to_html().encode(errors="replace"))
         Voice(as_json=True).say(f"{options['html']}: step {found.moment.step:,}, row {found.row:,}")
     else:
         _put(options, terminal.told(found, nodes=options["nodes"], terms=few), None, plain.rows(found), found)
+
+
+def _require_other_file(page: Path, run: Path, table: Any) -> None:
+    """A page is never written over the run or the table that it tells of."""
+    for role, path in (("table", Path(str(table))), *(("run", each) for each in run.iterdir())):
+        if page.exists() and path.exists() and page.samefile(path):
+            raise UsageError(f"--html {page}: is the {role} itself: choose another file")
 
 
 def _why(opened: Any, options: dict[str, Any]) -> None:

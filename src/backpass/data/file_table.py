@@ -107,7 +107,7 @@ def file_table(source: str | os.PathLike[str], stream: bool | None) -> FileTable
         return None
     with native_code_silent():
         try:
-            scan = getattr(pl, scanner)(path)
+            scan = getattr(pl, scanner)(path.absolute(), glob=False)
             schema = scan.collect_schema()
             rows = int(scan.select(pl.len()).collect().item())
         except Exception as error:

@@ -23,7 +23,7 @@ from backpass.records import dataclass
 if TYPE_CHECKING:
     from backpass.ledger.plain import Row
 
-AGREES = 1e-6  # of weights and changes, by which those written out and those of the run's own program may differ
+AGREES = 1e-5  # of weights and changes, by which those written out and those of the run's own program may differ
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -19,7 +19,7 @@ def page(ledger: Ledger) -> str:
     table = f" of {ledger.words.table}" if ledger.words.table else ""
     title = html.escape(f"step {ledger.moment.step:,}, row {ledger.row:,}{table}")
     told = plain(ledger, terms=TERMS, nodes=NODES, weights=WEIGHTS)
-    data = json.dumps(told, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    data = json.dumps(told, allow_nan=False, ensure_ascii=True, separators=(",", ":"))
     data = data.replace("<", "\\u003c")
     before, _, rest = template.partition("{{ledger}}")
     return before.replace("{{title}}", title) + data + rest

@@ -128,10 +128,10 @@ def verdict(ledger: Ledger) -> Iterator[Line]:
         yield Line(f"the ledger does NOT add up: {share}, in", "result")
         yield Line(_cut(f"  {sums.worst}", WIDTH))
     if sums.apart <= 1:
-        yield Line(f"the {sums.weights:,} new weights are those of the run, to a millionth", "result")
+        yield Line(f"the {sums.weights:,} new weights are those of the run, to a hundred thousandth", "result")
     else:
         yield Line(
-            f"of {sums.weights:,} new weights one differs from the run's by {sums.apart:.1f} millionths", "result"
+            f"of {sums.weights:,} new weights one differs from the run's by {10 * sums.apart:.0f} millionths", "result"
         )
 
 

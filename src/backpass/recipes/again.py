@@ -205,7 +205,9 @@ class Run:
     def _held_prepared(self) -> Prepared:
         """The rows, which must be in memory to be told by their numbers: on the disk they stand in drawn order."""
         if self.plan.prepared.train.window is not None:
-            raise UsageError(f"{self.folder}: was trained on rows on the disk, of which no ledger is kept: --no-stream")
+            raise UsageError(
+                f"{self.folder}: was streamed, and its rows cannot be told apart on the disk: train it with --no-stream to look into it"
+            )
         return self.plan.prepared
 
     def _steps_of(self, place: int | None, steps: Iterable[int]) -> Iterator[int]:
@@ -296,7 +298,7 @@ def compare(folder: Path, planned: Plan, *, progress: bool = False) -> Compariso
     content = run.read(folder)
     if content.get("state") != fields.FINISHED:
         raise UsageError(f"{folder}: is not finished: go on with it first: backpass resume {folder}")
-    if str(content.get("outcome", {}).get("stopped")).startswith(TIME_IS_OVER):
+    if content.get("outcome", {}).get("stopped") == TIME_IS_OVER:
         raise UsageError(
             f"{folder}: was ended by the clock, and what that comes to is never the same: leave out --time"
         )

@@ -68,7 +68,7 @@ ASKED = {
     "target": Kind("the name of a column, or a list of names", lambda x: isinstance(x, str) or NAMES.fits(x)),
     "seed": WHOLE,
     "effort": one_of(*EFFORTS),
-    "seconds": Kind("a number above 0", lambda x: type(x) in (int, float) and x > 0).optional,
+    "seconds": Kind("a number from 0.001 to 1e9", lambda x: _is_number(x) and 1e-3 <= x <= 1e9).optional,
     "precision": one_of(*PRECISIONS),
     "class_weights": Kind(
         'balanced or a number by label, as {"yes": 5, "no": 1}',

@@ -138,7 +138,9 @@ class Plan:
         validation = self.prepared.validation
         held_out = "test" if self.prepared.test is not None else "validation" if validation is not None else None
         part, signalled = self.prepared.test or validation, trainer.interrupted_by
-        linear = None if part is None or signalled else self._linear_model(stop_on_interrupt=stop_on_interrupt)
+        compared = part is not None and not signalled and not (self.prepared.folds and self.prepared.test is None)
+        # Of rows that train and validate in turn there are none that a linear model has not seen.
+        linear = self._linear_model(stop_on_interrupt=stop_on_interrupt) if compared else None
         came_late = 0 if linear is None else linear.interrupted_by
         tabular = replace(self.prepared.tabular, calibration=self._calibration(trainer))
         found = self._scores(tabular, trainer, None if came_late else linear, part)
@@ -297,7 +299,10 @@ def plan(
     asked = {name: fields.plain(value) for name, value in given.items()}
     fields.check_asked(asked)
     asked["recipe"] = {name: value for name, value in (asked["recipe"] or {}).items() if value is not None}
-    prepared = _prepared(table, test_table, asked, {name: asked[name] for name in reading})
+    opened = open_table(table, asked.get("delimiter"), stream=asked.get("stream"))
+    tested = None if test_table is None else open_table(test_table, asked.get("delimiter"))
+    reading = {name: asked[name] for name in reading if name != "stream"}
+    prepared = _prepared(opened, tested, asked, dict(reading))
     asked["stream"] = prepared.train.window is not None  # what goes on with it must do the same
 
     def chosen() -> Plan:
@@ -319,20 +324,19 @@ def plan(
         # What this machine can do in that time is now part of what was asked: another will do the same, if later.
         folds, asked["recipe"] = _folds(asked), asked["recipe"] | duration.fitting(planned, seconds)
         if folds != _folds(asked):
-            prepared = _prepared(table, test_table, asked, {name: asked[name] for name in (*reading, "stream")})
+            prepared = _prepared(opened, tested, asked, dict(reading))
         planned = chosen()
     return planned
 
 
-def _prepared(table: Any, test_table: Any, asked: dict[str, Any], reading: dict[str, Any]) -> Prepared:
-    """The table, read as was asked."""
+def _prepared(opened: Table, test_table: Table | None, asked: dict[str, Any], reading: dict[str, Any]) -> Prepared:
+    """The table, understood as was asked."""
     seed, target = asked["seed"], asked["target"]
     if not 0 <= seed < 1 << 63:
         raise UsageError(f"--seed is {seed}, expected a whole number from 0 to 2^63 - 1")
     if test_table is not None and reading.get("test") is not None:
         raise UsageError("--test and --test-part both say which rows are scored: give one of them")
     require_count("threads", asked["threads"], MOST_THREADS)
-    opened = open_table(table, reading.get("delimiter"), stream=reading.pop("stream", None))
     if reading.get("target_kind") not in (None, "number") and reading.get("task") == "classification":
         raise UsageError("--target-kind goes with numbers, and --task says that the target is classes: leave one out")
     interval, threshold = (reading.pop(name, None) for name in ("interval", "threshold"))

@@ -23,7 +23,12 @@ def words_of(prepared: Prepared) -> Words:
 
     classes = targets.classes
     return Words(
-        features={**dict.fromkeys(("", NUMBERS), inputs.feature_names), **{key: [key] for key in keys}},
+        features={
+            **dict.fromkeys(("", NUMBERS), inputs.feature_names),
+            **{key: [key] for key in keys},
+            # No input of the network: it says which members leave the row out.
+            **({prepared.fold: ["(held out in fold)"]} if prepared.folds else {}),
+        },
         columns=columns | keys,
         outputs=classes[1:] if len(classes) == 2 else classes or targets.schema.target_names,
         targets=targets.schema.target_names,

@@ -5,8 +5,8 @@ from typing import Any
 INTERRUPTED = "interrupted"
 """The reason of a training that Ctrl-C ended."""
 
-TIME_IS_OVER = "the time is over:"
-"""How the reason begins of a training that ended after so many seconds."""
+TIME_IS_OVER = "the time is over"
+"""The reason of a training that ended after so many seconds."""
 
 
 class History(list[dict[str, Any]]):

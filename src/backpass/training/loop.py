@@ -67,6 +67,7 @@ class Loop:
     window: int | None = None
     _begun: float = 0.0
     _end: float = math.inf
+    _made: bool = False
     _interrupts: Interrupts = field(default_factory=Interrupts)
 
     def run(self, state: State, progress: Progress, *, stop_on_interrupt: bool = False) -> int:
@@ -107,6 +108,7 @@ class Loop:
         try:
             while (reason := self._over(progress)) is None:
                 self._go_on(executor, state, progress)
+                self._made = True
                 if keeper is not None and (state.batch or keeper.due_after(progress.epoch)):
                     executor.fetch()
                     keeper.save(state, progress)
@@ -172,7 +174,7 @@ class Loop:
             return f"no better validation loss for {patience} epochs"
         if progress.epoch >= progress.last:
             return f"all {epochs:,} epochs done"
-        return f"{TIME_IS_OVER} {self.seconds:.3g} s" if time.perf_counter() >= self._end else None
+        return TIME_IS_OVER if self._made and self._time_is_over() else None
 
     def _slows_down(self, state: State, progress: Progress, error: NotFiniteError) -> bool:
         """After a divergence: whether it goes on, from the best state so far, with smaller steps."""
@@ -246,11 +248,14 @@ class Loop:
         return self.optimizer if rate == 1.0 else Slowed(self.optimizer, rate)
 
     def _pauses(self) -> bool:
-        if self.seconds is not None and self._end == math.inf:
-            # This is asked before the first step, when programs are made: half of the time at least is for steps.
-            self._end = max(self._begun + self.seconds, time.perf_counter() + self.seconds / 2)
-        over = bool(self._interrupts) or time.perf_counter() >= self._end
+        over = bool(self._interrupts) or self._time_is_over()
         return over or (self.keeper is not None and self.keeper.due())
+
+    def _time_is_over(self) -> bool:
+        """Asked first when the programs are made, before or after the first steps: half of the time is for steps."""
+        if self.seconds is not None and self._end == math.inf:
+            self._end = max(self._begun + self.seconds, time.perf_counter() + self.seconds / 2)
+        return time.perf_counter() >= self._end
 
     def _key(self, rule: Optimizer) -> Any:
         """What decides which step is traced."""

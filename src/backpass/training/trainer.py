@@ -387,9 +387,9 @@ class Trainer:
         stop_on_interrupt: bool,
         seconds: float | None,
     ) -> History:
-        if seconds is not None:
-            _require(seconds > 0, "seconds", seconds, "a number above 0")
         try:
+            if seconds is not None:
+                _require(_is_above_0(seconds), "seconds", seconds, "a number above 0")
             state, forward = self._built(job.data.inputs)
             self._epoch_of = self._epoch_like(job)
             with showing(progress=progress) as bar:
@@ -525,6 +525,10 @@ def _three(validation: Any) -> tuple[Any, Any, Any]:
     if not isinstance(validation, tuple) or len(validation) not in (2, 3):
         raise UsageError("validation is not a tuple (inputs, targets) or (inputs, targets, weights)")
     return validation if len(validation) == 3 else (*validation, None)
+
+
+def _is_above_0(value: Any) -> bool:
+    return isinstance(value, (int, float)) and value > 0
 
 
 def _is_whole(value: Any) -> bool:
