@@ -206,7 +206,8 @@ class Run:
         """The rows, which must be in memory to be told by their numbers: on the disk they stand in drawn order."""
         if self.plan.prepared.train.window is not None:
             raise UsageError(
-                f"{self.folder}: was streamed, and its rows cannot be told apart on the disk: train it with --no-stream to look into it"
+                f"{self.folder}: was streamed, and its rows cannot be told apart on the disk: "
+                "train it with --no-stream to look into it"
             )
         return self.plan.prepared
 
