@@ -356,3 +356,21 @@ def test_a_program_that_is_kept_holds_no_rows():
     gc.collect()
     assert kept.fits(16, 1)
     assert rows() is None
+
+
+def test_one_thread_is_tried_where_epochs_are_short_and_kept_where_it_is_quicker():
+    """As where other programs take the processors, and threads that wait for each other wait for those."""
+    pace, seconds = _Pace(epoch=0.01), {2: 10.0, 1: 1.0}
+    called = []
+    for _ in range(10):
+        called.append(pace.threads((2, 1)))
+        pace.took(called[-1], seconds[called[-1]])
+    assert called == [2] + [1] * 9
+
+
+def test_no_epoch_of_seconds_is_spent_on_a_try_with_one_thread():
+    pace = _Pace()
+    assert pace.threads((2, 1)) == 2
+    pace.took(2, 1.0)
+    pace.epoch = 5.0
+    assert [pace.threads((2, 1)) for _ in range(100)] == [2] * 100

@@ -301,7 +301,8 @@ class Compiler:
         """The number of threads with which a step is expected to end first.
 
         Where that hangs on how quickly threads hear of one another, which differs from machine to machine, a training
-        may also find it out as it runs: then there are two.
+        may also find it out as it runs: then there are two. And one thread alone is always among them, for it is
+        quickest where other programs take the processors: threads that wait for each other wait for those, too.
         """
         works = [(self.work(kernel), self._parts_of(kernel)) for kernel in self.plan.kernels]
         waits = len(self.plan.phases)
@@ -314,8 +315,9 @@ class Compiler:
             ]
             return next(threads for threads, seconds in enumerate(split, start=1) if seconds <= GAIN * min(split))
 
-        waits_to_try = (WAIT,) if self.job.loss is None else (WAIT, SHORT_WAIT)
-        return tuple(dict.fromkeys(map(best, waits_to_try)))
+        if self.job.loss is None:
+            return (best(WAIT),)
+        return tuple(dict.fromkeys([best(WAIT), best(SHORT_WAIT), 1]))
 
     @property
     def expected_seconds(self) -> float:

@@ -24,6 +24,7 @@ EXECUTORS = ("native", "reference")
 PATIENCE = 0.05  # seconds: epochs are run together until a call takes about so long
 TRIES = 3  # calls: what each number of threads is judged by, when there is a choice
 AGAIN = 64  # calls: so often another number of threads is tried once more, since other programs come and go
+LONG = 1.0  # seconds: in an epoch that takes longer, a try with fewer threads would cost too much
 FETCHING = 20  # a fetch of all values may take one part in so many of the time
 
 
@@ -199,7 +200,7 @@ class _Pace:
 
     def threads(self, choices: Sequence[int]) -> int:
         """With how many threads the next call is to run. No result depends on it: the quickest is found by trying."""
-        if len(choices) == 1:
+        if len(choices) == 1 or (choices[0] > 1 and not 0 < self.epoch < LONG):
             return choices[0]
         tries = [self.steps.setdefault(threads, deque(maxlen=TRIES)) for threads in choices]
         self.calls += 1
