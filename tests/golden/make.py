@@ -1,15 +1,16 @@
 """Makes the golden files of this version: `python tests/golden/make.py`. See README.md; no file is ever made again."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 
 import backpass as bp
 from backpass import losses, nn
+from backpass.forward import map_structure
 from backpass.model.file import FORMAT
 from backpass.recipes import plan
+from backpass.recipes.run import FORMAT as RUN_FORMAT
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "examples" / "data"
@@ -51,16 +52,15 @@ def of_arrays(folder):
 
 def of_run(folder):
     """A run with checkpoints, and what one of its steps was. Of the machine only what bits depend on is kept."""
-    outcome = bp.train(
-        EXAMPLES / "iris.csv", "species", effort="fast", recipe=TINY | {"batch_size": 16}, out=folder / "run"
-    )
+    recipe = TINY | {"batch_size": 16, "members": 2}
+    outcome = bp.train(EXAMPLES / "iris.csv", "species", recipe=recipe, out=folder / "run")
     about = json.loads((folder / "run/run.json").read_text())
     about["asked"]["table"] = "iris.csv"
     about.pop("paths", None)
     about["machine"] = {"vector_bits": about["machine"]["vector_bits"]}
     (folder / "run/run.json").write_text(json.dumps(about, indent=2) + "\n")
     step = bp.open_run(folder / "run", table=str(EXAMPLES / "iris.csv")).replay(STEP)
-    weights = {name: {key: value.tolist() for key, value in part.items()} for name, part in step.after.items()}
+    weights = map_structure(np.ndarray.tolist, step.after)
     content = {"steps": outcome.steps, "step": STEP, "loss": step.loss, "rows": step.rows.tolist(), "after": weights}
     (folder / "run.json").write_text(json.dumps(content) + "\n")
 
@@ -70,11 +70,7 @@ def write(folder, name, model, content):
     (folder / f"{name}.json").write_text(json.dumps(content | {"weights": model.weights}, indent=1) + "\n")
 
 
-if __name__ == "__main__":
-    folder = HERE / f"backpass-{bp.__version__}-format-{FORMAT}"
-    if folder.exists():
-        sys.exit(f"{folder} is there already, and stays as it is: a golden file is never made again")
-    folder.mkdir()
+def of_models(folder):
     of_table(folder, "classification", "iris.csv", "species", [0, 50, 60, 100, 149])
     of_table(
         folder,
@@ -92,5 +88,14 @@ if __name__ == "__main__":
     of_table(folder, "intervals", "penguins.csv", two, [0, 4, 200], target_kind="positive", interval=0.8)
     of_table(folder, "count", ages, "Rings", [0, 3, 100], target_kind="count", interval=0.9, validation=0.4)
     of_arrays(folder)
-    of_run(folder)
-    print(folder, {each.name: each.stat().st_size for each in sorted(folder.iterdir())})  # noqa: T201 - a script
+
+
+if __name__ == "__main__":
+    made = ((f"format-{FORMAT}", of_models), (f"run-format-{RUN_FORMAT}", of_run))
+    for name, make in made:
+        folder = HERE / f"backpass-{bp.__version__}-{name}"
+        if folder.exists():  # and stays as it is: a golden file is never made again
+            continue
+        folder.mkdir()
+        make(folder)
+        print(folder, {each.name: each.stat().st_size for each in sorted(folder.iterdir())})  # noqa: T201 - a script

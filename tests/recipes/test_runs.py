@@ -294,3 +294,24 @@ def test_what_run_json_holds_beside_its_fields_is_left_out(folder):
         (folder / "run.json").read_text().replace("{", '{"x": ' + "[" * 400 + "]" * 400 + ",", 1)
     )
     assert set(bp.open_run(folder).about) <= set(fields.RUN)
+
+
+def test_the_model_of_another_run_is_not_taken_for_this_ones(folder, tmp_path):
+    """Neither to compare with, nor to explain a prediction by."""
+    other = bp.train(IRIS, "species", seed=5, recipe=QUICK, out=tmp_path / "other").run
+    (folder / "model.safetensors").write_bytes((other / "model.safetensors").read_bytes())
+    opened = bp.open_run(folder)
+    for look in (lambda: opened.model, lambda: opened.why(1), lambda: again.compare(folder, opened.plan)):
+        with pytest.raises(UsageError, match="is not the network that this run ended with"):
+            look()
+
+
+def test_networks_side_by_side_of_an_older_format_predict_and_are_trained_no_further(tmp_path):
+    """Their folds were none then: that is told in one line, and not that something is wrong."""
+    several = bp.train(IRIS, "species", recipe=QUICK | {"members": 2}, out=tmp_path / "run").run
+    change(several, format=2)
+    assert len(bp.load(several).predict(iris())) == 150
+    for look in (lambda: bp.open_run(several).replay(1), lambda: again.plan_of(several)):
+        with pytest.raises(UsageError, match=r"is of format 2, .* train anew") as told:
+            look()
+        assert "\n" not in str(told.value)

@@ -20,7 +20,7 @@ from backpass.model import Model, load
 from backpass.model.calibration import Calibration
 from backpass.model.tabular import network_inputs
 from backpass.recipes import fields, run
-from backpass.recipes.defaults import FAST
+from backpass.recipes.defaults import FAST, folds
 from backpass.recipes.main_job import Plan, plan
 from backpass.recipes.prepare import Prepared
 from backpass.recipes.provenance import circumstances, fingerprint, require_same_data
@@ -29,6 +29,8 @@ from backpass.records import dataclass
 from backpass.training import Replayed
 from backpass.training.history import TIME_IS_OVER
 from backpass.training.snapshots import newest, records_of
+
+FOLDS_SINCE = 3  # the format of runs whose networks side by side each leave out a fold
 
 
 def plan_of(
@@ -53,6 +55,11 @@ def plan_of(
     # Runs from before there were efforts have the recipe that is now the fast one, and were not streamed.
     asked = {"table": fields.NO_FILE, "effort": FAST, "stream": False} | content["asked"]
     asked |= {name: given for name, given in moved.items() if given is not None}
+    if content["format"] < FOLDS_SINCE and folds(asked["effort"], **asked.get("recipe", {})):
+        raise UsageError(
+            f"{folder}: is of format {content['format']}, whose networks side by side were trained in another way: it "
+            "predicts as before; to go on with it, do it again or look into its steps, train anew"
+        )
     for role, option in (("table", "--table"), ("test_table", "--test")):
         if role in asked and moved[role] is None:
             asked[role] = _place(folder, asked, content.get("paths") or {}, role, option)
@@ -114,8 +121,13 @@ class Run:
 
     @property
     def model(self) -> Model:
-        """Its network, as it was saved last."""
-        return load(self.folder)
+        """Its network, as it was saved last.
+
+        Raises:
+            UsageError: the run is finished, and the file is of another network than it ended with.
+            ModelFileError: the file cannot be read.
+        """
+        return _own_model(self.folder, self.about)
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -228,6 +240,16 @@ class Run:
         return f"it is in that of {' and '.join(found)}" if found else "it has been in none yet"
 
 
+def _own_model(folder: Path, about: Mapping[str, Any]) -> Model:
+    model, weights = load(folder), about.get("outcome", {}).get("weights")
+    if about.get("state") == fields.FINISHED and weights not in (None, model.weights):
+        raise UsageError(
+            f"{folder / 'model.safetensors'}: is not the network that this run ended with: its weights have another "
+            "sha256: put that back, or train anew"
+        )
+    return model
+
+
 def _records(path: Path) -> list[dict[str, Any]]:
     """Those of a history.jsonl, none where it is not there; see `Run.history`."""
     try:
@@ -303,7 +325,7 @@ def compare(folder: Path, planned: Plan, *, progress: bool = False) -> Compariso
         raise UsageError(
             f"{folder}: was ended by the clock, and what that comes to is never the same: leave out --time"
         )
-    then = load(folder)
+    then = _own_model(folder, content)
     trainer = planned.trainer()
     trainer.fit(
         epochs=planned.recipe.epochs, on_divergence=planned.on_divergence, progress=progress, **planned.arguments()

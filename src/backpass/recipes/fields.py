@@ -124,7 +124,7 @@ DATA = {
     "sums": TEXT,
 }
 
-OUTCOME = {"epochs": COUNT.optional, "stopped": TEXT.optional}
+OUTCOME = {"epochs": COUNT.optional, "stopped": TEXT.optional, "weights": TEXT.optional}
 
 
 def check(content: Mapping[str, Any], kinds: Mapping[str, Kind], where: str = "") -> None:

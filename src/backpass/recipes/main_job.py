@@ -138,8 +138,8 @@ class Plan:
         validation = self.prepared.validation
         held_out = "test" if self.prepared.test is not None else "validation" if validation is not None else None
         part, signalled = self.prepared.test or validation, trainer.interrupted_by
-        compared = part is not None and not signalled and not (self.prepared.folds and self.prepared.test is None)
         # Of rows that train and validate in turn there are none that a linear model has not seen.
+        compared = part is not None and not signalled and not (self.prepared.folds and self.prepared.test is None)
         linear = self._linear_model(stop_on_interrupt=stop_on_interrupt) if compared else None
         came_late = 0 if linear is None else linear.interrupted_by
         tabular = replace(self.prepared.tabular, calibration=self._calibration(trainer))
@@ -299,6 +299,8 @@ def plan(
     asked = {name: fields.plain(value) for name, value in given.items()}
     fields.check_asked(asked)
     asked["recipe"] = {name: value for name, value in (asked["recipe"] or {}).items() if value is not None}
+    _check(asked, own_test=test_table is not None)
+    # Opened once: standard input is there only once.
     opened = open_table(table, asked.get("delimiter"), stream=asked.get("stream"))
     tested = None if test_table is None else open_table(test_table, asked.get("delimiter"))
     reading = {name: asked[name] for name in reading if name != "stream"}
@@ -329,20 +331,24 @@ def plan(
     return planned
 
 
-def _prepared(opened: Table, test_table: Table | None, asked: dict[str, Any], reading: dict[str, Any]) -> Prepared:
-    """The table, understood as was asked."""
-    seed, target = asked["seed"], asked["target"]
-    if not 0 <= seed < 1 << 63:
-        raise UsageError(f"--seed is {seed}, expected a whole number from 0 to 2^63 - 1")
-    if test_table is not None and reading.get("test") is not None:
+def _check(asked: dict[str, Any], *, own_test: bool) -> None:
+    """What does not hang on a table, before one is read."""
+    if not 0 <= asked["seed"] < 1 << 63:
+        raise UsageError(f"--seed is {asked['seed']}, expected a whole number from 0 to 2^63 - 1")
+    if own_test and asked.get("test") is not None:
         raise UsageError("--test and --test-part both say which rows are scored: give one of them")
     require_count("threads", asked["threads"], MOST_THREADS)
-    if reading.get("target_kind") not in (None, "number") and reading.get("task") == "classification":
+    if asked.get("target_kind") not in (None, "number") and asked.get("task") == "classification":
         raise UsageError("--target-kind goes with numbers, and --task says that the target is classes: leave one out")
+
+
+def _prepared(opened: Table, test_table: Table | None, asked: dict[str, Any], reading: dict[str, Any]) -> Prepared:
+    """The table, understood as was asked."""
+    target = asked["target"]
     interval, threshold = (reading.pop(name, None) for name in ("interval", "threshold"))
     targets = (target,) if target in opened.columns else split_names(target) if isinstance(target, str) else target
     chosen = {name: value for name, value in reading.items() if value is not None}
-    chosen |= {"seed": seed, "precision": asked["precision"], "calibrated": interval is not None}
+    chosen |= {"seed": asked["seed"], "precision": asked["precision"], "calibrated": interval is not None}
     chosen["folds"] = _folds(asked)
     prepared = prepare(opened, tuple(targets), test_table=test_table, **chosen)
     require_rows(prepared, interval, threshold)

@@ -28,7 +28,7 @@ from backpass.storage.locks import NAME as LOCK
 from backpass.storage.locks import FolderLock
 from backpass.training import Checkpoints, History
 
-FORMAT = 2
+FORMAT = 3
 CHECKPOINTS = "checkpoints"
 SECONDS = 60.0  # from one checkpoint to the next
 FILES = ("run.json", "history.jsonl", "model.safetensors")
