@@ -95,9 +95,9 @@ def require_unfinished(folder: Path) -> None:
 def how_far(folder: Path) -> str:
     """How far the training of a run came, in words."""
     store = run.checkpoints(folder).store
-    if not store.steps():
+    snapshot = store.newest().snapshot  # of damaged ones the training itself will warn
+    if snapshot is None:
         return "nothing was saved yet, it begins anew"
-    snapshot = newest(store)
     return f"step {snapshot.step:,}, after {snapshot.epoch:,} epochs"
 
 
