@@ -57,6 +57,7 @@ def of_run(folder):
     about = json.loads((folder / "run/run.json").read_text())
     about["asked"]["table"] = "iris.csv"
     about.pop("paths", None)
+    about["outcome"]["run"] = "run"
     about["machine"] = {"vector_bits": about["machine"]["vector_bits"]}
     (folder / "run/run.json").write_text(json.dumps(about, indent=2) + "\n")
     step = bp.open_run(folder / "run", table=str(EXAMPLES / "iris.csv")).replay(STEP)
