@@ -54,6 +54,7 @@ CASES = {
     "smoothed": (ensemble(3), losses.CrossEntropy(label_smoothing=0.1), recipe(), "classes", 1),
     "yes or no": (ensemble(1), losses.BinaryCrossEntropy(), optimizers.Momentum(0.1), "yes", 3),
     "counts": (ensemble(1), losses.Poisson(), CLIPPED, "counts", 1),
+    "averaged": (ensemble(2), losses.Squared(), optimizers.Averaged(optimizers.AdamW(0.01), 0.9), "numbers", 1),
     "numbers": (ensemble(2), losses.Squared(), optimizers.Slowed(optimizers.Adam(), 0.5), "numbers", 1),
     "rule without a telling": (ensemble(2), losses.Squared(), optimizers.NAdam(), "numbers", 1),
     "loss without a telling": (ensemble(2), losses.Huber(), optimizers.SGD(0.1), "numbers", 1),

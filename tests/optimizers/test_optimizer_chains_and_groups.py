@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from optimizer_helpers import descend, eager_steps
 
-from backpass import ops
+import backpass as bp
+from backpass import losses, nn, ops
 from backpass import optimizers as o
 from backpass.errors import UsageError
 from backpass.forward import flatten, labels
+from backpass.training import EarlyStopping
 
 PARAMETERS = {
     "hidden": {"weight": np.array([1.0, 2.0]), "bias": np.array([3.0])},
@@ -236,3 +238,56 @@ def test_a_slowed_rule_observes_and_lasts_as_the_rule_does():
 def test_slower_is_by_a_fraction(factor):
     with pytest.raises(UsageError, match=r"Slowed: factor=.* cannot be used"):
         o.Slowed(o.SGD(0.1), factor)
+
+
+@pytest.mark.parametrize("executor", ["native", "reference"])
+def test_averaged_uses_the_mean_of_all_parameters_so_far_and_later_of_the_last_ones(executor):
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(12, 3)), rng.normal(size=(12, 1))
+    network, seen = nn.Dense(1), []
+
+    def trained(rule, steps):
+        trainer = bp.Trainer(
+            network, losses.Squared(), rule, batch_size=12, seed=1, precision="float64", executor=executor
+        )
+        trainer.fit(x, y, epochs=steps, progress=False)
+        return trainer.parameters["weight"]
+
+    for steps in range(1, 8):
+        seen.append(trained(o.SGD(0.05), steps))
+        mean = seen[0]
+        for number, weight in enumerate(seen[1:], start=2):
+            share = max(0.25, 1 / number)
+            mean = (1 - share) * mean + share * weight
+        np.testing.assert_allclose(trained(o.Averaged(o.SGD(0.05), 0.75), steps), mean, rtol=1e-12)
+
+
+def test_averaged_is_validated_and_kept_by_its_mean_and_trains_on_from_the_parameters():
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(size=(40, 3)).astype(np.float32), rng.integers(0, 2, 40)
+
+    def trained(rule, epochs, **more):
+        trainer = bp.Trainer(nn.Dense(1), losses.BinaryCrossEntropy(), rule, batch_size=8, seed=1)
+        trainer.fit(x, y, epochs=epochs, progress=False, validation=(x, y), **more)
+        return trainer
+
+    def loss_of(trainer):
+        return float(trainer.loss(trainer.outputs(x), y))
+
+    rule = o.Averaged(o.Adam(0.1), 0.9)
+    plain, averaged = trained(o.Adam(0.1), 6), trained(rule, 6)
+    assert [each["loss"] for each in plain.history] == [each["loss"] for each in averaged.history]
+    assert list(averaged.history)[-1]["validation_loss"] == pytest.approx(loss_of(averaged), rel=1e-6)
+    best = min(averaged.history, key=lambda each: each["validation_loss"])
+    stopped = trained(rule, 6, stopping=EarlyStopping(9))
+    assert loss_of(stopped) == pytest.approx(best["validation_loss"], rel=1e-6)
+
+
+def test_averaged_passes_on_what_concerns_its_rule():
+    rule = o.Averaged(o.Adam(o.Cosine(0.1)), 0.9)
+    assert rule.over(30) == o.Averaged(o.Adam(o.Cosine(0.1, steps=30)), 0.9)
+    assert rule.slowed(0.5) == o.Averaged(o.Slowed(o.Adam(o.Cosine(0.1)), 0.5), 0.9)
+    assert o.Averaged(o.Adam(o.ReduceOnPlateau(0.1))).observes
+    assert not o.Averaged(o.Adam(0.1)).observes
+    with pytest.raises(UsageError, match=r"Averaged: decay=.* cannot be used"):
+        o.Averaged(o.SGD(0.1), 1.5)

@@ -20,7 +20,7 @@ from backpass import Trainer, losses, nn, optimizers
 from backpass.errors import CheckpointError, NotFiniteError, OutputError, UsageError
 from backpass.forward import flatten
 from backpass.training import Checkpoints, EarlyStopping, RolledBack
-from backpass.training.events import StepFinished, TrainingStarted
+from backpass.training.events import EpochFinished, StepFinished, TrainingStarted
 from backpass.training.executors import EXECUTORS
 from backpass.training.fingerprints import described, fingerprint
 from backpass.training.rows import Rows
@@ -155,9 +155,14 @@ def test_a_training_in_another_thread_leaves_signals_alone():
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(tmp_path):
-    trainer = new()
+    def wait_for_the_writer(event):
+        if isinstance(event, EpochFinished):
+            time.sleep(0.1)  # it passes over a checkpoint when the next one comes before it has begun
+
+    trainer = new(listeners=[wait_for_the_writer])
     trainer.fit(X, Y, epochs=4, checkpoints=Checkpoints(tmp_path, epochs=1))
     files = sorted(tmp_path.glob("step-*"))
+    assert len(files) > 1
     content = bytearray(files[-1].read_bytes())
     content[-9] ^= 1
     files[-1].write_bytes(content)

@@ -15,6 +15,7 @@ from backpass.optimizers import (
     SGD,
     Adam,
     AdamW,
+    Averaged,
     Chain,
     Groups,
     Momentum,
@@ -75,6 +76,9 @@ def change_of(optimizer: Optimizer, label: str, update: Update, change: Array) -
         place = next(place for place, own in enumerate(parameters) if label in own)
         own = Update(gradients[place], update.state[place], update.after[place], parameters[place], update.step)
         return change_of(members[place], label, own, change)
+    if isinstance(optimizer, Averaged):
+        within = update._replace(state=update.state["rule"], after=update.after["rule"])
+        return change_of(optimizer.rule, label, within, change)
     if isinstance(optimizer, Slowed):
         return _slowed(optimizer, label, update, change)
     if isinstance(optimizer, Chain):

@@ -5,6 +5,7 @@ Everything is written in `backpass.ops`, so that one graph holds a whole trainin
 
 from backpass.optimizers.adam import Adam, AdamW, NAdam, RAdam
 from backpass.optimizers.adaptive import Adagrad, RMSprop
+from backpass.optimizers.averaged import Averaged
 from backpass.optimizers.catalogue import RULES, SCHEDULES
 from backpass.optimizers.chain import Chain
 from backpass.optimizers.gradient_descent import SGD, Momentum, Nesterov
@@ -24,6 +25,7 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "Averaged",
     "Chain",
     "ClipByGlobalNorm",
     "ClipByValue",

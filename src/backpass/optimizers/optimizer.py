@@ -72,6 +72,17 @@ class Optimizer:
         del validation_loss
         return state
 
+    def in_use(self, parameters: Structure, state: State) -> Structure:
+        """Which of the numbers that are carried from step to step the network is used with, and validated."""
+        del state
+        return parameters
+
+    def slowed(self, factor: float) -> "Optimizer":
+        """The same, with changes multiplied by `factor`; it goes on from a state of this one's."""
+        from backpass.optimizers.slowed import Slowed
+
+        return Slowed(self, factor)
+
     def over(self, steps: int) -> Self:
         """The same optimizer, with every schedule whose length was left open lasting `steps` steps."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}

@@ -48,6 +48,8 @@ class State:
     sums: tuple[float, float] = (0.0, 0.0)
 
 
+Choice: TypeAlias = Callable[[Structure, Structure], Structure]
+
 EpochSum: TypeAlias = tuple[float, float, float]
 """What an epoch came to: sums over its batches of loss times weight and of weights, and seconds."""
 
@@ -93,8 +95,12 @@ class Executor(Protocol):
             NotFiniteError: a loss or a value that is carried on is not finite; the state is that before the epoch.
         """
 
-    def parameters(self) -> Structure:
-        """Those after the last epoch."""
+    def values(self, choose: Choice) -> Structure:
+        """Some of what is carried from step to step, as it is after the last epoch.
+
+        Args:
+            choose: from the parameters and the optimizer's state, what is wanted of them.
+        """
 
     def fetch(self) -> None:
         """Bring the State to where the run is."""
@@ -126,8 +132,8 @@ class ReferenceExecutor:
     def finished(self) -> list[EpochSum]:
         return []
 
-    def parameters(self) -> Structure:
-        return self._state.parameters
+    def values(self, choose: Choice) -> Structure:
+        return choose(self._state.parameters, self._state.optimizer)
 
     def fetch(self) -> None: ...
 
@@ -381,16 +387,17 @@ class NativeExecutor:
             self._told += 1
             work.tell(self._step + self._told, self._epoch + epoch + 1, loss, seen)
 
-    def parameters(self) -> Structure:
-        learned = range(len(flatten(self._state.parameters)))
-        return unflatten(self._state.parameters, [_frozen(self._machine.take_input(place)) for place in learned])
+    def values(self, choose: Choice) -> Structure:
+        """Only what is chosen is copied out of the program's memory: the state may be several times as much."""
+        parameters, optimizer = self._state.parameters, self._state.optimizer
+        learned, kept = len(flatten(parameters)), len(flatten(optimizer))
+        places = unflatten(parameters, range(learned)), unflatten(optimizer, range(learned, learned + kept))
+        chosen = choose(*places)
+        return unflatten(chosen, [_frozen(self._machine.take_input(place)) for place in flatten(chosen)])
 
     def fetch(self) -> None:
         started, state = time.perf_counter(), self._state
-        learned, kept = len(flatten(state.parameters)), len(flatten(state.optimizer))
-        state.parameters = self.parameters()
-        values = [_frozen(self._machine.take_input(place)) for place in range(learned, learned + kept)]
-        state.optimizer = unflatten(state.optimizer, values)
+        state.parameters, state.optimizer = self.values(lambda *everything: everything)
         state.step, state.epoch, state.batch, state.sums = self._step, self._epoch, self._batch, self._in_epoch
         self._pace.fetched = time.perf_counter()
         self._pace.fetch = self._pace.fetched - started

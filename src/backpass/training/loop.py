@@ -16,7 +16,7 @@ from backpass.graph import BATCH
 from backpass.losses import Loss
 from backpass.model.network import ForwardPass
 from backpass.nn import Layer, count, specs
-from backpass.optimizers import Optimizer, Slowed
+from backpass.optimizers import Optimizer
 from backpass.records import dataclass
 from backpass.training.divergence import explained
 from backpass.training.events import (
@@ -92,6 +92,8 @@ class Loop:
             self.keeper.warn()
         if progress.kept is not None:
             state.parameters, state.batch, state.sums = progress.kept, 0, (0.0, 0.0)
+        else:
+            state.parameters = self.optimizer.in_use(state.parameters, state.optimizer)
         self._tell(TrainingFinished(history.reason, history.kept, time.perf_counter() - started))
         return self._interrupts.signal
 
@@ -154,7 +156,7 @@ class Loop:
             history.append(record)
             is_best = progress.best.better(record["epoch"], record.get("validation_loss", record["loss"]))
             if is_best and self.stopping is not None:
-                progress.kept = executor.parameters()
+                progress.kept = executor.values(self.optimizer.in_use)
             if is_best or self.stopping is None:
                 history.kept = record["epoch"]
             if is_best and progress.on_divergence == "rollback":
@@ -245,7 +247,7 @@ class Loop:
     def rule(self, state: State, progress: Progress) -> Optimizer:
         """What makes the changes of the step after `state`."""
         rate = progress.rate_after(state.step)
-        return self.optimizer if rate == 1.0 else Slowed(self.optimizer, rate)
+        return self.optimizer if rate == 1.0 else self.optimizer.slowed(rate)
 
     def _pauses(self) -> bool:
         over = bool(self._interrupts) or self._time_is_over()
@@ -283,7 +285,7 @@ class Loop:
         (record,) = self._records([total], epoch)
         losses = {"loss": record["loss"]}
         if self.held_out is not None:
-            losses |= self._validate(executor.parameters(), epoch)
+            losses |= self._validate(executor.values(self.optimizer.in_use), epoch)
         if self.optimizer.observes:
             executor.fetch()
             observed = self.optimizer.observe(state.optimizer, losses.get("validation_loss", losses["loss"]))
