@@ -91,7 +91,7 @@ def test_a_run_is_a_folder_with_the_model_its_history_and_what_was_asked(run, tm
     assert record["outcome"]["weights"] == found["weights"] == bp.load(folder).weights
     assert set(record["versions"]) == {"backpass", "python", "numpy", "llvmlite"}
     assert {"processor", "vector_bits", "threads"} <= set(record["machine"])
-    assert (record["format"], record["state"]) == (3, "finished")
+    assert (record["format"], record["state"]) == (4, "finished")
 
 
 def test_runs_are_numbered_and_never_written_over(run):

@@ -10,7 +10,7 @@ import pytest
 
 import backpass as bp
 from backpass.errors import NotSavedError, OutputError, UsageError
-from backpass.recipes import again, fields, plan, run
+from backpass.recipes import again, defaults, fields, plan, run
 from backpass.recipes.main_job import fit_into
 from backpass.storage import disk
 
@@ -309,9 +309,26 @@ def test_the_model_of_another_run_is_not_taken_for_this_ones(folder, tmp_path):
 def test_networks_side_by_side_of_an_older_format_predict_and_are_trained_no_further(tmp_path):
     """Their folds were none then: that is told in one line, and not that something is wrong."""
     several = bp.train(IRIS, "species", recipe=QUICK | {"members": 2}, out=tmp_path / "run").run
-    change(several, format=2)
+    change(several, format=2, recipe=None)
     assert len(bp.load(several).predict(iris())) == 150
     for look in (lambda: bp.open_run(several).replay(1), lambda: again.plan_of(several)):
         with pytest.raises(UsageError, match=r"is of format 2, .* train anew") as told:
             look()
         assert "\n" not in str(told.value)
+
+
+def test_a_run_goes_on_with_the_recipe_that_it_began_with_whatever_the_defaults_are_now(folder, monkeypatch):
+    begun = json.loads((folder / "run.json").read_text())["recipe"]
+    monkeypatch.setattr("backpass.recipes.defaults.STEPS", 1)
+    monkeypatch.setitem(defaults.MEMBERS, "standard", 9)
+    assert again.plan_of(folder).recipe.to_json() == begun
+
+
+def test_a_run_of_a_format_without_its_recipe_is_done_again_only_where_its_length_was_chosen(folder):
+    change(folder, format=3, recipe=None)
+    chosen = again.plan_of(folder).recipe
+    assert (chosen.averaging, chosen.label_smoothing, chosen.epochs) == (0, 0, 2)
+    asked = json.loads((folder / "run.json").read_text())["asked"]
+    change(folder, asked=asked | {"recipe": {"hidden": [4]}})
+    with pytest.raises(UsageError, match=r"is of format 3, of which trainings had another length .* train anew"):
+        again.plan_of(folder)

@@ -77,6 +77,8 @@ NEARLY_PERFECT = 0.995  # of accuracy or R², where a column that tells the answ
 @click.option("--learning-rate", type=float, help="How far a step goes, at most.")
 @click.option("--weight-decay", type=float, help="How strongly weights are pulled to 0.")
 @click.option("--clip", type=float, metavar="NORM", help="Hold the norm of a step's gradients to at most this, as 1.")
+@click.option("--averaging", type=float, metavar="EPOCHS", help="Over how many the mean of the weights is taken.")
+@click.option("--label-smoothing", type=float, help="The share of each class's target that goes to all, as 0.05.")
 @click.option("--batch-size", type=int, help="Rows a step.")
 @click.option("--patience", type=int, help="Epochs without a better validation loss before it stops.")
 @click.option(
@@ -185,7 +187,8 @@ def tell_outcome(voice: Voice, planned: "Plan", outcome: "Outcome", folder: Path
 def _plan(table: str, options: dict[str, Any]) -> "Plan":
     from backpass.recipes.main_job import plan
 
-    numbers = ("dropout", "learning_rate", "weight_decay", "clip", "batch_size", "epochs", "patience")
+    floats = ("dropout", "learning_rate", "weight_decay", "clip", "averaging", "label_smoothing")
+    numbers = (*floats, "batch_size", "epochs", "patience")
     if table == "-" and options["test_table"] == "-":
         raise UsageError("both TABLE and --test are standard input: at most one of them can be")
     return plan(

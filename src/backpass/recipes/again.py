@@ -60,12 +60,23 @@ def plan_of(
             f"{folder}: is of format {content['format']}, whose networks side by side were trained in another way: it "
             "predicts as before; to go on with it, do it again or look into its steps, train anew"
         )
+    asked["recipe"] = content.get("recipe") or _recipe_before(folder, content["format"], asked.get("recipe") or {})
     for role, option in (("table", "--table"), ("test_table", "--test")):
         if role in asked and moved[role] is None:
             asked[role] = _place(folder, asked, content.get("paths") or {}, role, option)
     planned = plan(**asked)
     require_same_data(folder, content["data"], fingerprint(asked, planned.prepared.table))
     return planned
+
+
+def _recipe_before(folder: Path, version: int, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe of a run that says only what was chosen of it."""
+    if chosen.get("epochs") is None:
+        raise UsageError(
+            f"{folder}: is of format {version}, of which trainings had another length by default: it predicts as "
+            "before; to go on with it, do it again or look into its steps, train anew"
+        )
+    return {"averaging": 0.0, "label_smoothing": 0.0, **chosen}
 
 
 def _place(folder: Path, asked: Mapping[str, Any], paths: Mapping[str, str], role: str, option: str) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ FAST, STANDARD, BEST = EFFORTS = ("fast", "standard", "best")
 MEMBERS = {FAST: 1, STANDARD: 4, BEST: 16}
 WAVES = {FAST: 0, STANDARD: 16, BEST: 16}
 MOST_FOLDS = 8
+STEPS = 16_000  # of a training that nothing ends before, within bounds
 FEW = 500  # rows: fewer do not tell waves from chance, and get still smaller networks
 SMALL = 5000  # rows: smaller tables get smaller networks, held back more strongly
 WIDEST_EMBEDDING = 32
@@ -33,6 +35,9 @@ class Recipe:
         dropout: the part of the hidden nodes left out while training.
         learning_rate: at its highest; it warms up, and then falls along a cosine to a fiftieth.
         weight_decay: AdamW's, on weights, not on biases.
+        averaging: over how many of the last epochs the mean of the weights is taken, which is what is validated and
+            used; 0 for the weights themselves.
+        label_smoothing: of more than two classes, the share of each target that is spread evenly over all.
         clip: the largest norm of all gradients of a step together; 0 leaves them as they are.
         batch_size: rows a step.
         epochs: at most.
@@ -53,6 +58,12 @@ class Recipe:
     members: int = 1
     waves: int = 0
     clip: float = 0.0
+    averaging: float = 0.0
+    label_smoothing: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data: what `recipe` takes as chosen to make it again."""
+        return vars(self) | {"hidden": list(self.hidden)}
 
     def __post_init__(self) -> None:
         sizes = all(isinstance(n, int) and 1 <= n <= 1 << 16 for n in self.hidden)
@@ -61,6 +72,10 @@ class Recipe:
         _require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
         _require(0 < self.learning_rate < math.inf, "learning-rate", self.learning_rate, "a number above 0")
         _require(0 <= self.weight_decay < math.inf, "weight-decay", self.weight_decay, "0 or more")
+        _require(
+            0 <= self.averaging < math.inf, "averaging", self.averaging, "a number of epochs above 0, or 0 for none"
+        )
+        _require(0 <= self.label_smoothing < 1, "label-smoothing", self.label_smoothing, "at least 0 and below 1")
         _require(0 <= self.clip < math.inf, "clip", self.clip, "a number above 0, or 0 for none")
         _require(0 <= self.waves <= MOST_WAVES, "waves", self.waves, f"from 0 to {MOST_WAVES}")
         _require(self.members <= MOST_MEMBERS, "members", self.members, f"from 1 to {MOST_MEMBERS}")
@@ -71,13 +86,16 @@ class Recipe:
 def recipe(rows: int, effort: str = STANDARD, **chosen: object) -> Recipe:
     """The default recipe for so many training rows, with what was `chosen` in place of defaults (None: not chosen).
 
-    Small tables get small batches, many epochs and more dropout; large ones larger batches and fewer epochs.
+    Small tables get small batches, many epochs and more dropout; large ones larger batches and fewer epochs. The mean
+    of the weights over the last epoch is what is used: it stands as if the learning rate had fallen to nothing, at
+    whichever epoch early stopping then finds to be the best. Smoothed targets keep networks of many classes from
+    outputs that grow without end (Szegedy and others, 2016, section 7).
     """
     batch_size = int(min(512, max(16, 2 ** round(math.log2(max(rows, 1) / 100)))))
     steps_an_epoch = max(1, rows // batch_size)
     linear = chosen.get("hidden") in ((), [])  # the mean of linear models is one, and such a one has no waves
     effort = FAST if linear else effort
-    epochs = int(min(200, max(20, round(8000 / steps_an_epoch))))
+    epochs = int(min(200, max(20, round(STEPS / steps_an_epoch))))
     defaults: dict[str, object] = {
         "hidden": (256, 128) if rows >= SMALL else (128, 64) if rows >= FEW else (64, 32),
         "activation": "relu",
@@ -90,6 +108,8 @@ def recipe(rows: int, effort: str = STANDARD, **chosen: object) -> Recipe:
         "members": MEMBERS[effort],
         "waves": WAVES[effort] if rows >= FEW else 0,
         "clip": 0.0,
+        "averaging": 1.0,
+        "label_smoothing": 0.05,
     }
     unknown = [name for name in chosen if name not in defaults]
     if unknown:
@@ -175,16 +195,18 @@ def outputs(targets: TargetEncoder) -> int:
     return 1 if len(targets.classes) == 2 else targets.width
 
 
-def loss(targets: TargetEncoder) -> losses.Loss:
+def loss(targets: TargetEncoder, label_smoothing: float = 0.0) -> losses.Loss:
     if not targets.classes:
         return losses.Poisson() if targets.kind == "count" else losses.Squared()
-    return losses.BinaryCrossEntropy() if len(targets.classes) == 2 else losses.CrossEntropy()
+    return losses.BinaryCrossEntropy() if len(targets.classes) == 2 else losses.CrossEntropy(label_smoothing)
 
 
 def optimizer(recipe: Recipe, steps: int) -> optimizers.Optimizer:
     """AdamW, with a warm-up over a twentieth of the steps and a cosine after it; no biases or waves decay."""
     rule = _rule(recipe, steps)
-    return optimizers.Chain(optimizers.ClipByGlobalNorm(recipe.clip), rule) if recipe.clip else rule
+    rule = optimizers.Chain(optimizers.ClipByGlobalNorm(recipe.clip), rule) if recipe.clip else rule
+    averaged = recipe.averaging * steps / recipe.epochs
+    return optimizers.Averaged(rule, 1 - 1 / averaged) if averaged > 1 else rule
 
 
 def _rule(recipe: Recipe, steps: int) -> optimizers.Optimizer:

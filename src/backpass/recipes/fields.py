@@ -100,7 +100,9 @@ ASKED = {
 RECIPE = {
     "hidden": listed(COUNT, "whole numbers from 1 to 65,536, such as [64, 32]").optional,
     "activation": TEXT.optional,
-    **dict.fromkeys(("dropout", "learning_rate", "weight_decay", "clip"), NUMBER.optional),
+    **dict.fromkeys(
+        ("dropout", "learning_rate", "weight_decay", "clip", "averaging", "label_smoothing"), NUMBER.optional
+    ),
     **dict.fromkeys(("batch_size", "epochs", "patience", "members", "waves"), COUNT.optional),
 }
 
@@ -110,6 +112,7 @@ RUN = {
     "format": WHOLE,
     "state": one_of(*STATES).optional,
     "asked": OBJECT,
+    "recipe": OBJECT.optional,
     "paths": TEXTS.optional,
     "versions": TEXTS.optional,
     "machine": named(Kind("", lambda x: TEXT.fits(x) or COUNT.fits(x)), "texts and whole numbers by name").optional,

@@ -161,7 +161,7 @@ class Plan:
         steps = self.recipe.epochs * -(-self.prepared.train.rows // self.recipe.batch_size)
         return Trainer(
             self._trained_network(),
-            defaults.loss(self.prepared.tabular.targets),
+            defaults.loss(self.prepared.tabular.targets, self.recipe.label_smoothing),
             defaults.optimizer(self.recipe, steps),
             batch_size=self.recipe.batch_size,
             seed=self.seed,
@@ -190,7 +190,7 @@ class Plan:
             "epochs": len(trainer.history),
             "scores": [each.to_json() for each in found],
             "scored_on": held_out,
-            "recipe": vars(self.recipe) | {"hidden": list(self.recipe.hidden)},
+            "recipe": self.recipe.to_json(),
             "seed": self.seed,
         }
         return Model(
@@ -433,7 +433,7 @@ def train(
             for on the rows that validate: "f1", "balanced_accuracy" or "youden".
         threads: how many share the work, at most 256; None for as many as pay. The weights do not depend on it.
         recipe: choices in place of defaults: hidden, activation, dropout, learning_rate, weight_decay, batch_size,
-            epochs, patience, members, waves, clip.
+            epochs, patience, members, waves, clip, averaging, label_smoothing.
         on_divergence: "stop", or "rollback": go back to the best epoch and on with half the learning rate.
         save_every: seconds from one checkpoint to the next, where there is a folder for them.
         out: a new or empty folder to save the run in; None saves nothing.
@@ -490,7 +490,7 @@ def fit_into(
         NotFiniteError: as `Trainer.fit`.
     """
     if begins:
-        run.begin(folder, planned.asked, planned.prepared.table)
+        run.begin(folder, planned.asked, planned.recipe.to_json(), planned.prepared.table)
     checkpoints = run.checkpoints(folder, planned.save_every)
     outcome = planned.fit(progress=progress, stop_on_interrupt=stop_on_interrupt, checkpoints=checkpoints)
     outcome = replace(outcome, run=folder)

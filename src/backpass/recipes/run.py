@@ -28,7 +28,7 @@ from backpass.storage.locks import NAME as LOCK
 from backpass.storage.locks import FolderLock
 from backpass.training import Checkpoints, History
 
-FORMAT = 3
+FORMAT = 4
 CHECKPOINTS = "checkpoints"
 SECONDS = 60.0  # from one checkpoint to the next
 FILES = ("run.json", "history.jsonl", "model.safetensors")
@@ -143,12 +143,16 @@ def has_saved(folder: Path) -> bool:
     return True  # what cannot be looked into may be anything
 
 
-def begin(folder: Path, asked: dict[str, Any], table: Table) -> None:
-    """Note what a run is to be, before its first step."""
+def begin(folder: Path, asked: dict[str, Any], recipe: dict[str, Any], table: Table) -> None:
+    """Note what a run is to be, before its first step.
+
+    All of the recipe, too: what it is by default may be another in a later version.
+    """
     given = {role: asked.get(role, NO_FILE) for role in fields.TABLES}
     content = {
         "state": TRAINING,
         "asked": asked,
+        "recipe": recipe,
         "paths": {role: str(Path(path).absolute()) for role, path in given.items() if path != NO_FILE},
         "data": fingerprint(asked, table),
     }
