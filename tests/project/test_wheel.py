@@ -24,10 +24,11 @@ def wheel(tmp_path_factory):
 
 
 def test_the_wheel_holds_what_is_needed(wheel):
-    """Types, the sample table and its licence are installed; tests, caches and runs are not."""
+    """Types, the sample table, what pages are made of, and licences are installed; tests, caches and runs are not."""
     names = set(wheel.namelist())
     needed = {"py.typed", "cli/main.py", "data/samples/iris.csv", "data/samples/LICENCES.md", "ledger/page.html"}
-    assert {f"backpass/{name}" for name in needed} <= names
+    assets = {"charts.js", "style.css", "uPlot.LICENSE", "uPlot.iife.min.js", "uPlot.min.css"}
+    assert {f"backpass/{name}" for name in needed | {f"pages/assets/{name}" for name in assets}} <= names
     assert {name.split("/")[0] for name in names} == {"backpass", f"backpass-{backpass.__version__}.dist-info"}
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
 
