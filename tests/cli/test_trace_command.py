@@ -195,7 +195,7 @@ def test_the_page_needs_nothing_but_itself(run, birds, places, tmp_path):
     assert set(re.findall(r"https?://[^\"' ]+", page)) == {"http://www.w3.org/2000/svg"}
     assert "default-src 'none'" in page
     assert not re.search(r"<(?:link|img|iframe)|\bsrc=|@import|\bfetch\(|innerHTML", page)
-    assert "prefers-color-scheme: dark" in page
+    assert "color-scheme: light dark" in page
     told = json.loads(page.split('id="ledger">', 1)[1].split("</script>", 1)[0])
     assert told["row"] == places[0]
 
