@@ -16,6 +16,7 @@ from backpass.cli.evaluate import evaluate
 from backpass.cli.explain import explain
 from backpass.cli.output import SIGNALLED, abandon_output, printable
 from backpass.cli.predict import predict
+from backpass.cli.report import report
 from backpass.cli.reproduce import reproduce
 from backpass.cli.resume import resume
 from backpass.cli.trace import trace
@@ -37,7 +38,7 @@ def backpass() -> None:
     """
 
 
-for command in (train, resume, predict, evaluate, check, trace, explain, reproduce, demo):
+for command in (train, resume, predict, evaluate, check, report, trace, explain, reproduce, demo):
     backpass.add_command(command)
 
 

@@ -16,6 +16,9 @@ table_argument = click.argument("table", type=click.Path(allow_dash=True))
 delimiter_option = click.option("--delimiter", metavar="CHARACTER", help="Of a text table; found by itself otherwise.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 quiet_option = click.option("--quiet", is_flag=True, help="Print nothing but errors (and what --json asks for).")
+report_option = click.option(
+    "--report/--no-report", default=True, help="Whether the run's folder gets a page to look at, report.html."
+)
 threads_option = click.option(
     "--threads",
     type=click.IntRange(1, 256),

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from backpass.cli.options import json_option, quiet_option, threads_option
+from backpass.cli.options import json_option, quiet_option, report_option, threads_option
 from backpass.cli.output import Voice, working
 from backpass.cli.train import going_on_told, tell_outcome
 from backpass.errors import UsageError
@@ -22,6 +22,7 @@ Examples:
 @click.option("--table", metavar="TABLE", help="Where the table is now, if it was moved.")
 @click.option("--test", "test_table", metavar="TABLE", help="Where the table given as --test is now.")
 @threads_option
+@report_option
 @json_option
 @quiet_option
 def resume(run: Path, **options: Any) -> None:
@@ -43,5 +44,6 @@ def resume(run: Path, **options: Any) -> None:
             planned = again.plan_of(run, options["table"], options["test_table"], threads=options["threads"])
         voice.say([f"going on with {run}: {again.how_far(run)}", ""])
         with going_on_told(run):
-            outcome = fit_into(run, planned, progress=not options["quiet"], stop_on_interrupt=True, begins=False)
+            shown = {"progress": not options["quiet"], "page": options["report"]}
+            outcome = fit_into(run, planned, **shown, stop_on_interrupt=True, begins=False)
     tell_outcome(voice, planned, outcome, run)

@@ -16,6 +16,7 @@ from backpass.cli.options import (
     kinds,
     names,
     quiet_option,
+    report_option,
     sizes,
     table_argument,
     threads_option,
@@ -57,6 +58,7 @@ NEARLY_PERFECT = 0.995  # of accuracy or R², where a column that tells the answ
 )
 @click.option("--time", metavar="TIME", help="As many networks as 90s, 5m or 1h allow, and no more time than that.")
 @click.option("--out", metavar="RUN", type=click.Path(path_type=Path), help="The run's folder; runs/NAME otherwise.")
+@report_option
 @click.option("--epochs", type=int, help="How often every row is seen, at most.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same table: the same network.")
 @click.option("--exclude", multiple=True, metavar="COLUMNS", help="Leave out these columns.")
@@ -144,7 +146,8 @@ def train(table: str, **options: Any) -> None:
         planned = _plan(table, options)
     voice.say([*_understood(planned), ""])
     with run.folder_for(out, planned.prepared.table.name, options["target"]) as folder, going_on_told(folder):
-        outcome = fit_into(folder, planned, progress=not options["quiet"], stop_on_interrupt=True)
+        page = options["report"]
+        outcome = fit_into(folder, planned, progress=not options["quiet"], stop_on_interrupt=True, page=page)
     tell_outcome(voice, planned, outcome, folder)
 
 
@@ -294,6 +297,7 @@ def _result(planned: "Plan", outcome: "Outcome", folder: Path) -> list[str]:
         *lines,
         "",
         f"{folder}/  model.safetensors  history.jsonl  run.json  checkpoints/",
+        *([f"look: {folder / 'report.html'}"] if (folder / "report.html").exists() else []),
         *([f"go on: backpass resume {folder}"] if not outcome.finished else []),
         f"next:  backpass predict {folder} NEW.csv",
         f"       backpass evaluate {folder} LABELLED.csv",

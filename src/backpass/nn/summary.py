@@ -19,6 +19,11 @@ def summary(network: Layer, shape: RowShape | None) -> str:
     return "\n".join([table[0], "-" * len(table[0]), *table[1:], f"parameters in all: {total}"])
 
 
+def layers(network: Layer, shape: RowShape) -> list[_Line]:
+    """For each layer its name, indented as it stands in others, its kind, the shape of its output, its parameters."""
+    return list(_rows(network, "", shape, network.init(shape, Key.of(0)), 0))
+
+
 def _aligned(line: _Line, widths: list[int]) -> Iterator[str]:
     for column, (cell, width) in enumerate(zip(line, widths, strict=True)):
         yield f"{cell:>{width}}" if column == 3 else f"{cell:<{width}}"

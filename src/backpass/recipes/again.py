@@ -27,8 +27,9 @@ from backpass.recipes.provenance import circumstances, fingerprint, require_same
 from backpass.recipes.words import cells, require_row, trained_place, words_of
 from backpass.records import dataclass
 from backpass.training import Replayed
+from backpass.training.executors import State
 from backpass.training.history import TIME_IS_OVER
-from backpass.training.snapshots import newest, records_of
+from backpass.training.snapshots import newest, records_of, restored
 
 FOLDS_SINCE = 3  # the format of runs whose networks side by side each leave out a fold
 
@@ -139,6 +140,30 @@ class Run:
             ModelFileError: the file cannot be read.
         """
         return _own_model(self.folder, self.about)
+
+    def kept_model(self) -> Model:
+        """Its network as it was saved last, or, of a run that was broken off, as the newest checkpoint has it.
+
+        Raises:
+            UsageError: as `model` and `plan`.
+            CheckpointError: there is no model file yet, and no step was saved.
+        """
+        if (self.folder / "model.safetensors").exists():
+            return self.model
+        snapshot = newest(run.checkpoints(self.folder).store)
+        planned, prepared = self.plan, self.plan.prepared
+        trainer = planned.trainer().build(prepared.train.sample.inputs)
+        start = State(trainer.parameters, trainer.optimizer.init(trainer.parameters))
+        state, done = restored(snapshot, start, -(-prepared.train.rows // planned.recipe.batch_size))
+        return Model(
+            planned.network,
+            state.parameters if done.kept is None else done.kept,
+            trainer.loss,
+            prepared.row_shape,
+            planned.precision,
+            prepared.tabular,
+            {"seed": planned.seed},
+        )
 
     @property
     def history(self) -> list[dict[str, Any]]:

@@ -160,7 +160,7 @@ class Plan:
         """A new Trainer for it."""
         steps = self.recipe.epochs * -(-self.prepared.train.rows // self.recipe.batch_size)
         return Trainer(
-            self._trained_network(),
+            self.trained_network(),
             defaults.loss(self.prepared.tabular.targets, self.recipe.label_smoothing),
             defaults.optimizer(self.recipe, steps),
             batch_size=self.recipe.batch_size,
@@ -171,7 +171,7 @@ class Plan:
             listeners=listeners,
         )
 
-    def _trained_network(self) -> nn.Layer:
+    def trained_network(self) -> nn.Layer:
         """The network as it is trained: its members each with rows held out, where there are folds."""
         prepared, network = self.prepared, self.network
         if not prepared.folds or not isinstance(network, nn.Ensemble):
@@ -209,7 +209,7 @@ class Plan:
         if part is None:
             return ()
         ours = answers(tabular, tabular.calibration.predictions(trainer.loss, trainer.outputs(part.inputs)))
-        actual, learned = self._actual(part.targets), self._actual(self.prepared.train.targets)
+        actual, learned = self.actual(part.targets), self.actual(self.prepared.train.targets)
         return (
             scores.score("this network", ours, actual),
             *([scores.score("linear model", self._plain_answers(linear, part), actual)] if linear else []),
@@ -219,7 +219,7 @@ class Plan:
     def _plain_answers(self, trainer: Trainer, part: Part) -> Predictions:
         return answers(self.prepared.tabular, trainer.predict(self.prepared.plain(part)))
 
-    def _actual(self, targets: Array) -> Array:
+    def actual(self, targets: Array) -> Array:
         """Class numbers as they are, numbers in the table's units."""
         encoder = self.prepared.tabular.targets
         return targets if encoder.classes else np.asarray(encoder.decode(targets))
@@ -403,6 +403,7 @@ def train(
     on_divergence: str = "stop",
     save_every: float = run.SECONDS,
     out: str | Path | None = None,
+    page: bool = True,
     progress: bool | None = None,
 ) -> Outcome:
     """What `backpass train` does, from Python.
@@ -437,6 +438,7 @@ def train(
         on_divergence: "stop", or "rollback": go back to the best epoch and on with half the learning rate.
         save_every: seconds from one checkpoint to the next, where there is a folder for them.
         out: a new or empty folder to save the run in; None saves nothing.
+        page: whether report.html is written into that folder.
         progress: whether to show progress on standard error; None shows it where that is a terminal.
 
     Raises:
@@ -476,13 +478,21 @@ def train(
     if out is None:
         return planned.fit(progress=shown)
     with run.folder_for(Path(out), planned.prepared.table.name, str(target)) as folder:
-        return fit_into(folder, planned, progress=shown)
+        return fit_into(folder, planned, progress=shown, page=page)
 
 
 def fit_into(
-    folder: Path, planned: Plan, *, progress: bool = False, stop_on_interrupt: bool = False, begins: bool = True
+    folder: Path,
+    planned: Plan,
+    *,
+    progress: bool = False,
+    stop_on_interrupt: bool = False,
+    begins: bool = True,
+    page: bool = True,
 ) -> Outcome:
     """Train, saving all in the folder of a run while it goes on; what was begun there before goes on.
+
+    At the end a page tells of it, unless that is not wanted.
 
     Raises:
         NotSavedError: the training ended, and what came of it could not be written; it has the outcome.
@@ -500,6 +510,10 @@ def fit_into(
     except (BackpassError, MemoryError) as error:
         what = str(error) or f"{folder}: there is not enough memory to write it"
         raise NotSavedError(f"{what}; {_how_it_stands(folder)}", outcome) from error
+    if page:
+        from backpass.recipes.report_page import write_report
+
+        write_report(folder, planned, outcome)
     return outcome
 
 

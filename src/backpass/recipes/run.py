@@ -4,6 +4,7 @@ run.json            what was asked, of which data, on which machine, how far it 
 history.jsonl       one line an epoch
 checkpoints/        what it takes to go on, or to make any step again
 model.safetensors   the network; `backpass predict` reads it
+report.html         all of it to look at; nothing reads it
 """
 
 import json
@@ -31,7 +32,7 @@ from backpass.training import Checkpoints, History
 FORMAT = 4
 CHECKPOINTS = "checkpoints"
 SECONDS = 60.0  # from one checkpoint to the next
-FILES = ("run.json", "history.jsonl", "model.safetensors")
+FILES = ("run.json", "history.jsonl", "model.safetensors", "report.html")
 LARGEST = 1 << 26  # bytes of a run.json
 LARGEST_HISTORY = 1 << 28
 

@@ -59,7 +59,7 @@ def surely_better(first: Score, second: Score) -> bool:
 
 def _class_margins(probabilities: Array, labels: Array, threshold: Threshold | None, losses: Array) -> dict[str, float]:
     right = chosen(probabilities, threshold) == labels
-    margins = {"accuracy": _of_part(float(right.mean()), len(right)), "log_loss": _of_mean(losses)}
+    margins = {"accuracy": part_margin(float(right.mean()), len(right)), "log_loss": _of_mean(losses)}
     if probabilities.shape[1] == 2:
         margins["auc"] = _of_auc(probabilities[:, 1], labels == 1)
     return margins
@@ -70,7 +70,7 @@ def _of_mean(values: Array) -> float:
     return Z95 * float(np.std(values)) / math.sqrt(len(values))
 
 
-def _of_part(part: float, rows: int) -> float:
+def part_margin(part: float, rows: int) -> float:
     """Half the interval of a part of so many rows: Wilson (1927), which is not empty for a part of 0 or 1."""
     spread = part * (1 - part) / rows + Z95**2 / (4 * rows**2)
     return Z95 / (1 + Z95**2 / rows) * math.sqrt(spread)

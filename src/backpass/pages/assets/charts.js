@@ -54,7 +54,7 @@ const charts = (() => {
   }
 
   function isNumber(value) {
-    return typeof value === "number" || value === null || value === undefined;
+    return typeof value === "number" || value === null || value === undefined || /^[-–]?[\d.,]*( %)?$/.test(value);
   }
 
   function tableOf(heads, rows, about) {
