@@ -19,9 +19,9 @@ def summary(network: Layer, shape: RowShape | None) -> str:
     return "\n".join([table[0], "-" * len(table[0]), *table[1:], f"parameters in all: {total}"])
 
 
-def layers(network: Layer, shape: RowShape) -> list[_Line]:
+def layers(network: Layer, shape: RowShape, parameters: Parameters) -> list[_Line]:
     """For each layer its name, indented as it stands in others, its kind, the shape of its output, its parameters."""
-    return list(_rows(network, "", shape, network.init(shape, Key.of(0)), 0))
+    return list(_rows(network, "", shape, parameters, 0))
 
 
 def _aligned(line: _Line, widths: list[int]) -> Iterator[str]:

@@ -50,6 +50,7 @@ def facts(
     judged = None if planned is None or model is None else judge(planned, model)
     if judged is None and not absent:
         absent = "no rows were held out"
+    learned = 0 if planned is None else planned.prepared.train.rows * len(history)
     return {
         "format": FORMAT,
         "run": _run(folder, about, model),
@@ -59,7 +60,7 @@ def facts(
         "scores": _scores(about, model, planned, judged),
         "absent": "" if judged else absent,
         "held_out": None if judged is None else {"part": judged.name, "rows": judged.rows, "of": judged.of},
-        **(_of_answers(judged, model) if judged is not None and model is not None else {}),
+        **({} if judged is None or model is None else _of_answers(judged, model, learned)),
         **({} if findings is None else {"findings": [dict(each) for each in findings]}),
         "reproduce": _reproduce(folder, about, model),
     }
@@ -83,21 +84,19 @@ def _data(about: Mapping[str, Any], planned: Plan | None) -> dict[str, Any] | No
 
 
 def _network(planned: Plan | None, model: Model | None) -> dict[str, Any] | None:
-    network = model.network if model is not None else planned.network if planned is not None else None
-    shape = model.row_shape if model is not None else planned.prepared.row_shape if planned is not None else None
-    if network is None:
+    if model is None:
         return None
-    lines = layers(network, shape)
+    lines = layers(model.network, model.row_shape, model.parameters)
     trainer = None if planned is None else planned.trainer()
-    recipe = dict(model.about.get("recipe") or {}) if model is not None else {}
+    recipe = dict(model.about.get("recipe") or {})
     if planned is not None:
         recipe = vars(planned.recipe) | {"hidden": list(planned.recipe.hidden)}
     return {
         "layers": [dict(zip(("name", "kind", "output", "parameters"), line, strict=True)) for line in lines],
-        "parameters": model.parameter_count if model is not None else None,
+        "parameters": model.parameter_count,
         "members": recipe.get("members", 1),
         "folds": 0 if planned is None else planned.prepared.folds,
-        "loss": str(model.loss) if model is not None else str(trainer.loss) if trainer else "",
+        "loss": str(model.loss),
         "optimizer": str(trainer.optimizer) if trainer else "",
         "recipe": recipe,
     }
@@ -142,9 +141,9 @@ def _scores(
 
 
 @np.errstate(over="ignore", invalid="ignore")  # answers near 1e300
-def _of_answers(judged: Judged, model: Model) -> dict[str, Any]:
+def _of_answers(judged: Judged, model: Model, learned: int) -> dict[str, Any]:
     """What the held-out rows tell."""
-    found = importances(model, judged, seed=int(model.about.get("seed") or 0))
+    found = importances(model, judged, seed=int(model.about.get("seed") or 0), learned=learned)
     importance = {
         "metric": found.metric,
         "rows": found.rows,

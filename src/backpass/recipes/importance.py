@@ -1,7 +1,7 @@
 """How much each column matters to a trained network: how much worse it predicts when the column is shuffled.
 
 Sources: Breiman, Random forests, 2001, section 10; for its meaning Fisher, Rudin and Dominici, All models are wrong,
-but many are useful, 2019, section 3. What two columns both tell counts for neither, as long as the other still tells it.
+but many are useful, 2019, section 3. What two columns both tell counts for neither, while the other still tells it.
 """
 
 import math
@@ -14,15 +14,17 @@ from backpass.backward import grad
 from backpass.data import TableEncoder
 from backpass.data.arrays import Array, Inputs, take_rows
 from backpass.data.encoders.table import NUMBERS
-from backpass.forward import flatten, one_thread
+from backpass.forward import one_thread
 from backpass.model import Model, Predictions
 from backpass.recipes.judged import Judged
 from backpass.recipes.scores import Z95, score
 from backpass.records import dataclass
 
-MOST_WORK = 4e9  # multiplications: a second, or less
+MOST_WORK = 5e9  # multiplications: a second, or less
+WORTH = 0.01  # of the multiplications that a long training took, which may be spent in place of these
 MOST_ROWS, FEWEST_ROWS = 2000, 100
 MOST_REPEATS, FEWEST_REPEATS = 10, 3
+FEWEST_COLUMNS = 10
 LOOKED_AT = 200  # rows by which it is judged which of too many columns are shuffled
 
 
@@ -60,10 +62,11 @@ class Importances:
     passed_over: int
 
 
-def importances(model: Model, judged: Judged, *, seed: int = 0) -> Importances:
-    """Of the columns that the network reads, on rows that it did not learn from."""
-    places = _places(judged.tabular.inputs)
-    rows, repeats, most = _effort(judged.rows, len(places), sum(leaf.size for leaf in flatten(model.parameters)))
+def importances(model: Model, judged: Judged, *, seed: int = 0, learned: int = 0) -> Importances:
+    """Of the columns that the network reads, on rows that it did not learn from; `learned` rows it did, all epochs."""
+    places, parameters = _places(judged.tabular.inputs), max(1, model.parameter_count)
+    work = max(MOST_WORK, WORTH * 3 * learned * parameters) / parameters
+    rows, repeats, most = _effort(judged.rows, len(places), work)
     chosen = np.linspace(0, judged.rows - 1, rows).astype(np.int64)
     inputs, actual = take_rows(judged.part.inputs, chosen), judged.actual[chosen]
     if most < len(places):
@@ -114,14 +117,12 @@ class _Errors:
         return float(rises.mean()), Z95 * math.sqrt(of_shuffling + of_rows)
 
 
-def _effort(rows: int, columns: int, parameters: int) -> tuple[int, int, int]:
-    """How many rows, repeats and columns the work allows; the rows are spared first, the columns last."""
-    rows, repeats, once = min(rows, MOST_ROWS), MOST_REPEATS, columns * max(1, parameters)
-    if once * rows * repeats > MOST_WORK:
-        rows = min(rows, max(FEWEST_ROWS, int(MOST_WORK // (once * repeats))))
-    if once * rows * repeats > MOST_WORK:
-        repeats = max(FEWEST_REPEATS, int(MOST_WORK // (once * rows)))
-    return rows, repeats, max(10, min(columns, int(MOST_WORK // (max(1, parameters) * rows * repeats))))
+def _effort(rows: int, columns: int, passes: float) -> tuple[int, int, int]:
+    """How many rows, repeats and columns so many passes of a row allow; repeats are spared first, columns last."""
+    rows = min(rows, MOST_ROWS)
+    repeats = int(min(MOST_REPEATS, max(FEWEST_REPEATS, passes // (columns * rows))))
+    rows = int(min(rows, max(FEWEST_ROWS, passes // (columns * repeats))))
+    return rows, repeats, int(min(columns, max(FEWEST_COLUMNS, passes // (rows * repeats))))
 
 
 def _places(encoder: TableEncoder) -> dict[str, slice | str]:

@@ -120,7 +120,8 @@ const charts = (() => {
   function axis(label, log) {
     return {
       label,
-      labelSize: 22,
+      labelSize: 26,
+      labelGap: 4,
       labelFont: "13px system-ui, sans-serif",
       font: "12px system-ui, sans-serif",
       stroke: () => colour("faint"),
@@ -142,6 +143,8 @@ const charts = (() => {
     ctx.clip();
     ctx.lineWidth = ratio;
     ctx.font = `${12 * ratio}px system-ui, sans-serif`;
+    ctx.textAlign = "left";
+    ctx.textBaseline = "alphabetic";
     ctx.setLineDash([4 * ratio, 4 * ratio]);
     ctx.strokeStyle = ctx.fillStyle = colour("faint");
     for (const guide of spec.guides || []) {
