@@ -42,7 +42,8 @@ def test_train_prints_what_it_understood_the_network_the_score_the_run_and_the_n
     assert any(re.fullmatch(r"stopped at epoch 2 after [\d.]+ s: all 2 epochs done", line) for line in lines)
     scores = [line.split()[0:2] for line in lines if "±" in line]
     assert scores == [["this", "network"], ["linear", "model"], ["always", '"Adelie"']]
-    assert lines[-3] == "runs/penguins-species-1/  model.safetensors  history.jsonl  run.json  checkpoints/"
+    assert lines[-4] == "runs/penguins-species-1/  model.safetensors  history.jsonl  run.json  checkpoints/"
+    assert lines[-3] == "look:  runs/penguins-species-1/report.html"
     assert lines[-2] == "next:  backpass predict runs/penguins-species-1 NEW.csv"
     assert lines[-1] == "       backpass evaluate runs/penguins-species-1 LABELLED.csv"
 
@@ -79,7 +80,7 @@ def test_quiet_says_nothing(run):
 def test_a_run_is_a_folder_with_the_model_its_history_and_what_was_asked(run, tmp_path):
     found = trained(run, IRIS, "--target", "species", "--seed", "3", "--dropout", "0", *QUICK)
     folder = tmp_path / found["run"]
-    files = ["checkpoints", "history.jsonl", "model.safetensors", "run.json"]
+    files = ["checkpoints", "history.jsonl", "model.safetensors", "report.html", "run.json"]
     assert sorted(file.name for file in folder.iterdir()) == files
     history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in history] == [1, 2]

@@ -297,7 +297,7 @@ def _result(planned: "Plan", outcome: "Outcome", folder: Path) -> list[str]:
         *lines,
         "",
         f"{folder}/  model.safetensors  history.jsonl  run.json  checkpoints/",
-        *([f"look: {folder / 'report.html'}"] if (folder / "report.html").exists() else []),
+        *([f"look:  {folder / 'report.html'}"] if (folder / "report.html").exists() else []),
         *([f"go on: backpass resume {folder}"] if not outcome.finished else []),
         f"next:  backpass predict {folder} NEW.csv",
         f"       backpass evaluate {folder} LABELLED.csv",

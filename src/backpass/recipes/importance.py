@@ -79,7 +79,7 @@ def importances(model: Model, judged: Judged, *, seed: int = 0, learned: int = 0
     found = []
     for name in wanted:
         each = [_Errors.of(judged.predict(_shuffled(inputs, places[name], order)), actual) for order in orders]
-        found.append(Importance(name, *before.rise(each)))
+        found.append(Importance(name, *before.rise(each, orders)))
     found.sort(key=lambda importance: -importance.rise)
     return Importances(before.metric, rows, repeats, tuple(found), len(places) - len(wanted))
 
@@ -106,15 +106,21 @@ class _Errors:
         return mean if self.metric == "log_loss" else math.sqrt(mean)
 
     @np.errstate(over="ignore", invalid="ignore")  # numbers near 1e300, whose squares are not finite
-    def rise(self, shuffled: "list[_Errors]") -> tuple[float, float]:
-        """The mean rise, and its spread: for a root by the delta method."""
+    def rise(self, shuffled: "list[_Errors]", orders: list[Array]) -> tuple[float, float]:
+        """The mean rise, and its spread, for a root by the delta method.
+
+        Over all pairs of a row and another's value the rise is a U-statistic; a row's part in it is what its own error
+        becomes with others' values, and what others' errors become with its value (Hoeffding, 1948). Few repeats make
+        these parts vary the more, so the chance of shuffling is in it.
+        """
         rises = np.array([other.total - self.total for other in shuffled])
-        differences = np.mean([other.each for other in shuffled], axis=0) - self.each
+        own, others = np.mean([other.each for other in shuffled], axis=0), np.zeros_like(self.each)
+        for other, order in zip(shuffled, orders, strict=True):
+            others[order] += other.each / len(orders)
+        differences = own + others - self.each
         if self.metric != "log_loss":
             differences = differences / max(2 * (self.total + float(rises.mean()) / 2), np.finfo(np.float64).tiny)
-        of_shuffling = float(rises.var(ddof=1)) / len(rises)
-        of_rows = float(np.var(differences)) / len(differences)
-        return float(rises.mean()), Z95 * math.sqrt(of_shuffling + of_rows)
+        return float(rises.mean()), Z95 * float(np.std(differences)) / math.sqrt(len(differences))
 
 
 def _effort(rows: int, columns: int, passes: float) -> tuple[int, int, int]:
