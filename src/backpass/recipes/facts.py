@@ -1,6 +1,7 @@
 """All that a report of a run says, as plain data: it is printed as JSON, drawn on the page and written as pictures."""
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -246,17 +247,17 @@ def _residuals(judged: Judged) -> dict[str, Any]:
 
 def _reproduce(folder: Path, about: Mapping[str, Any], model: Model | None) -> dict[str, Any]:
     asked, timed = about["asked"], about["asked"].get("seconds") is not None
+    again = about.get("state") == fields.FINISHED and not timed and asked.get("table", fields.NO_FILE) != fields.NO_FILE
     return {
         "command": command_of(asked),
         "call": call_of(asked),
-        "check": None if timed or about.get("state") != fields.FINISHED else f"backpass reproduce {folder}",
+        "check": f"backpass reproduce {shlex.quote(str(folder))}" if again else None,
         "timed": timed,
         "seed": asked.get("seed", 0),
         "versions": about.get("versions") or {},
         "machine": about.get("machine") or {},
         "sha256": (about.get("data") or {}).get("sha256") or {},
         "weights": model.weights if model is not None else None,
-        "paths": about.get("paths") or {},
     }
 
 

@@ -5,7 +5,7 @@ Each takes the element to draw in and a description, and writes a figure there: 
 seen in words (`told`), the picture, and its numbers as a table where they are few. What stands in them is set as text,
 never as HTML. Colours are those of style.css, and follow its themes.
 
-  charts.lines(host, { title, told, x: { label, values }, y: { label, log }, series: [{ label, values, ... }], ... })
+  charts.lines(host, { title, told, x: { label, values, whole }, y: { label, log }, series: [{ label, values, ... }], ... })
   charts.scatter(host, { title, told, x: { label }, y: { label }, series: [{ label, x, y }], ... })
   charts.histogram(host, { title, told, x: { label }, y: { label }, edges, series: [{ label, counts }] })
   charts.matrix(host, { title, told, corner, rows, columns, values, ... })
@@ -14,7 +14,8 @@ never as HTML. Colours are those of style.css, and follow its themes.
 
 Those of the first three return a handle: `update`, `setLog`, `reset`, `destroy`, and uPlot's own object as `plot`. */
 const charts = (() => {
-  const COLOURS = 6, MOST_NUMBERS = 40;
+  const COLOURS = 6, MOST_NUMBERS = 40, DENSE = 10;
+  const WHOLE = [...Array(9).keys()].flatMap((power) => [1, 2, 5].map((digit) => digit * 10 ** power));
   const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3], [4, 4], [14, 4]];
   const alive = new Set();
   let probe = null;
@@ -192,7 +193,7 @@ const charts = (() => {
         width: Math.max(120, made.place.clientWidth),
         height: spec.height || 260,
         scales: { x: { time: false, ...range(spec.x) }, y: log ? { distr: 3 } : range(spec.y) },
-        axes: [{ ...axis(spec.x.label), size: 34, space: 50 }, axis(spec.y.label, log)],
+        axes: [{ ...axis(spec.x.label), size: 34, space: 50, ...(spec.x.whole ? { incrs: WHOLE } : {}) }, axis(spec.y.label, log)],
         series: [{ label: spec.x.label, value: (_, value) => shown(value) }, ...spec.series.map(styleOf)],
         bands: (spec.bands || []).map((band) => ({ series: band.series, fill: () => faded(band.colour || "series-1", 0.18) })),
         cursor: { drag: { x: true, y: Boolean(spec.zoomBoth), setScale: true }, points: { size: 7 } },
@@ -317,15 +318,16 @@ const charts = (() => {
       const scale = spec.byRow ? top(row) : most;
       return make("tr", [make("th", spec.rows[i], { scope: "row" }), ...row.map((value, j) => {
         const text = spec.text ? spec.text(value) : shown(value);
-        const kinds = [value < 0 ? "below" : "", spec.square && i === j ? "right" : ""].filter(Boolean).join(" ");
+        const kinds = [value < 0 ? "below" : "", value ? "" : "none", spec.square && i === j ? "right" : ""].filter(Boolean).join(" ");
         const cell = make("td", spec.bare ? "" : text, { class: kinds || null });
-        if (spec.bare) cell.title = `${spec.rows[i]}, ${spec.columns[j]}: ${text}`;
+        cell.title = `${spec.rows[i]}, ${spec.columns[j]}: ${text}`;
+        if (spec.bare) cell.setAttribute("aria-label", cell.title);
         cell.style.setProperty("--heat", String(Math.abs(value || 0) / scale));
         return cell;
       })]);
     });
     made.place.append(make("table", [make("thead", [head]), make("tbody", body)],
-      { class: spec.bare ? "matrix bare" : "matrix", "aria-label": spec.title }));
+      { class: `matrix${spec.bare ? " bare" : spec.columns.length > DENSE ? " dense" : ""}`, "aria-label": spec.title }));
     made.place.style.overflowX = "auto";
     return made.whole;
   }

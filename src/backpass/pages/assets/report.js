@@ -10,7 +10,7 @@
     loss: "training", validation_loss: "validation", seconds: "seconds", rows_per_second: "rows a second" };
   const PARTS = new Set(["accuracy", "auc", "log_loss", "calibration_error", "r2", "f1", "balanced_accuracy", "youden", "interval_coverage"]);
   const OF_STATE = { finished: "finished", interrupted: "interrupted, can be resumed", training: "broken off, or still training" };
-  const MOST_LABELS = 25;
+  const MOST_LABELS = 40;
 
   const title = (name) => TITLES[name] || name;
   const percent = (part) => `${(100 * part).toFixed(1)} %`;
@@ -82,7 +82,7 @@
     ]);
     if (!told.epochs) return say(host, "No whole epoch was saved.");
     const marks = told.kept_epoch ? [{ x: told.kept_epoch, label: "kept" }] : [];
-    const x = { label: "epoch", values: history.epoch };
+    const x = { label: "epoch", values: history.epoch, whole: true };
     const series = ["loss", "validation_loss"].filter((name) => history[name]).map((name) => ({
       label: title(name), values: history[name], marks: history.epoch.length < 3 }));
     const ends = series.map((each) => `${each.label} from ${shown(each.values[0])} to ${shown(each.values[each.values.length - 1])}`);
