@@ -157,7 +157,7 @@ class Run:
         state, done = restored(snapshot, start, -(-prepared.train.rows // planned.recipe.batch_size))
         return Model(
             planned.network,
-            state.parameters if done.kept is None else done.kept,
+            trainer.optimizer.in_use(state.parameters, state.optimizer) if done.kept is None else done.kept,
             trainer.loss,
             prepared.row_shape,
             planned.precision,

@@ -91,7 +91,7 @@ def _network(planned: Plan | None, model: Model | None) -> dict[str, Any] | None
     trainer = None if planned is None else planned.trainer()
     recipe = dict(model.about.get("recipe") or {})
     if planned is not None:
-        recipe = vars(planned.recipe) | {"hidden": list(planned.recipe.hidden)}
+        recipe = planned.recipe.to_json()
     return {
         "layers": [dict(zip(("name", "kind", "output", "parameters"), line, strict=True)) for line in lines],
         "parameters": model.parameter_count,
