@@ -42,6 +42,6 @@ def resume(run: Path, **options: Any) -> None:
         with working(f"reading the table of {run}"):
             planned = again.plan_of(run, options["table"], options["test_table"], threads=options["threads"])
         voice.say([f"going on with {run}: {again.how_far(run)}", ""])
-        with going_on_told(run):
+        with going_on_told(run, voice):
             outcome = fit_into(run, planned, progress=not options["quiet"], stop_on_interrupt=True, begins=False)
     tell_outcome(voice, planned, outcome, run)

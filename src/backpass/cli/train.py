@@ -141,13 +141,13 @@ def train(table: str, **options: Any) -> None:
     with working(f"reading {table}"):
         planned = _plan(table, options)
     voice.say([*_understood(planned), ""])
-    with run.folder_for(out, planned.prepared.table.name, options["target"]) as folder, going_on_told(folder):
+    with run.folder_for(out, planned.prepared.table.name, options["target"]) as folder, going_on_told(folder, voice):
         outcome = fit_into(folder, planned, progress=not options["quiet"], stop_on_interrupt=True)
     tell_outcome(voice, planned, outcome, folder)
 
 
 @contextmanager
-def going_on_told(folder: Path) -> Iterator[None]:
+def going_on_told(folder: Path, voice: Voice) -> Iterator[None]:
     """Where training is broken off at once, or fails, say how to go on, if it can."""
     from backpass.recipes import run
 
@@ -163,7 +163,10 @@ def going_on_told(folder: Path) -> Iterator[None]:
     except NotFiniteError as error:
         stays = f"; what was saved stays in {folder}" if run.has_saved(folder) else ""
         options = "options of backpass train: --learning-rate, --clip, --no-scale"
-        raise NotFiniteError(f"{error} ({options}){stays}") from None
+        failed = NotFiniteError(f"{error} ({options}){stays}", error.blame)
+        if error.blame is not None:
+            voice.result({"error": str(failed), "not_finite": error.blame.to_json()})
+        raise failed from None
     except (OutputError, MemoryError) as error:
         if not run.has_saved(folder):
             raise

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from backpass.recipes.scores import Score
 from backpass.records import dataclass
 from backpass.training import Checkpoints, EarlyStopping, History, Listener, Trainer
 from backpass.training.progress import on_terminal
+
+if TYPE_CHECKING:
+    from backpass.ledger import Words
 
 LINEAR_ROWS = 20_000  # the linear baseline learns all it can from so many rows
 LINEAR_EPOCHS = 30
@@ -159,17 +162,25 @@ class Plan:
     def trainer(self, listeners: Sequence[Listener] = ()) -> Trainer:
         """A new Trainer for it."""
         steps = self.recipe.epochs * -(-self.prepared.train.rows // self.recipe.batch_size)
-        return Trainer(
+        trainer = Trainer(
             self._trained_network(),
             defaults.loss(self.prepared.tabular.targets),
             defaults.optimizer(self.recipe, steps),
             batch_size=self.recipe.batch_size,
             seed=self.seed,
             precision=self.precision,
-            window=self._window,
+            window=self.window,
             threads=self.threads,
             listeners=listeners,
         )
+        trainer.words = self._words
+        return trainer
+
+    def _words(self, held_out: bool) -> "Words":
+        """What messages call the columns and rows."""
+        from backpass.recipes.words import words_of
+
+        return words_of(self.prepared, held_out=held_out)
 
     def _trained_network(self) -> nn.Layer:
         """The network as it is trained: its members each with rows held out, where there are folds."""
@@ -180,7 +191,7 @@ class Plan:
         return nn.CrossFitted(network, prepared.folds, prepared.fold, alone)
 
     @property
-    def _window(self) -> int | None:
+    def window(self) -> int | None:
         """Of rows on the disk, how many are looked at together, by whole batches."""
         window, batch = self.prepared.train.window, self.recipe.batch_size
         return None if window is None else max(batch, window // batch * batch)
