@@ -1,5 +1,6 @@
 """The ledger: every number of back-propagation, against numbers worked by hand and against the engine."""
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -310,6 +311,24 @@ def test_a_weight_that_is_not_there(name, said, case):
     with pytest.raises(UsageError) as error:
         step.trace().weight(name)
     assert said in str(error.value)
+
+
+def test_a_step_is_called_by_the_same_numbers_as_in_its_ledger(case):
+    """Its batch is counted from 1, as the ledger's first lines count it."""
+    from backpass.ledger.terminal import told
+
+    step, _ = case("classes")
+    shown = "\n".join(line.text for line in told(step.trace(), nodes=1, terms=1))
+    assert f"epoch {step.epoch}, its batch {step.batch + 1}," in shown
+    assert f"epoch {step.epoch}, its batch {step.batch + 1}," in repr(step)
+
+
+def test_a_node_beyond_the_last_is_told_which_there_are(case):
+    found = case("classes")[0].trace()
+    last = next(layer for layer in found.layers if layer.name == "hidden_1").nodes[-1]
+    for look in (found.node, lambda name: found.weight(f"numbers[1] -> {name}")):
+        with pytest.raises(UsageError, match=re.escape(f"hidden_1 has hidden_1[0] to {last}.")):
+            look("hidden_1[999]")
 
 
 def test_a_row_a_member_and_a_layer_that_are_not_there(case):

@@ -311,7 +311,7 @@ class Ledger:
             if name in layer.nodes:
                 return layer, list(layer.nodes).index(name)
         known = [node for layer in self.layers for node in layer.nodes]
-        raise UsageError(f"no node is called {name!r}. {did_you_mean(name, known, 'There are')}")
+        raise UsageError(f"no node is called {name!r}. {_hint(name, known, 'There are')}")
 
     def weight(self, text: str) -> tuple[Parameter, tuple[int, ...]]:
         """A parameter and the index of one element, from "hidden_1.weight[3,7]" or "age -> hidden_1[7]".
@@ -350,10 +350,10 @@ class Ledger:
                 return parameter, (list(telling.given[0]).index(source), last)
         if not reached:
             nodes = [name for layer in self.layers for name in layer.nodes]
-            raise UsageError(f"no node is called {target!r}. {did_you_mean(target, nodes, 'There are')}")
+            raise UsageError(f"no node is called {target!r}. {_hint(target, nodes, 'There are')}")
         into = next(each.telling for each in self.parameters.values() if target in each.telling.names)
         raise UsageError(
-            f"no weight leads from {source!r} to {target!r}. {did_you_mean(source, list(into.given[0]), 'It takes')}"
+            f"no weight leads from {source!r} to {target!r}. {_hint(source, list(into.given[0]), 'It takes')}"
         )
 
     def formulas(self) -> Iterator[tuple[str, Formula]]:
@@ -381,6 +381,13 @@ class Ledger:
         weights = sum(each.before.size for each in self.parameters.values())
         apart = max((float(np.max(each.of_run(), initial=0)) for each in self.parameters.values()), default=0.0)
         return Sums(count, largest, worst, weights, apart)
+
+
+def _hint(name: str, known: list[str], title: str) -> str:
+    """What may be meant: of a number that is too large the numbers that there are, or else the closest name."""
+    layer, bracket, _ = name.rpartition("[")
+    own = [each for each in known if bracket and each.startswith(f"{layer}[")]
+    return f"{layer} has {own[0]} to {own[-1]}." if own else did_you_mean(name, known, title)
 
 
 def ledger(moment: Moment, place: int, *, member: int | None = None, words: Words | None = None) -> Ledger:

@@ -1,6 +1,5 @@
 """The main job: a table in, a trained network out."""
 
-import signal
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -28,6 +27,7 @@ from backpass.recipes.prepare import Part, Prepared, prepare
 from backpass.recipes.scores import Score
 from backpass.records import dataclass
 from backpass.training import Checkpoints, EarlyStopping, History, Listener, Trainer
+from backpass.training.interrupts import Interrupted
 from backpass.training.progress import on_terminal
 
 if TYPE_CHECKING:
@@ -110,11 +110,7 @@ class Plan:
             arguments |= {"epochs": self.recipe.epochs, "on_divergence": self.on_divergence}
             trainer.fit(checkpoints=checkpoints, **arguments)
         if trainer.interrupted_by and not trainer.steps:  # there is nothing to keep
-            raise (
-                KeyboardInterrupt
-                if trainer.interrupted_by == signal.SIGINT
-                else SystemExit(128 + trainer.interrupted_by)
-            )
+            raise Interrupted(trainer.interrupted_by)
         return self._measured(trainer, started, stop_on_interrupt=stop_on_interrupt)
 
     def arguments(self) -> dict[str, Any]:

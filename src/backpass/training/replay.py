@@ -59,7 +59,7 @@ class Replayed:
     moment: "Moment"
 
     def __repr__(self) -> str:
-        return f"Replayed(step={self.step}, epoch={self.epoch}, batch={self.batch}, loss={self.loss:.6g})"
+        return f"<step {self.step:,}: epoch {self.epoch:,}, its batch {self.batch + 1:,}, loss {self.loss:.6g}>"
 
     def trace(self, row: int | None = None, *, member: int | None = None, words: "Words | None" = None) -> "Ledger":
         """The ledger of one row of the batch: forward, error, backward and the change of every weight, written out.
