@@ -227,6 +227,23 @@ def test_a_row_that_is_held_out_from_a_member_is_told_as_that(tmp_path):
         assert told.layer("output").backward(0)[1].rule == "error · 1: it learns from the row"
 
 
+def test_the_loss_of_a_row_tells_how_many_members_learn_from_it(tmp_path):
+    """Its part of the batch's loss is its share of the mean of all members', and these parts add up to that loss."""
+    from backpass.ledger.terminal import told
+
+    network, rows = folded()
+    step = step_of(tmp_path, network, losses.CrossEntropy(), recipe(), rows, targets("classes"))
+    found = [step.trace(int(row)) for row in step.rows]
+    assert {each.error.learning for each in found} == {found[0].members - 1}
+    parts = [each.error.share * each.error.row_loss for each in found]
+    assert sum(parts) == pytest.approx(found[0].error.batch_loss, rel=1e-5)
+    lines = [line.text for line in told(found[0], nodes=1, terms=1)]
+    (at,) = (place for place, line in enumerate(lines) if "part in the loss of the batch" in line)
+    assert "learn from the row; the others hold it out" in lines[at - 1]
+    assert float(lines[at].split()[-1]) == pytest.approx(parts[0], rel=1e-3)
+    assert float(lines[at + 1].split()[-1]) == pytest.approx(found[0].error.batch_loss, rel=1e-3)
+
+
 def test_what_all_members_share_has_its_error_from_all_of_them(case):
     """The error of a wave is the sum of what the told member's nodes hand back, and of each other member's part."""
     step, _ = case("yes or no")

@@ -423,10 +423,14 @@ def _kept(sight: Sight) -> bool:
     return isinstance(sight.seen.layer, CrossFitted)
 
 
+def _masks(view: View) -> list[Array]:
+    """For each member of a CrossFitted which rows are held out from it."""
+    return [sight.factor for sight in view.sights if _kept(sight) and sight.factor is not None]
+
+
 def _first_to_learn(view: View) -> int:
     """The first member that the row is not held out from."""
-    masks = [sight.factor for sight in view.sights if _kept(sight)]
-    learns = [number for number, mask in enumerate(masks, 1) if mask is not None and not mask[view.place].any()]
+    learns = [number for number, mask in enumerate(_masks(view), 1) if not mask[view.place].any()]
     return learns[0] if learns else 1
 
 
@@ -488,6 +492,7 @@ def _error(moment: Moment, view: View, member: int, nodes: dict[int, Sequence[st
         value=float(view.row_losses[member, row]),
         part=1 / members,
         row_loss=float(view.row_losses[:, row].mean()),
+        learning=members - sum(bool(mask[row].any()) for mask in _masks(view)),
         errors=errors,
         share=float(moment.shares[row]),
         batch_loss=view.loss,
