@@ -14,6 +14,8 @@ Anything else that escapes is a fault of backpass itself and keeps its traceback
 A message is one line: it names the file, column, row or option, says what was found, what was expected, and what to do.
 """
 
+from typing import Any
+
 
 class BackpassError(Exception):
     """The root: catch it to catch everything that a user can cause."""
@@ -58,4 +60,13 @@ class NotSavedError(OutputError):
 
 
 class NotFiniteError(BackpassError, ArithmeticError):
-    """A loss, gradient or weight became infinite or not a number."""
+    """A loss, gradient or weight became infinite or not a number.
+
+    Attributes:
+        blame: of a training, the first number that was not finite, a `backpass.training.blame.Blame`; None where that
+            is not known.
+    """
+
+    def __init__(self, message: str, blame: Any = None) -> None:
+        super().__init__(message)
+        self.blame = blame

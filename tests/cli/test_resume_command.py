@@ -141,13 +141,28 @@ def test_ctrl_c_while_the_linear_model_trains_leaves_that_out_and_says_so(run, t
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_first_step_saves_nothing_and_says_so(run, monkeypatch, tmp_path, number):
+    def interrupted(self, *_, **__):
+        self.interrupted_by = number
+
+    monkeypatch.setattr(main_job.Trainer, "fit", interrupted)
+    ran = run("train", IRIS, "--target", "species", "--out", "run", *QUICK)
+    told = "backpass: stopped before anything was saved: nothing is left of this run\n"
+    assert (ran.status, ran.err) == (128 + number, told)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_what_a_second_signal_ends_has_the_status_of_that_signal(run, monkeypatch, number):
     def ended(*_, **__):
         raise Interrupted(number)
 
     monkeypatch.setattr(main_job.Plan, "fit", ended)
     ran = run("train", IRIS, "--target", "species", *QUICK)
-    assert (ran.status, ran.err) == (128 + number, "backpass: stopped at once; nothing was saved yet\n")
+    assert (ran.status, ran.err) == (
+        128 + number,
+        "backpass: stopped before anything was saved: nothing is left of this run\n",
+    )
 
 
 SLOW = """

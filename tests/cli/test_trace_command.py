@@ -247,7 +247,7 @@ def test_what_cannot_be_shown_is_one_line(run, birds, places):
         ("--member", 5): "--member is 5, expected from 1 to 4",
         ("--weight", "hiden_1.weight[0,0]"): "no weights are called 'hiden_1.weight'. Did you mean",
         ("--weight", "hidden_1.weight[99,0]"): "the last of hidden_1.weight is hidden_1.weight[13,5]",
-        ("--node", "hidden_1[6]"): "no node is called 'hidden_1[6]'. Did you mean",
+        ("--node", "hidden_1[6]"): "no node is called 'hidden_1[6]'. hidden_1 has hidden_1[0] to hidden_1[5].",
         ("--why",): "--why explains the prediction of a row: say which one with --row",
         ("--why", "--row", 400): "penguins.csv has the rows 1 to 344, found --row 400",
         ("--why", "--row", 1, "--output", "Gento"): "no output is called 'Gento'. Did you mean \"Gentoo\"?",

@@ -537,3 +537,42 @@ def test_a_model_of_a_table_takes_every_form_of_table_and_no_bare_array(iris_run
         assert model.evaluate(table) == model.evaluate(IRIS)
     with pytest.raises(bp.BackpassError, match="no columns to know by name"):
         model.predict(frame.drop("species").to_numpy())
+
+
+# What is not finite
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_diverged_training_names_the_row_of_the_file_also_as_json(run, tmp_path, form):
+    """Its numbers are those of the file, which is streamed where it is Parquet, and so in drawn order."""
+    import polars as pl
+
+    values = np.linspace(0.5, 1.5, 300)
+    values[123] = 3e30
+    frame = pl.DataFrame({"a": values, "b": np.tile([0.1, 0.2, 0.3], 100), "y": np.linspace(1, 3, 300)})
+    path = tmp_path / f"t.{form}"
+    _ = frame.write_csv(path) if form == "csv" else frame.write_parquet(path)
+    options = ["--target", "y", "--no-scale", "--hidden", "4", "--effort", "fast", "--epochs", "3", "--test-part", "0"]
+    options += ["--validation-part", "0", *(["--stream"] if form == "parquet" else [])]
+    ran = run("train", str(path), *options, "--json")
+    assert ran.status == 2
+    told = json.loads(ran.out)
+    found = told["not_finite"]
+    assert (found["row"], found["table"], found["column"]) == (124, path.name, "a")
+    assert f"row 124 of {path.name}" in ran.err
+    assert told["error"] in ran.err
+
+
+def test_a_percent_sign_and_a_misspelt_activation_are_told_what_was_meant(run):
+    ran = run("train", ABALONE, "--target", "Rings", "--interval", "90%")
+    assert "expected a number between 0 and 1, such as 0.9: 90% is 0.9" in ran.err
+    ran = run("train", IRIS, "--target", "species", "--activation", "rellu")
+    assert ran.err.endswith(": did you mean relu?\n")
+
+
+def test_what_is_printed_of_a_run_with_a_long_name_is_cut_between_words(run):
+    """Commands stay whole, to be copied."""
+    name = "a-run-of-which-the-name-is-so-long-that-no-line-of-80-columns-can-hold-it"
+    ran = run("train", IRIS, "--target", "species", "--out", name, *QUICK)
+    long = [line for line in ran.out.splitlines() if len(line) > 80]
+    assert long == [f"backpass predict {name} NEW.csv", f"backpass evaluate {name} LABELLED.csv"]

@@ -1,5 +1,6 @@
 """The ledger: every number of back-propagation, against numbers worked by hand and against the engine."""
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -226,6 +227,23 @@ def test_a_row_that_is_held_out_from_a_member_is_told_as_that(tmp_path):
         assert told.layer("output").backward(0)[1].rule == "error · 1: it learns from the row"
 
 
+def test_the_loss_of_a_row_tells_how_many_members_learn_from_it(tmp_path):
+    """Its part of the batch's loss is its share of the mean of all members', and these parts add up to that loss."""
+    from backpass.ledger.terminal import told
+
+    network, rows = folded()
+    step = step_of(tmp_path, network, losses.CrossEntropy(), recipe(), rows, targets("classes"))
+    found = [step.trace(int(row)) for row in step.rows]
+    assert {each.error.learning for each in found} == {found[0].members - 1}
+    parts = [each.error.share * each.error.row_loss for each in found]
+    assert sum(parts) == pytest.approx(found[0].error.batch_loss, rel=1e-5)
+    lines = [line.text for line in told(found[0], nodes=1, terms=1)]
+    (at,) = (place for place, line in enumerate(lines) if "part in the loss of the batch" in line)
+    assert "learn from the row; the others hold it out" in lines[at - 1]
+    assert float(lines[at].split()[-1]) == pytest.approx(parts[0], rel=1e-3)
+    assert float(lines[at + 1].split()[-1]) == pytest.approx(found[0].error.batch_loss, rel=1e-3)
+
+
 def test_what_all_members_share_has_its_error_from_all_of_them(case):
     """The error of a wave is the sum of what the told member's nodes hand back, and of each other member's part."""
     step, _ = case("yes or no")
@@ -310,6 +328,24 @@ def test_a_weight_that_is_not_there(name, said, case):
     with pytest.raises(UsageError) as error:
         step.trace().weight(name)
     assert said in str(error.value)
+
+
+def test_a_step_is_called_by_the_same_numbers_as_in_its_ledger(case):
+    """Its batch is counted from 1, as the ledger's first lines count it."""
+    from backpass.ledger.terminal import told
+
+    step, _ = case("classes")
+    shown = "\n".join(line.text for line in told(step.trace(), nodes=1, terms=1))
+    assert f"epoch {step.epoch}, its batch {step.batch + 1}," in shown
+    assert f"epoch {step.epoch}, its batch {step.batch + 1}," in repr(step)
+
+
+def test_a_node_beyond_the_last_is_told_which_there_are(case):
+    found = case("classes")[0].trace()
+    last = next(layer for layer in found.layers if layer.name == "hidden_1").nodes[-1]
+    for look in (found.node, lambda name: found.weight(f"numbers[1] -> {name}")):
+        with pytest.raises(UsageError, match=re.escape(f"hidden_1 has hidden_1[0] to {last}.")):
+            look("hidden_1[999]")
 
 
 def test_a_row_a_member_and_a_layer_that_are_not_there(case):

@@ -19,6 +19,7 @@ from backpass.data import stored
 from backpass.errors import OutputError
 from backpass.recipes import again, plan
 from backpass.recipes.main_job import fit_into
+from backpass.recipes.words import words_of
 from backpass.storage.locks import FolderLock
 
 ROWS = 6000
@@ -113,12 +114,26 @@ def test_a_run_knows_that_it_was_streamed(table, tmp_path):
     assert np.isfinite(step.loss)
 
 
-def test_a_streamed_run_keeps_no_ledger_and_says_so(table, tmp_path):
-    """Its rows stand in drawn order on the disk: a wrong row would be told."""
+def test_a_streamed_run_has_a_ledger_with_the_rows_of_its_file(table, tmp_path, monkeypatch):
+    """Rows stand in drawn order on the disk, in many windows; each is told by its number in the file."""
+    monkeypatch.setattr("backpass.data.file_table.ROWS_AT_ONCE", 700)
     trained(table, out=tmp_path / "run")
-    for look in (lambda of: of.trace(row=1), lambda of: of.trace(), lambda of: of.why(1)):
-        with pytest.raises(bp.errors.UsageError, match=r"was streamed, .* train it with --no-stream"):
-            look(again.open_run(tmp_path / "run"))
+    frame, opened = pl.read_parquet(table), again.open_run(tmp_path / "run")
+    prepared = opened.plan.prepared
+    names = words_of(prepared)
+    encoder = prepared.tabular.inputs
+    order = prepared.train.order()
+    assert sorted(order) == list(range(prepared.train.rows))
+    assert len(prepared.train.drawn[1]) > 5
+    for place in range(0, prepared.train.rows, 97):
+        row = names.row(place)
+        own = encoder.encode(prepared.table.take([row - 1]))["numbers"]
+        np.testing.assert_array_equal(own[0], prepared.train.inputs[place])
+        assert names.raw(place)["x1"] == str(frame["x1"][row - 1])
+    found = opened.trace(row=names.row(5))
+    assert found.row == names.row(5)
+    assert found.sums.largest < 1
+    assert opened.why(names.row(5)).row == names.row(5)
 
 
 def test_a_path_is_one_file_also_where_its_name_looks_like_a_pattern(tmp_path):

@@ -92,6 +92,18 @@ def threshold(text: str | None) -> float | str | None:
     raise UsageError(f'--threshold is "{text}", expected a number from 0 to 1, or {", ".join(RATES)}')
 
 
+def part(text: str | None) -> float | None:
+    """The part of "0.9"."""
+    if text is None:
+        return None
+    with suppress(ValueError):
+        return float(text)
+    hint = ""
+    with suppress(ValueError):
+        hint = f": {text.strip()} is {float(text.strip().rstrip('%')) / 100:g}" if text.strip().endswith("%") else ""
+    raise UsageError(f'--interval is "{text}", expected a number between 0 and 1, such as 0.9{hint}')
+
+
 def duration(text: str | None) -> float | None:
     """Seconds of "90", "90s", "5m" or "1.5h"."""
     if text is None:

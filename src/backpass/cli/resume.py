@@ -43,7 +43,7 @@ def resume(run: Path, **options: Any) -> None:
         with working(f"reading the table of {run}"):
             planned = again.plan_of(run, options["table"], options["test_table"], threads=options["threads"])
         voice.say([f"going on with {run}: {again.how_far(run)}", ""])
-        with going_on_told(run):
+        with going_on_told(run, voice):
             shown = {"progress": not options["quiet"], "page": options["report"]}
             outcome = fit_into(run, planned, **shown, stop_on_interrupt=True, begins=False)
     tell_outcome(voice, planned, outcome, run)

@@ -15,6 +15,7 @@ from backpass.cli.options import (
     json_option,
     kinds,
     names,
+    part,
     quiet_option,
     report_option,
     sizes,
@@ -23,7 +24,7 @@ from backpass.cli.options import (
     threshold,
     weights,
 )
-from backpass.cli.output import SIGNALLED, Voice, uninterrupted, working, wrapped
+from backpass.cli.output import SIGNALLED, WIDTH, Voice, uninterrupted, working, wrapped
 from backpass.errors import NotFiniteError, NotSavedError, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -94,9 +95,7 @@ NEARLY_PERFECT = 0.995  # of accuracy or R², where a column that tells the answ
     type=click.Choice(["number", "count", "positive"]),
     help="Count: whole numbers from 0 up; positive: numbers above 0 that vary by factors, such as prices.",
 )
-@click.option(
-    "--interval", type=float, metavar="PART", help="Around numbers, intervals that hold this part of the cases: 0.9."
-)
+@click.option("--interval", metavar="PART", help="Around numbers, intervals that hold this part of the cases: 0.9.")
 @click.option(
     "--threshold",
     metavar="CHOICE",
@@ -145,14 +144,14 @@ def train(table: str, **options: Any) -> None:
     with working(f"reading {table}"):
         planned = _plan(table, options)
     voice.say([*_understood(planned), ""])
-    with run.folder_for(out, planned.prepared.table.name, options["target"]) as folder, going_on_told(folder):
+    with run.folder_for(out, planned.prepared.table.name, options["target"]) as folder, going_on_told(folder, voice):
         page = options["report"]
         outcome = fit_into(folder, planned, progress=not options["quiet"], stop_on_interrupt=True, page=page)
     tell_outcome(voice, planned, outcome, folder)
 
 
 @contextmanager
-def going_on_told(folder: Path) -> Iterator[None]:
+def going_on_told(folder: Path, voice: Voice) -> Iterator[None]:
     """Where training is broken off at once, or fails, say how to go on, if it can."""
     from backpass.recipes import run
 
@@ -160,15 +159,19 @@ def going_on_told(folder: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         saved = run.has_saved(folder)
-        told = f"what was saved before stays: backpass resume {folder}" if saved else "nothing was saved yet"
-        click.echo(f"backpass: stopped at once; {told}", err=True)
+        told = f"stopped at once; what was saved before stays: backpass resume {folder}"
+        told = told if saved else "stopped before anything was saved: nothing is left of this run"
+        click.echo(f"backpass: {told}", err=True)
         sys.exit(SIGNALLED + getattr(error, "signal", signal.SIGINT))
     except NotSavedError:  # which says it
         raise
     except NotFiniteError as error:
         stays = f"; what was saved stays in {folder}" if run.has_saved(folder) else ""
         options = "options of backpass train: --learning-rate, --clip, --no-scale"
-        raise NotFiniteError(f"{error} ({options}){stays}") from None
+        failed = NotFiniteError(f"{error} ({options}){stays}", error.blame)
+        if error.blame is not None:
+            voice.result({"error": str(failed), "not_finite": error.blame.to_json()})
+        raise failed from None
     except (OutputError, MemoryError) as error:
         if not run.has_saved(folder):
             raise
@@ -203,7 +206,7 @@ def _plan(table: str, options: dict[str, Any]) -> "Plan":
         precision=options["precision"],
         class_weights=weights(options["class_weights"]),
         target_kind=options["target_kind"],
-        interval=options["interval"],
+        interval=part(options["interval"]),
         threshold=threshold(options["threshold"]),
         threads=options["threads"],
         on_divergence=options["on_divergence"],
@@ -296,12 +299,17 @@ def _result(planned: "Plan", outcome: "Outcome", folder: Path) -> list[str]:
     return [
         *lines,
         "",
-        f"{folder}/  model.safetensors  history.jsonl  run.json  checkpoints/",
+        *wrapped([f"{folder}/  model.safetensors  history.jsonl  run.json  checkpoints/"]),
         *([f"look:  {folder / 'report.html'}"] if (folder / "report.html").exists() else []),
         *([f"go on: backpass resume {folder}"] if not outcome.finished else []),
-        f"next:  backpass predict {folder} NEW.csv",
-        f"       backpass evaluate {folder} LABELLED.csv",
+        *_next(f"backpass predict {folder} NEW.csv", f"backpass evaluate {folder} LABELLED.csv"),
     ]
+
+
+def _next(first: str, second: str) -> list[str]:
+    """Commands to go on with; long ones on lines of their own, whole."""
+    lines = [f"next:  {first}", f"       {second}"]
+    return lines if max(map(len, lines)) <= WIDTH else ["next:", first, second]
 
 
 def _indented(outcome: "Outcome") -> list[str]:

@@ -34,11 +34,13 @@ def window_of(row: int) -> int:
     return max(LEAST_WINDOW, 1 << (max(1, WINDOW // max(1, row)).bit_length() - 1))
 
 
-def stored(pieces: Iterable[Mapping[str, Array]], rows: int, *, seed: int | None = None) -> dict[str, Array]:
+def stored(
+    pieces: Iterable[Mapping[str, Array]], rows: int, *, seed: int | None = None, window: int | None = None
+) -> dict[str, Array]:
     """The arrays that all pieces make, `rows` long in all, in files (np.memmap).
 
     With a seed each row goes to a window drawn by chance, so that every window is a sample of all rows; within one the
-    rows stand as they came. Without a seed all stand as they came.
+    rows stand as they came. Without a seed all stand as they came. A `window` is of so many rows, or of as many as fit.
 
     Raises:
         OutputError: there is no room on the disk, or it cannot be written.
@@ -55,7 +57,7 @@ def stored(pieces: Iterable[Mapping[str, Array]], rows: int, *, seed: int | None
                 for each in held.values():
                     each.allocate()
                 if seed is not None:
-                    window = window_of(row)
+                    window = window or window_of(row)
                     ends = np.minimum(rows, window * np.arange(1, 1 + -(-rows // window)))
                     left = np.diff(ends, prepend=0)
             count = len(next(iter(piece.values())))

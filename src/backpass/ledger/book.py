@@ -311,7 +311,7 @@ class Ledger:
             if name in layer.nodes:
                 return layer, list(layer.nodes).index(name)
         known = [node for layer in self.layers for node in layer.nodes]
-        raise UsageError(f"no node is called {name!r}. {did_you_mean(name, known, 'There are')}")
+        raise UsageError(f"no node is called {name!r}. {_hint(name, known, 'There are')}")
 
     def weight(self, text: str) -> tuple[Parameter, tuple[int, ...]]:
         """A parameter and the index of one element, from "hidden_1.weight[3,7]" or "age -> hidden_1[7]".
@@ -350,10 +350,10 @@ class Ledger:
                 return parameter, (list(telling.given[0]).index(source), last)
         if not reached:
             nodes = [name for layer in self.layers for name in layer.nodes]
-            raise UsageError(f"no node is called {target!r}. {did_you_mean(target, nodes, 'There are')}")
+            raise UsageError(f"no node is called {target!r}. {_hint(target, nodes, 'There are')}")
         into = next(each.telling for each in self.parameters.values() if target in each.telling.names)
         raise UsageError(
-            f"no weight leads from {source!r} to {target!r}. {did_you_mean(source, list(into.given[0]), 'It takes')}"
+            f"no weight leads from {source!r} to {target!r}. {_hint(source, list(into.given[0]), 'It takes')}"
         )
 
     def formulas(self) -> Iterator[tuple[str, Formula]]:
@@ -381,6 +381,13 @@ class Ledger:
         weights = sum(each.before.size for each in self.parameters.values())
         apart = max((float(np.max(each.of_run(), initial=0)) for each in self.parameters.values()), default=0.0)
         return Sums(count, largest, worst, weights, apart)
+
+
+def _hint(name: str, known: list[str], title: str) -> str:
+    """What may be meant: of a number that is too large the numbers that there are, or else the closest name."""
+    layer, bracket, _ = name.rpartition("[")
+    own = [each for each in known if bracket and each.startswith(f"{layer}[")]
+    return f"{layer} has {own[0]} to {own[-1]}." if own else did_you_mean(name, known, title)
 
 
 def ledger(moment: Moment, place: int, *, member: int | None = None, words: Words | None = None) -> Ledger:
@@ -416,10 +423,14 @@ def _kept(sight: Sight) -> bool:
     return isinstance(sight.seen.layer, CrossFitted)
 
 
+def _masks(view: View) -> list[Array]:
+    """For each member of a CrossFitted which rows are held out from it."""
+    return [sight.factor for sight in view.sights if _kept(sight) and sight.factor is not None]
+
+
 def _first_to_learn(view: View) -> int:
     """The first member that the row is not held out from."""
-    masks = [sight.factor for sight in view.sights if _kept(sight)]
-    learns = [number for number, mask in enumerate(masks, 1) if mask is not None and not mask[view.place].any()]
+    learns = [number for number, mask in enumerate(_masks(view), 1) if not mask[view.place].any()]
     return learns[0] if learns else 1
 
 
@@ -481,6 +492,7 @@ def _error(moment: Moment, view: View, member: int, nodes: dict[int, Sequence[st
         value=float(view.row_losses[member, row]),
         part=1 / members,
         row_loss=float(view.row_losses[:, row].mean()),
+        learning=members - sum(bool(mask[row].any()) for mask in _masks(view)),
         errors=errors,
         share=float(moment.shares[row]),
         batch_loss=view.loss,

@@ -26,7 +26,8 @@ class ErrorFunction:
         desired: one an output.
         value: the row's loss, that of this member.
         part: what part of the row's whole loss that is: 1, or 1 / members.
-        row_loss: the row's whole loss: the mean of the members'.
+        row_loss: the row's whole loss: the mean of the members', also of those that do not learn from it.
+        learning: how many members learn from the row.
         errors: the derivative of the whole loss by each output.
         share: what part of the batch's loss the row's is.
         batch_loss: that of the batch.
@@ -42,6 +43,7 @@ class ErrorFunction:
     value: Formula
     part: float
     row_loss: float
+    learning: int
     errors: tuple[Formula, ...]
     share: float
     batch_loss: float
@@ -140,6 +142,7 @@ def error_function(
     value: float,
     part: float,
     row_loss: float,
+    learning: int,
     errors: Array,
     share: float,
     batch_loss: float,
@@ -169,8 +172,8 @@ def error_function(
             ]
     rule, derivative = ("", "") if written is None else (written.rule, written.derivative)
     return ErrorFunction(
-        type(loss).__name__, rule, derivative, names, o, answers, desired, told, part, row_loss, tuple(backward), share,
-        batch_loss,
+        type(loss).__name__, rule, derivative, names, o, answers, desired, told, part, row_loss, learning,
+        tuple(backward), share, batch_loss,
     )  # fmt: skip
 
 

@@ -55,6 +55,7 @@ def plain(
             ],
             "value": of_formula(error.value, terms),
             "row_loss": _number(error.row_loss),
+            "members_learning": error.learning,
             "part_of_batch": error.share,
             "batch_loss": _number(error.batch_loss),
         },

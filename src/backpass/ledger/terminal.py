@@ -229,8 +229,13 @@ def _error(ledger: Ledger) -> Iterator[Line]:
     yield Line(_ended(f"     {whose}", float(error.value.value)), "result")
     if ledger.members > 1:
         yield Line(_ended(f"     E of the row, the mean of {ledger.members} members", error.row_loss), "result")
+        if error.learning < ledger.members:
+            yield Line(
+                f"       of these {error.learning} learn from the row; the others hold it out, and validate on it"
+            )
     part = f"1/{round(1 / error.share):,}" if error.share and ledger.moment.weights is None else number(error.share)
-    yield Line(_ended(f"     it counts {part} in the loss of the batch", error.batch_loss))
+    yield Line(_ended(f"     {part} of it is its part in the loss of the batch", error.share * error.row_loss))
+    yield Line(_ended("     the loss of the batch, the sum of the parts of its rows", error.batch_loss))
 
 
 def _weight(ledger: Ledger, parameter: Parameter, index: tuple[int, ...], terms: int) -> Iterator[Line]:

@@ -22,7 +22,6 @@ from backpass.model.tabular import network_inputs
 from backpass.recipes import fields, run
 from backpass.recipes.defaults import FAST, folds
 from backpass.recipes.main_job import Plan, plan
-from backpass.recipes.prepare import Prepared
 from backpass.recipes.provenance import circumstances, fingerprint, require_same_data
 from backpass.recipes.words import cells, require_row, trained_place, words_of
 from backpass.records import dataclass
@@ -197,7 +196,7 @@ class Run:
             UsageError: the row was not trained on, or not in that step; there is no such member.
             CheckpointError: as `Trainer.replay`.
         """
-        prepared = self._held_prepared()
+        prepared = self.plan.prepared
         place = None if row is None else trained_place(prepared, row)
         if step is None:
             step = next(self._steps_of(place, range(self.steps, 0, -1)), 0)
@@ -220,7 +219,7 @@ class Run:
             UsageError: the table has no such row, or the network no such output.
             CheckpointError: no step was saved, or not that one.
         """
-        planned, prepared = self.plan, self._held_prepared()
+        planned, prepared = self.plan, self.plan.prepared
         require_row(prepared.table, row)
         calibration, trainer = Calibration(), planned.trainer()
         if step is not None:
@@ -250,20 +249,12 @@ class Run:
             units=list(zip(targets.spreads, targets.centers, strict=True)),
         )
 
-    def _held_prepared(self) -> Prepared:
-        """The rows, which must be in memory to be told by their numbers: on the disk they stand in drawn order."""
-        if self.plan.prepared.train.window is not None:
-            raise UsageError(
-                f"{self.folder}: was streamed, and its rows cannot be told apart on the disk: "
-                "train it with --no-stream to look into it"
-            )
-        return self.plan.prepared
-
     def _steps_of(self, place: int | None, steps: Iterable[int]) -> Iterator[int]:
         """Those of `steps` that a row trained on is in the batch of."""
         planned = self.plan
         count, size = planned.prepared.train.rows, planned.recipe.batch_size
-        of_epoch = lru_cache(2)(lambda epoch: list(batches(count, size, seed=planned.seed, epoch=epoch)))
+        window = planned.window
+        of_epoch = lru_cache(2)(lambda epoch: list(batches(count, size, seed=planned.seed, epoch=epoch, window=window)))
         for step in steps:
             epoch, batch = divmod(step - 1, -(-count // size))
             if place is None or place in of_epoch(epoch)[batch]:

@@ -9,6 +9,7 @@ import numpy as np
 from backpass import losses, nn, optimizers
 from backpass.data import TableEncoder, TargetEncoder
 from backpass.data.arrays import Array, Inputs
+from backpass.data.naming import closest
 from backpass.errors import UsageError
 from backpass.nn.ensemble import MOST_MEMBERS
 from backpass.records import dataclass
@@ -68,7 +69,9 @@ class Recipe:
     def __post_init__(self) -> None:
         sizes = all(isinstance(n, int) and 1 <= n <= 1 << 16 for n in self.hidden)
         _require(sizes, "hidden", ",".join(map(str, self.hidden)), "whole numbers from 1 to 65,536, such as 64,32")
-        _require(self.activation in nn.ACTIVATIONS, "activation", self.activation, ", ".join(nn.ACTIVATIONS))
+        near = closest(self.activation, list(nn.ACTIVATIONS))
+        known = ", ".join(nn.ACTIVATIONS) + ("" if near is None else f": did you mean {near}?")
+        _require(self.activation in nn.ACTIVATIONS, "activation", self.activation, known)
         _require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
         _require(0 < self.learning_rate < math.inf, "learning-rate", self.learning_rate, "a number above 0")
         _require(0 <= self.weight_decay < math.inf, "weight-decay", self.weight_decay, "0 or more")

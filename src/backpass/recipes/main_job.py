@@ -1,12 +1,11 @@
 """The main job: a table in, a trained network out."""
 
-import signal
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,7 +27,11 @@ from backpass.recipes.prepare import Part, Prepared, prepare
 from backpass.recipes.scores import Score
 from backpass.records import dataclass
 from backpass.training import Checkpoints, EarlyStopping, History, Listener, Trainer
+from backpass.training.interrupts import Interrupted
 from backpass.training.progress import on_terminal
+
+if TYPE_CHECKING:
+    from backpass.ledger import Words
 
 LINEAR_ROWS = 20_000  # the linear baseline learns all it can from so many rows
 LINEAR_EPOCHS = 30
@@ -107,11 +110,7 @@ class Plan:
             arguments |= {"epochs": self.recipe.epochs, "on_divergence": self.on_divergence}
             trainer.fit(checkpoints=checkpoints, **arguments)
         if trainer.interrupted_by and not trainer.steps:  # there is nothing to keep
-            raise (
-                KeyboardInterrupt
-                if trainer.interrupted_by == signal.SIGINT
-                else SystemExit(128 + trainer.interrupted_by)
-            )
+            raise Interrupted(trainer.interrupted_by)
         return self._measured(trainer, started, stop_on_interrupt=stop_on_interrupt)
 
     def arguments(self) -> dict[str, Any]:
@@ -159,17 +158,25 @@ class Plan:
     def trainer(self, listeners: Sequence[Listener] = ()) -> Trainer:
         """A new Trainer for it."""
         steps = self.recipe.epochs * -(-self.prepared.train.rows // self.recipe.batch_size)
-        return Trainer(
+        trainer = Trainer(
             self.trained_network(),
             defaults.loss(self.prepared.tabular.targets, self.recipe.label_smoothing),
             defaults.optimizer(self.recipe, steps),
             batch_size=self.recipe.batch_size,
             seed=self.seed,
             precision=self.precision,
-            window=self._window,
+            window=self.window,
             threads=self.threads,
             listeners=listeners,
         )
+        trainer.words = self._words
+        return trainer
+
+    def _words(self, held_out: bool) -> "Words":
+        """What messages call the columns and rows."""
+        from backpass.recipes.words import words_of
+
+        return words_of(self.prepared, held_out=held_out)
 
     def trained_network(self) -> nn.Layer:
         """The network as it is trained: its members each with rows held out, where there are folds."""
@@ -180,7 +187,7 @@ class Plan:
         return nn.CrossFitted(network, prepared.folds, prepared.fold, alone)
 
     @property
-    def _window(self) -> int | None:
+    def window(self) -> int | None:
         """Of rows on the disk, how many are looked at together, by whole batches."""
         window, batch = self.prepared.train.window, self.recipe.batch_size
         return None if window is None else max(batch, window // batch * batch)

@@ -25,10 +25,16 @@ FEWEST_CROSSED, MOST_CROSSED = 50, 10_000  # rows
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Encoded rows: the network's inputs and targets."""
+    """Encoded rows: the network's inputs and targets.
+
+    Of rows on the disk that were put in drawn order, `drawn` has the seed, and how many rows each piece had that came.
+    `chosen` are the places in their table of rows that are half of a part.
+    """
 
     inputs: Inputs
     targets: Array
+    drawn: tuple[int, Sequence[int]] | None = None
+    chosen: Array | None = None
 
     @property
     def rows(self) -> int:
@@ -39,6 +45,15 @@ class Part:
         """Of rows on the disk, how many are looked at together; None where they are in memory."""
         every = [*flatten(self.inputs), self.targets]
         return window_of(sum(array[:1].nbytes for array in every)) if isinstance(self.targets, np.memmap) else None
+
+    def order(self) -> Array | None:
+        """For each row its place in the table that it was encoded from; None where that is its own place."""
+        if self.drawn is None:
+            return self.chosen
+        seed, counts = self.drawn
+        ends = np.cumsum(counts)
+        pieces = ({"": np.arange(end - count, end)} for count, end in zip(counts, ends.tolist(), strict=True))
+        return np.asarray(stored(pieces, self.rows, seed=seed, window=self.window)[""])
 
     @property
     def sample(self) -> "Part":
@@ -203,7 +218,7 @@ def _halves(part: Part, seed: int) -> tuple[Part, Part]:
         raise UsageError("--interval takes 2 rows or more that are held out: hold out more with --validation-part")
     rows = np.random.Generator(np.random.Philox(seed)).permutation(part.rows)
     halves = (np.sort(half) for half in np.split(rows, [part.rows // 2]))
-    first, second = (Part(take_rows(part.inputs, half), part.targets[half]) for half in halves)
+    first, second = (Part(take_rows(part.inputs, half), part.targets[half], chosen=half) for half in halves)
     let_go(*flatten(part.inputs))
     return first, second
 
@@ -222,9 +237,10 @@ def encode(
     """
     if not isinstance(table, FileTable):
         return Part(*tabular.encode(table, coerce=coerce, notes=notes))
-    found = stored(_pieces(tabular, table, coerce, notes), table.rows, seed=seed)
+    counts: list[int] = []
+    found = stored(_pieces(tabular, table, coerce, notes, counts), table.rows, seed=seed)
     targets = found.pop(_TARGETS)
-    return Part(network_inputs(found), targets)
+    return Part(network_inputs(found), targets, None if seed is None else (seed, counts))
 
 
 _TARGETS = ""
@@ -232,10 +248,12 @@ _TARGETS = ""
 
 
 def _pieces(
-    tabular: Tabular, table: FileTable, coerce: Collection[str], notes: list[str] | None
+    tabular: Tabular, table: FileTable, coerce: Collection[str], notes: list[str] | None, counts: list[int]
 ) -> Iterator[dict[str, Array]]:
+    """What each piece of the table gives; how many rows that is is added to `counts`."""
     targets, before = np.asarray(tabular.targets.encode(table, notes=notes)), 0
     for inputs in tabular.inputs.encode_pieces(table, coerce=coerce, notes=notes):
         after = before + len(inputs[NUMBERS])
+        counts.append(after - before)
         yield inputs | {_TARGETS: targets[before:after]}
         before = after

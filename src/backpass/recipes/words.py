@@ -1,6 +1,7 @@
 """How the ledger of a run calls what comes from its table, and where the rows of the table are."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 
@@ -11,15 +12,24 @@ from backpass.ledger import Words
 from backpass.recipes.prepare import Prepared
 
 
-def words_of(prepared: Prepared) -> Words:
-    """The names of a table's features, outputs and rows."""
-    inputs, targets, train = prepared.tabular.inputs, prepared.tabular.targets, prepared.division.train
+def words_of(prepared: Prepared, *, held_out: bool = False) -> Words:
+    """The names of a table's features, outputs and rows: of those trained on, or of those that are held out."""
+    inputs, targets = prepared.tabular.inputs, prepared.tabular.targets
+    division, part = prepared.division, prepared.train
+    train = division.train
+    if held_out and not prepared.folds and division.validation is not None and prepared.validation is not None:
+        train, part = division.validation, prepared.validation
+    order = lru_cache(1)(part.order)
     columns = {feature: encoder.column.name for encoder in inputs.block for feature in encoder.feature_names}
     keys = dict(zip(inputs.embeddings, (levels.column.name for levels in inputs.embedded), strict=True))
     shown = [*inputs.columns, *targets.schema.target_names]
 
+    def own(place: int) -> int:
+        drawn = order()
+        return place if drawn is None else int(drawn[place])
+
     def raw(place: int) -> Mapping[str, str]:
-        return cells(train, place, shown)
+        return cells(train, own(place), shown)
 
     classes = targets.classes
     return Words(
@@ -32,7 +42,7 @@ def words_of(prepared: Prepared) -> Words:
         columns=columns | keys,
         outputs=classes[1:] if len(classes) == 2 else classes or targets.schema.target_names,
         targets=targets.schema.target_names,
-        row=train.row_number,
+        row=lambda place: train.row_number(own(place)),
         raw=raw,
         table=prepared.table.name,
     )
@@ -53,7 +63,8 @@ def trained_place(prepared: Prepared, row: int) -> int:
     require_row(prepared.table, row)
     place = place_of(prepared.division.train, row)
     if place is not None:
-        return place
+        order = prepared.train.order()
+        return place if order is None else int(np.flatnonzero(order == place)[0])
     division = prepared.division
     for part, why in (
         (division.validation, "was held out to tell when to stop"),

@@ -1,22 +1,46 @@
 """Why a training diverged, as far as its numbers tell: one line, the likeliest cause first."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from backpass.data.arrays import pieces
+from backpass.errors import NotFiniteError
 from backpass.forward import flatten
 from backpass.optimizers import Optimizer, Schedule
 from backpass.training.rows import Rows
 from backpass.training.step import STATE
 
+if TYPE_CHECKING:
+    from backpass.training.blame import Blame
+
 LARGE = 100.0  # inputs and targets beyond this are not scaled
 FAST = 0.05  # a learning rate beyond this is a large one for most rules
 
 
+class DivergedError(NotFiniteError):
+    """A step made a number that is not finite.
+
+    Attributes:
+        what: the loss, or the name of a parameter, or of what is kept of one.
+        step, epoch: from 1 on.
+    """
+
+    def __init__(self, what: str, step: int, epoch: int) -> None:
+        super().__init__(f"{what} is no longer finite after step {step:,}, in epoch {epoch:,}")
+        self.what, self.step, self.epoch = what, step, epoch
+
+
 def explained(
-    what: str, step: int, epoch: int, *, data: Rows, optimizer: Optimizer, before: float | None = None
+    what: str,
+    step: int,
+    epoch: int,
+    *,
+    data: Rows,
+    optimizer: Optimizer,
+    before: float | None = None,
+    blame: "Blame | None" = None,
 ) -> str:
     """The line for a training in which `what` is no longer finite.
 
@@ -26,6 +50,7 @@ def explained(
         data: the rows that are trained on.
         optimizer: its learning rate is told.
         before: the mean loss of the last epoch that was whole, None in the first.
+        blame: the first number that was not finite, where it is known.
     """
     inputs, targets = largest_input(data), _largest([data.targets])
     rate = learning_rate(optimizer)
@@ -40,7 +65,10 @@ def explained(
     advice.insert(0 if rate is not None and rate > FAST and not advice else len(advice), slower)
     advice += [] if clips(optimizer) else ["clip gradients"]
     numbers = f" ({', '.join(known)})" if known else ""
-    return f"{what} is no longer finite after step {step:,}, in epoch {epoch:,}{numbers}: {', or '.join(advice)}"
+    told = "" if blame is None else f": {blame}"
+    advice = list(dict.fromkeys([*blame.advice, *advice])) if blame is not None else advice
+    advice = list(blame.advice) if blame is not None and blame.is_local else advice
+    return f"{what} is no longer finite after step {step:,}, in epoch {epoch:,}{numbers}{told}: {', or '.join(advice)}"
 
 
 def _in_words(what: str, optimizer: Optimizer) -> str:

@@ -37,11 +37,15 @@ class EpochFinished:
 
 @dataclass(frozen=True)
 class RolledBack:
-    """Training diverged, for the `cause` given, and goes on from `step` with `rate` times its learning rate."""
+    """Training diverged, for the `cause` given, and goes on from `step` with `rate` times its learning rate.
+
+    `blame` is the first number that was not finite, as that of a `NotFiniteError`.
+    """
 
     cause: str
     step: int
     rate: float
+    blame: Any = None
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ import numpy as np
 
 from backpass.data.arrays import Array
 from backpass.data.batches import batches
-from backpass.errors import NotFiniteError, ShapeError
+from backpass.errors import ShapeError
 from backpass.forward import Program, Structure, Traced, flatten, one_thread, unflatten
 from backpass.records import dataclass
 from backpass.simplify import simplify
+from backpass.training.divergence import DivergedError
 from backpass.training.feed import Feed, give
 from backpass.training.rows import Rows
 
@@ -72,8 +73,6 @@ class Work:
     the rows seen, in order, but maybe somewhat later; None where nobody listens."""
     pause: Callable[[], bool]
     """Asked now and then whether to stop after a step, in mid-epoch."""
-    why: Callable[[str, int, int], str]
-    """The line for what is no longer finite after a step in an epoch."""
     window: int | None = None
     """Of rows in files, how many are looked at together."""
 
@@ -92,7 +91,7 @@ class Executor(Protocol):
         It stops within an epoch after `steps` steps, if that is not 0, and where `Work.pause` says so.
 
         Raises:
-            NotFiniteError: a loss or a value that is carried on is not finite; the state is that before the epoch.
+            DivergedError: a loss or a value that is carried on is not finite; the state is that before the epoch.
         """
 
     def values(self, choose: Choice) -> Structure:
@@ -170,10 +169,10 @@ class ReferenceExecutor:
             weight_sum += weight
             seen += len(rows)
             if not np.isfinite(loss):
-                raise NotFiniteError(work.why("the loss", steps, state.epoch + 1))
+                raise DivergedError("the loss", steps, state.epoch + 1)
             for name, value in zip(self._changed, values, strict=True):
                 if name is not None and value.dtype.kind == "f" and not np.isfinite(value).all():
-                    raise NotFiniteError(work.why(name, steps, state.epoch + 1))
+                    raise DivergedError(name, steps, state.epoch + 1)
             if work.tell is not None:
                 work.tell(steps, state.epoch + 1, loss_sum / weight_sum if weight_sum else 0.0, seen)
             if steps - state.step == most or work.pause():
@@ -423,7 +422,7 @@ class NativeExecutor:
         self._back_to(epoch - 1)
         if reason == Reason.NUMBER:
             raise ShapeError(f"an index lies outside of its table, at step {step:,} in epoch {epoch:,}")
-        raise NotFiniteError(self._work.why(what, step, epoch))
+        raise DivergedError(what, step, epoch)
 
     def _not_finite(self) -> str:
         """What of all that is carried on is no longer finite."""

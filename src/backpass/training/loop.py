@@ -3,22 +3,26 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import field, replace
 from functools import partial
-from typing import Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backpass.data.arrays import Array, row_shape
+from backpass.data.arrays import Array, row_shape, take_rows
+from backpass.data.batches import batches
 from backpass.errors import NotFiniteError
-from backpass.forward import Spec, Structure, Traced, flatten
-from backpass.graph import BATCH
+from backpass.forward import Program, Spec, Structure, Traced, flatten, labels, one_thread, trace
+from backpass.graph import BATCH, Node, scope
 from backpass.losses import Loss
 from backpass.model.network import ForwardPass
 from backpass.nn import Layer, count, specs
+from backpass.ops import Key
 from backpass.optimizers import Optimizer
 from backpass.records import dataclass
-from backpass.training.divergence import explained
+from backpass.training.divergence import DivergedError, explained, learning_rate
 from backpass.training.events import (
     EpochFinished,
     Event,
@@ -29,7 +33,7 @@ from backpass.training.events import (
     TrainingStarted,
 )
 from backpass.training.executors import EpochSum, Executor, Kept, NativeExecutor, ReferenceExecutor, State, Work
-from backpass.training.history import INTERRUPTED, TIME_IS_OVER
+from backpass.training.history import INTERRUPTED, TIME_IS_OVER, History
 from backpass.training.interrupts import Interrupts, noticed
 from backpass.training.rows import Rows
 from backpass.training.saving import Keeper
@@ -37,10 +41,17 @@ from backpass.training.snapshots import Progress
 from backpass.training.step import training_step
 from backpass.training.stopping import EarlyStopping
 
+if TYPE_CHECKING:
+    from backpass.ledger import Words
+    from backpass.training.blame import Blame, Circumstances
+
 Metric = Callable[[Array, Array], float]
 ON_DIVERGENCE = ("stop", "rollback")
 SLOWER = 0.5  # of the learning rate, after a rollback
 LEAST_RATE = SLOWER**10  # and less than that will not help either
+BEFORE_LOOKING = (
+    100_000  # steps made again, on the way to the one that failed, before it is asked whether a signal came
+)
 
 
 @dataclass
@@ -65,6 +76,7 @@ class Loop:
     keeper: Keeper | None = None
     seconds: float | None = None
     window: int | None = None
+    words: "Callable[[bool], Words] | None" = None
     _begun: float = 0.0
     _end: float = math.inf
     _made: bool = False
@@ -101,6 +113,7 @@ class Loop:
         """Train to the end, whatever that is; false where it diverged, and is to go on more slowly."""
         history, keeper = progress.history, self.keeper
         epochs, done = progress.last - progress.first, self._epochs_done(progress)
+        diverged: NotFiniteError | None = None
         self._tell(TrainingStarted(epochs, self.data.count, self.batch_size, count(state.parameters), done))
         executor = self._executor(state, progress)
         if progress.good is None and progress.on_divergence == "rollback":
@@ -121,14 +134,16 @@ class Loop:
                 keeper.save(state, progress)
         except BaseException as error:  # also a listener's own: what is done is kept
             self._broken_off(executor, state, progress)
-            if isinstance(error, NotFiniteError) and self._slows_down(state, progress, error):
-                return False
             if isinstance(error, KeyboardInterrupt):
                 history.reason = INTERRUPTED
-            raise
+            if not isinstance(error, NotFiniteError):
+                raise
+            diverged = error
         finally:
             executor.close()
-        return True
+        if diverged is not None:
+            self._slow_down(state, progress, self._explained(diverged, state, progress))
+        return diverged is None
 
     def run_to(self, step: int, state: State, progress: Progress) -> None:
         """Train `state` up to `step` steps, the last of a training that was, and tell nobody."""
@@ -178,15 +193,104 @@ class Loop:
             return f"all {epochs:,} epochs done"
         return TIME_IS_OVER if self._made and self._time_is_over() else None
 
-    def _slows_down(self, state: State, progress: Progress, error: NotFiniteError) -> bool:
-        """After a divergence: whether it goes on, from the best state so far, with smaller steps."""
+    def _explained(self, error: NotFiniteError, state: State, progress: Progress) -> NotFiniteError:
+        """The error with the first number that was not finite: the step is made again, from the state before."""
+        if not isinstance(error, DivergedError):
+            return error
+        rule, found = self.rule(state, progress), None
+        with suppress(MemoryError, DivergedError):  # of every value at once; and of rows that were changed meanwhile
+            found = self._blame(error, replace(state), progress)
+        before = progress.history[-1]["loss"] if progress.epoch > progress.first else None
+        told = explained(
+            error.what, error.step, error.epoch, data=self.data, optimizer=rule, before=before, blame=found
+        )
+        return NotFiniteError(told, found)
+
+    def _blame(self, error: DivergedError, state: State, progress: Progress) -> "Blame | None":
+        """None where a signal came, or where nothing is known of the steps before."""
+        from backpass.training.blame import blame
+
+        again = replace(self, listeners=(), held_out=None, stopping=None, keeper=None, seconds=None)
+        past = replace(progress, history=History(), first=state.epoch, finished=False, on_divergence="stop", good=None)
+        while state.step < error.step - 1 and not self._interrupts:
+            again.run_to(min(error.step - 1, state.step + BEFORE_LOOKING), state, past)
+        if self._interrupts or state.step != error.step - 1:
+            return None
+        rows = self.rows_of(state)
+        traced, values = self.values(state, past, rows)
+        return blame(traced, values, self._circumstances(state, past, rows, error.epoch), wanted=error.what)
+
+    def _blame_validation(self, parameters: Structure, data: Rows, epoch: int) -> "Blame | None":
+        """The first number that is not finite on the way to the loss of held-out rows, some of them at a time."""
+        from backpass.training.blame import blame
+
+        def error(p: Structure, x: Any, y: Any) -> Any:
+            outputs = self.network(p, x)
+            with scope("loss"):
+                return self.loss(outputs, y)
+
+        steps = epoch * self.data.steps(self.batch_size)
+        state = State(parameters, None, step=steps - 1)
+        given = (parameters, specs(row_shape(data.inputs), _float_type(parameters)), batch_spec(data.targets))
+        traced = trace(error, *given, names=("", "x", "y"))
+        for first in range(0, data.count, self.batch_size):
+            rows = np.arange(first, min(data.count, first + self.batch_size))
+            batch = [*flatten(take_rows(data.inputs, rows)), data.targets[rows]]
+            values = Program(traced.graph).every_value(*flatten(parameters), *batch)
+            if not np.isfinite(values[traced.graph.outputs[0]]):
+                return blame(traced, values, self._circumstances(state, None, rows, epoch, held_out=True))
+        return None
+
+    def _circumstances(
+        self, state: State, progress: Progress | None, rows: Array, epoch: int, *, held_out: bool = False
+    ) -> "Circumstances":
+        """`rows` are among those trained on, or those `held_out`."""
+        from backpass.ledger import Words
+        from backpass.training.blame import Circumstances
+
+        start = self.network.init(row_shape(self.data.inputs), Key.of(self.seed).fold("parameters"))
+        sizes = [float(np.abs(value).max(initial=0.0)) for value in map(np.asarray, flatten(start))]
+        return Circumstances(
+            state.step + 1,
+            epoch,
+            rows,
+            self.words(held_out) if self.words is not None else Words(),
+            dict(zip(labels(start), sizes, strict=True)),
+            learning_rate(self.optimizer if progress is None else self.rule(state, progress)),
+        )
+
+    def rows_of(self, state: State) -> Array:
+        """The rows of the step after `state`, by their places."""
+        order = batches(
+            self.data.count,
+            self.batch_size,
+            seed=self.seed,
+            epoch=state.epoch,
+            shuffle=self.shuffle,
+            window=self.window,
+        )
+        return next(islice(order, state.batch, None))
+
+    def values(self, state: State, progress: Progress, rows: Array) -> tuple[Traced, Mapping[Node, Array]]:
+        """The graph of the step after `state`, and every value in it."""
+        traced = self.traced(state, self.rule(state, progress))
+        moment = np.array([self.seed, state.step], np.int64)
+        inputs: list[Any] = [*flatten(state.parameters), *flatten(state.optimizer), moment, *self.data.take(rows)]
+        with one_thread():
+            return traced, Program(traced.graph).every_value(*inputs)
+
+    def _slow_down(self, state: State, progress: Progress, error: NotFiniteError) -> None:
+        """After a divergence: go back to the best state so far, to go on with smaller steps.
+
+        Raises:
+            NotFiniteError: that was not asked for, or will not help.
+        """
         rate = SLOWER * (progress.rates[-1][1] if progress.rates else 1.0)
         if progress.on_divergence != "rollback" or progress.good is None:
-            return False
+            raise error
         if rate < LEAST_RATE:
-            raise NotFiniteError(
-                f"{error} (it went back {len(progress.rates)} times, to {rate / SLOWER:.2g} of that rate)"
-            )
+            back = f"it went back {len(progress.rates)} times, to {rate / SLOWER:.2g} of that rate"
+            raise NotFiniteError(f"{error} ({back})", error.blame)
         good, epochs = progress.good
         for name, value in vars(good).items():
             setattr(state, name, value)
@@ -195,8 +299,7 @@ class Loop:
         if self.keeper is not None:
             self.keeper.forget_after(state.step)
             self.keeper.save(state, progress)
-        self._tell(RolledBack(str(error), state.step, rate))
-        return True
+        self._tell(RolledBack(str(error), state.step, rate, error.blame))
 
     def _broken_off(self, executor: Executor, state: State, progress: Progress) -> None:
         """Keep what was done before an error or Ctrl-C."""
@@ -222,7 +325,6 @@ class Loop:
         tell = self._step_finished if self.listeners else None
         rule = self.rule(state, progress)
         trace = partial(self.traced, state, rule)
-        why = partial(self._why, rule, progress)
         work = Work(
             trace,
             self._key(rule),
@@ -232,17 +334,11 @@ class Loop:
             self.shuffle,
             tell,
             self._pauses,
-            why,
             self.window,
         )
         if self.executor == "reference":
             return ReferenceExecutor(work, state)
         return NativeExecutor(work, state, self.threads, self.kept)
-
-    def _why(self, rule: Optimizer, progress: Progress, what: str, step: int, epoch: int) -> str:
-        """The line for a divergence."""
-        before = progress.history[-1]["loss"] if progress.epoch > progress.first else None
-        return explained(what, step, epoch, data=self.data, optimizer=rule, before=before)
 
     def rule(self, state: State, progress: Progress) -> Optimizer:
         """What makes the changes of the step after `state`."""
@@ -307,9 +403,9 @@ class Loop:
         outputs, predictions = self.forward.with_predictions(self.loss, parameters, self.held_out.inputs)
         loss = float(self.loss(outputs, self.held_out.targets, self.held_out.weights))
         if not np.isfinite(loss):
-            raise NotFiniteError(
-                f"the validation loss became {loss} in epoch {epoch}: try a smaller learning rate, or scaled inputs"
-            )
+            first = self._blame_validation(parameters, self.held_out, epoch)
+            told = f"the validation loss became {loss} in epoch {epoch}" + ("" if first is None else f": {first}")
+            raise NotFiniteError(f"{told}: try a smaller learning rate, or scaled inputs", first)
         found = {name: float(metric(predictions, self.held_out.targets)) for name, metric in self.metrics.items()}
         return {"validation_loss": loss} | found
 

@@ -51,6 +51,7 @@ class Watch:
             self._show(self)
         elif isinstance(event, RolledBack):
             told = f"diverged: back to step {event.step:,}, and on with {event.rate:.2g} of the learning rate"
+            told += "" if event.blame is None else f" ({event.blame})"
             print(told, file=sys.stderr, flush=True)  # noqa: T201
         elif isinstance(event, EpochFinished):
             self.epoch += 1

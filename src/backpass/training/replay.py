@@ -7,16 +7,14 @@ values.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backpass.data.arrays import Array, take_rows
-from backpass.data.batches import batches
 from backpass.data.naming import did_you_mean
 from backpass.errors import CheckpointError, UsageError
-from backpass.forward import Program, Structure, Traced, flatten, one_thread
+from backpass.forward import Structure, Traced
 from backpass.graph import Node
 from backpass.records import dataclass
 from backpass.training.checkpoints import Snapshot
@@ -61,7 +59,7 @@ class Replayed:
     moment: "Moment"
 
     def __repr__(self) -> str:
-        return f"Replayed(step={self.step}, epoch={self.epoch}, batch={self.batch}, loss={self.loss:.6g})"
+        return f"<step {self.step:,}: epoch {self.epoch:,}, its batch {self.batch + 1:,}, loss {self.loss:.6g}>"
 
     def trace(self, row: int | None = None, *, member: int | None = None, words: "Words | None" = None) -> "Ledger":
         """The ledger of one row of the batch: forward, error, backward and the change of every weight, written out.
@@ -129,17 +127,8 @@ def replayed(loop: Loop, step: int, state: State, done: Progress) -> Replayed:
     past = replace(done, history=History(), first=state.epoch, finished=False, on_divergence="stop")
     loop.run_to(step - 1, state, past)
     before = replace(state)
-    data = loop.data
-    order = batches(
-        data.count,
-        loop.batch_size,
-        seed=loop.seed,
-        epoch=state.epoch,
-        shuffle=loop.shuffle,
-        window=loop.window,
-    )
-    rows = next(islice(order, state.batch, None))
-    traced, values = _values(loop, before, past, rows)
+    data, rows = loop.data, loop.rows_of(before)
+    traced, values = loop.values(before, past, rows)
     loop.run_to(step, state, past)
     moment = Moment(
         network=loop.network,
@@ -171,12 +160,3 @@ def replayed(loop: Loop, step: int, state: State, done: Progress) -> Replayed:
         values=values,
         moment=moment,
     )
-
-
-def _values(loop: Loop, state: State, done: Progress, rows: Array) -> tuple[Traced, Mapping[Node, Array]]:
-    """The graph of the step after `state`, and every value in it."""
-    traced = loop.traced(state, loop.rule(state, done))
-    moment = np.array([loop.seed, state.step], np.int64)
-    inputs: list[Any] = [*flatten(state.parameters), *flatten(state.optimizer), moment, *loop.data.take(rows)]
-    with one_thread():
-        return traced, Program(traced.graph).every_value(*inputs)

@@ -1,7 +1,7 @@
 """The Trainer: minibatches, epochs, validation, early stopping."""
 
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -35,7 +35,7 @@ from backpass.training.snapshots import Progress, newest, require_same, restored
 from backpass.training.stopping import BestSoFar, EarlyStopping
 
 if TYPE_CHECKING:
-    from backpass.ledger import Ledger
+    from backpass.ledger import Ledger, Words
     from backpass.native.explain import Explanation
 
 PRECISIONS = ("float32", "float64")
@@ -65,6 +65,8 @@ class Trainer:
         parameters: the weights and biases, once they exist.
         history: one record an epoch, over all calls of `fit`.
         interrupted_by: the number of the signal that ended the last `fit`, such as 2 for Ctrl-C; 0 for none.
+        words: what gives the names of inputs, outputs and rows, for messages: of those that validate where it is called
+            with True, otherwise of those trained on; None where their numbers are to do.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class Trainer:
         self.listeners = list(listeners)
         self.history = History()
         self.interrupted_by = 0
+        self.words: Callable[[bool], Words] | None = None
         self._epoch_of: Any = None
         self._size: list[Any] = []
         """Of the last training: what the memory that it takes follows from."""
@@ -429,6 +432,7 @@ class Trainer:
             kept=self._kept,
             keeper=keeper,
             window=self.window,
+            words=self.words,
         )
 
     def outputs(self, inputs: Any) -> Array:
