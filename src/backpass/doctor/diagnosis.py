@@ -9,7 +9,7 @@ from typing import Any
 from backpass.doctor.case import Case, case_of
 from backpass.doctor.chart import Chart
 from backpass.doctor.findings import Finding
-from backpass.doctor.rules import RULES, Suspicion
+from backpass.doctor.rules import RULES, Rule, Suspicion
 from backpass.errors import NotFiniteError, UsageError
 from backpass.forward import Structure
 from backpass.records import dataclass
@@ -156,14 +156,15 @@ def diagnose(
     )
 
 
-def examined(case: Case) -> Diagnosis:
+def examined(case: Case, rules: Sequence[Rule] = RULES) -> Diagnosis:
+    """The diagnosis of a case, by some rules."""
     chart = Chart(case)
     if case.parameters is None:
         own = case.tried()
     else:
         own = case.own
     found = []
-    for place, rule in enumerate(RULES):
+    for place, rule in enumerate(rules):
         suspicion = rule(chart)
         finding = None if suspicion is None else _confirmed(chart, suspicion, own)
         if finding is not None:
@@ -180,8 +181,9 @@ def _confirmed(chart: Chart, suspicion: Suspicion, own: tuple[float, float]) -> 
     for remedy, words in suspicion.remedies:
         only_rate = set(remedy.to_json()) == {"rate"}
         found = chart.ladder[remedy.rate] if only_rate else remedy.applied(chart.case).tried(epochs=_epochs(chart, remedy))
-        learns = remedy.stop or found[0] > max(own[0], -1.0) + BETTER
-        if not learns or found[1] <= max(own[1], -1.0) + (BETTER if remedy.stop else BETTER_HELD):
+        if not remedy.stop and found[0] <= max(own[0], 0.0) + BETTER:
+            continue
+        if found[1] <= max(own[1], 0.0) + (BETTER if remedy.stop else BETTER_HELD):
             continue
         if best is None or min(found) > min(best.promise or found) + 0.05:
             best = Finding(suspicion.name, suspicion.evidence, words, remedy, found)
