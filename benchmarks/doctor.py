@@ -29,6 +29,7 @@ import numpy as np
 from backpass import Trainer, __version__, losses, nn, optimizers
 from backpass.doctor.case import Case, case_of
 from backpass.doctor.diagnosis import examined, trained
+from backpass.doctor.dial import Dial
 from backpass.doctor.rules import RULES
 from backpass.recipes.prepare import prepare
 
@@ -36,7 +37,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples" / "data"
 RESULTS = Path(__file__).parent / "results"
 SICK, NEAR = 0.15, 0.1  # of skill: what makes a network sick, and what a cured one may lack of its twin
 ROWS, HELD = 500, 250
-EPOCHS = 40
+STEPS = 1250  # of a healthy training, at most
 
 Array = np.ndarray[Any, Any]
 
@@ -108,7 +109,7 @@ class Setting:
     rule: str
     rate: float
     patience: int | None = 10
-    epochs: int = EPOCHS
+    epochs: int = 0
     dropout: float = 0.0
     decay: float = 0.0
     start: nn.Initializer | None = None
@@ -131,11 +132,10 @@ class Setting:
         return nn.Sequential(*layers)
 
     def optimizer(self) -> optimizers.Optimizer:
+        rate = Dial(1.0, self.rate)  # so that networks that differ in it alone share a program
         if self.rule == "adam":
-            if self.decay:
-                return optimizers.AdamW(self.rate, weight_decay=self.decay)
-            return optimizers.Adam(self.rate)
-        return optimizers.Momentum(self.rate) if self.rule == "momentum" else optimizers.SGD(self.rate)
+            return optimizers.AdamW(rate, weight_decay=self.decay) if self.decay else optimizers.Adam(rate)
+        return optimizers.Momentum(rate) if self.rule == "momentum" else optimizers.SGD(rate)
 
     def rows(self) -> Rows:
         found = table(self.table, self.seed)
@@ -154,7 +154,7 @@ class Setting:
             rows.inputs,
             rows.targets,
             validation=(rows.held_inputs, rows.held_targets),
-            epochs=self.epochs,
+            epochs=self.epochs or math.ceil(STEPS * self.batch / len(rows.inputs)),
             patience=self.patience,
         )
 
@@ -193,19 +193,24 @@ class Sickness:
     names: tuple[str, ...]
     degrees: tuple[Any, ...]
     make: Callable[[Setting, Any], Setting | None]
-    twin: Callable[[Setting], Setting] = field(default=lambda healthy: healthy)
+    twin: Callable[[Setting, Any], Setting] = field(default=lambda healthy, _: healthy)
 
 
 def _with(name: str) -> Callable[[Setting, Any], Setting]:
     return lambda healthy, degree: replace(healthy, **{name: degree})
 
 
-def _deep(setting: Setting) -> Setting:
+def _deep(setting: Setting, _: Any = None) -> Setting:
     return replace(setting, depth=max(4, setting.depth))
 
 
 def _only(condition: Callable[[Setting], bool], make: Callable[[Setting, Any], Setting]) -> Any:
     return lambda healthy, degree: make(healthy, degree) if condition(healthy) else None
+
+
+def _large(setting: Setting, degree: float) -> Setting:
+    """A large network that learns few rows for long."""
+    return replace(setting, width=64, rule="adam", rate=0.01, epochs=150, spoil=("few", degree))
 
 
 REGRESSIONS = ("abalone", "wine", "waves")
@@ -239,7 +244,7 @@ SICKNESSES: dict[str, Sickness] = {
         ("saturated units",),
         (10.0, 30.0, 100.0),
         lambda s, d: replace(s, activation="tanh", depth=max(2, s.depth), start=nn.Normal(d)),
-        lambda s: replace(s, activation="tanh", depth=max(2, s.depth)),
+        lambda s, _: replace(s, activation="tanh", depth=max(2, s.depth)),
     ),
     "unscaled inputs": Sickness(
         ("unscaled inputs",), (100.0, 1e3, 1e5), lambda s, d: replace(s, spoil=("columns", d))
@@ -260,16 +265,15 @@ SICKNESSES: dict[str, Sickness] = {
         ("held back too strongly",),
         (("dropout", 0.9), ("dropout", 0.97), ("decay", 10.0), ("decay", 30.0)),
         lambda s, d: replace(s, **{d[0]: d[1]}, rule="adam", rate=0.01),
-        lambda s: replace(s, rule="adam", rate=0.01),
+        lambda s, _: replace(s, rule="adam", rate=0.01),
     ),
     "network too small": Sickness(("network too small",), (1, 2), _with("width")),
     "too few epochs": Sickness(("too few epochs", "learning rate too low"), (1, 2, 3), _with("epochs")),
     "overfitting": Sickness(
         ("overfitting",),
         (40, 80, 160),
-        lambda s, d: replace(
-            s, width=64, rule="adam", rate=0.01, epochs=int(12000 / d), patience=None, spoil=("few", d)
-        ),
+        lambda s, d: replace(_large(s, d), patience=None),
+        _large,
     ),
 }
 
@@ -314,7 +318,7 @@ def sick(name: str, sickness: Sickness, healthy: Setting, degree: Any) -> dict[s
     made = sickness.make(healthy, degree)
     if made is None:
         return None
-    twin = skill(sickness.twin(healthy))
+    twin = skill(sickness.twin(healthy, degree))
     case = treated_case(made.case())
     if twin < 0.2 or max(case.own[1], 0.0) > twin - SICK:
         return None

@@ -11,7 +11,7 @@ import numpy as np
 from backpass import losses, ops
 from backpass.backward import value_and_grad
 from backpass.data.arrays import Array, Inputs, count_rows, take_rows
-from backpass.doctor.dial import Dial, with_rate
+from backpass.doctor.dial import dialled, with_rate
 from backpass.errors import NotFiniteError
 from backpass.forward import Program, Structure, flatten, trace
 from backpass.losses import Loss
@@ -159,11 +159,10 @@ class Case:
     @cached_property
     def trainer(self) -> Trainer:
         """One for trials, with the first weights."""
-        dialled = with_rate(self.optimizer, lambda rate: Dial(rate))
         return Trainer(
             self.network,
             self.loss,
-            dialled,
+            with_rate(self.optimizer, dialled),
             batch_size=self.batch_size,
             seed=self.seed,
             precision=self.precision,
@@ -196,7 +195,7 @@ class Case:
     def tried(self, factor: float = 1.0, *, epochs: int | None = None) -> tuple[float, float]:
         """The skills after a training from the first weights, with that multiple of the learning rate."""
         trainer = self.trainer
-        trainer.optimizer = with_rate(self.optimizer, lambda rate: Dial(rate, factor))
+        trainer.optimizer = with_rate(self.optimizer, lambda rate: dialled(rate, factor))
         trainer.restart()
         stopping = None if self.patience is None or not self.guarded else EarlyStopping(self.patience)
         try:

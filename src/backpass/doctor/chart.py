@@ -14,7 +14,7 @@ from backpass.nn import Dense
 from backpass.nn.activations import Activation
 
 LOOKED_AT = 256  # rows, at every layer
-LADDER = (1e-3, 1e-2, 0.1, 0.3, 3.0, 10.0, 100.0, 1000.0)  # what a learning rate is multiplied by
+STEP, FARTHEST = 10.0, 7  # of the range test: from one learning rate to the next, and how often either way
 LOW, HIGH = 0.02, 0.98  # of its range: beyond, a sigmoid's slope is below a twelfth of its largest
 _RANGES = {nn.Sigmoid: (0.0, 1.0), nn.Tanh: (-1.0, 1.0)}
 
@@ -87,8 +87,8 @@ class Chart:
 
     @cached_property
     def flow(self) -> tuple[Sight, Sight, float] | None:
-        """The first and the last layer with weights, and how much larger the error is at the first, at the start."""
-        layers = self.denses(self.start[1])
+        """The first and the last hidden layer, and how much larger the error is at the first, at the start."""
+        layers = self.denses(self.start[1])[:-1]
         if len(layers) < 3:
             return None
         first, last = layers[0], layers[-1]
@@ -113,8 +113,16 @@ class Chart:
 
     @cached_property
     def ladder(self) -> dict[float, tuple[float, float]]:
-        """The skills after a short training at multiples of the learning rate."""
-        return {1.0: self.case.tried()} | {factor: self.case.tried(factor) for factor in LADDER}
+        """The skills after a short training at multiples of the learning rate, until these get surely worse."""
+        found = {1.0: self.case.tried()}
+        for factor in (STEP, 1 / STEP):
+            best = min(found[1.0])
+            for power in range(1, FARTHEST + 1):
+                found[factor**power] = skills = self.case.tried(factor**power)
+                best = max(best, min(skills))
+                if min(skills) < best - 0.2 and best > 0.2:
+                    break
+        return dict(sorted(found.items()))
 
     @cached_property
     def sizes(self) -> Array | None:

@@ -16,6 +16,7 @@ from backpass.records import dataclass
 from backpass.training import EarlyStopping, Trainer
 
 BETTER, BETTER_HELD = 0.1, 0.05  # what the skill of a trial must gain, on the rows and on those held out
+WORSE = 0.3  # what it may lose on the rows where it gains so much on those held out: it learned less by heart
 ALIKE = 0.1  # two remedies whose trials differ by less are ordered by what causes what
 WIDTH = 80
 
@@ -159,10 +160,7 @@ def diagnose(
 def examined(case: Case, rules: Sequence[Rule] = RULES) -> Diagnosis:
     """The diagnosis of a case, by some rules."""
     chart = Chart(case)
-    if case.parameters is None:
-        own = case.tried()
-    else:
-        own = case.own
+    own = case.own if case.parameters is not None else case.tried()
     found = []
     for place, rule in enumerate(rules):
         suspicion = rule(chart)
@@ -181,9 +179,10 @@ def _confirmed(chart: Chart, suspicion: Suspicion, own: tuple[float, float]) -> 
     for remedy, words in suspicion.remedies:
         only_rate = set(remedy.to_json()) == {"rate"}
         found = chart.ladder[remedy.rate] if only_rate else remedy.applied(chart.case).tried(epochs=_epochs(chart, remedy))
-        if not remedy.stop and found[0] <= max(own[0], 0.0) + BETTER:
-            continue
-        if found[1] <= max(own[1], 0.0) + (BETTER if remedy.stop else BETTER_HELD):
+        gains = [now - max(before, 0.0) for now, before in zip(found, own, strict=True)]
+        fits = gains[0] > BETTER and gains[1] > BETTER_HELD
+        generalises = gains[1] > BETTER and gains[0] > -WORSE and not suspicion.fits_badly
+        if not fits and not generalises:
             continue
         if best is None or min(found) > min(best.promise or found) + 0.05:
             best = Finding(suspicion.name, suspicion.evidence, words, remedy, found)

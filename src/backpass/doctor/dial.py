@@ -64,4 +64,9 @@ def with_rate(optimizer: Optimizer, change: Callable[[Rate], Rate]) -> Optimizer
 
 def multiplied(rate: Rate, factor: float) -> Rate:
     """A number times the factor, or a schedule that is multiplied."""
-    return Dial(rate, factor) if isinstance(rate, Schedule) else rate * factor
+    return dialled(rate, factor) if isinstance(rate, Schedule) else rate * factor
+
+
+def dialled(rate: Rate, factor: float = 1.0) -> Dial:
+    """The rate with a factor that can be turned."""
+    return Dial(rate.of, rate.factor * factor) if isinstance(rate, Dial) else Dial(rate, factor)

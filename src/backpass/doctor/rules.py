@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from backpass import losses, nn
-from backpass.doctor.chart import Chart
+from backpass.doctor.chart import Chart, Stuck
 from backpass.doctor.dial import changed
 from backpass.doctor.remedies import Remedy, at_the_end
 from backpass.ledger.watching import rebuilt
@@ -25,6 +25,9 @@ HELD_BACK, DECAY = 0.4, 0.02  # dropout, weight decay
 NARROW = 8  # nodes
 TURNED = 0.1  # of the skill, that the loss on held-out rows has lost since its best epoch
 FALLING = 0.02  # of the skill, that the last tenth of the epochs brought
+MORE, LEAST_EPOCHS = 5, 40  # how many times as many epochs are tried, and how many at least
+FITS = 0.88  # of skill on the rows learned from, beyond which nothing hinders learning
+NEAR = 0.03  # of skill, by which two learning rates are alike
 
 
 class Suspicion(NamedTuple):
@@ -33,6 +36,8 @@ class Suspicion(NamedTuple):
     name: str
     evidence: str
     remedies: tuple[tuple[Remedy, str], ...]
+    fits_badly: bool = False
+    """Whether it shows on the rows that were learned from, and so a remedy must show there."""
 
 
 Rule = Callable[[Chart], Suspicion | None]
@@ -129,31 +134,43 @@ def exploding_errors(chart: Chart) -> Suspicion | None:
 
 
 def saturated_units(chart: Chart) -> Suspicion | None:
-    """Sigmoids and tanhs at the ends of their range, where the slope is next to 0."""
-    found = [("before the first step", chart.saturated(chart.start[1]))]
-    found += [] if chart.end is None else [("now", chart.saturated(chart.end[1]))]
-    when, worst = max(found, key=lambda each: each[1].share)
-    if worst.share < STUCK:
+    """Sigmoids and tanhs that begin at the ends of their range, where the slope is next to 0."""
+    return _saturated(chart, chart.saturated(chart.start[1]), "before the first step")
+
+
+def saturated_since(chart: Chart) -> Suspicion | None:
+    """Such as came there while training."""
+    if chart.end is None or chart.saturated(chart.start[1]).share >= STUCK:
         return None
-    return Suspicion(
-        "saturated units",
-        f"{worst.share:.0%} of the outputs of {worst.path} lie at an end of their range {when}",
-        _starts_and_activations(chart),
-    )
+    return _saturated(chart, chart.saturated(chart.end[1]), "now, and did not before the first step")
 
 
 def dead_units(chart: Chart) -> Suspicion | None:
-    """Relu units that are 0 for every row, and so learn nothing more."""
-    found = [("before the first step", chart.dead(chart.start[1]))]
-    found += [] if chart.end is None else [("now", chart.dead(chart.end[1]))]
-    when, worst = max(found, key=lambda each: each[1].share)
+    """Relu units that begin as 0 for every row, and so learn nothing."""
+    return _dead(chart, chart.dead(chart.start[1]), "before the first step")
+
+
+def dead_since(chart: Chart) -> Suspicion | None:
+    """Such as came to that while training."""
+    if chart.end is None or chart.dead(chart.start[1]).share >= STUCK:
+        return None
+    return _dead(chart, chart.dead(chart.end[1]), "now, and were not before the first step")
+
+
+def _saturated(chart: Chart, worst: Stuck, when: str) -> Suspicion | None:
+    if worst.share < STUCK:
+        return None
+    evidence = f"{worst.share:.0%} of the outputs of {worst.path} lie at an end of their range {when}"
+    return Suspicion("saturated units", evidence, _starts_and_activations(chart))
+
+
+def _dead(chart: Chart, worst: Stuck, when: str) -> Suspicion | None:
     if worst.share < STUCK:
         return None
     leaky = (Remedy(activation="leaky_relu", starts=True), f"LeakyReLU for ReLU, and {DEFAULT_START}")
     own = ((Remedy(starts=True), DEFAULT_START),) if _has_own_start(chart.case.network) else ()
-    return Suspicion(
-        "dead units", f"{worst.share:.0%} of the units of {worst.path} are 0 for every row {when}", (*own, leaky)
-    )
+    evidence = f"{worst.share:.0%} of the units of {worst.path} are 0 for every row {when}"
+    return Suspicion("dead units", evidence, (*own, leaky))
 
 
 def rate_too_high(chart: Chart) -> Suspicion | None:
@@ -166,62 +183,72 @@ def rate_too_low(chart: Chart) -> Suspicion | None:
 
 def _rate(chart: Chart, name: str, wanted: Callable[[float], bool]) -> Suspicion | None:
     """By a range test: short trainings at multiples of the rate."""
+    if chart.case.own[0] > FITS:
+        return None
     ladder = chart.ladder
     chosen = [factor for factor in ladder if wanted(factor)]
-    best = max(chosen, key=lambda factor: min(ladder[factor]))
-    if not math.isfinite(min(ladder[best])):
+    best = max(chosen, key=lambda factor: min(ladder[factor]), default=1.0)
+    if best == 1.0 or not math.isfinite(min(ladder[best])):
         return None
     # The nearest to the rate as it is that does about as well.
-    enough = min(ladder[best]) - 0.03
-    near = min((f for f in chosen if min(ladder[f]) >= enough), key=lambda factor: abs(math.log(factor)))
+    enough = [skill - NEAR for skill in ladder[best]]
+    near = min(
+        (f for f in chosen if all(a >= b for a, b in zip(ladder[f], enough, strict=True))),
+        key=lambda factor: abs(math.log(factor)),
+    )
     rate = learning_rate(chart.case.optimizer)
     shown = f"{rate:.3g}" if rate is not None else "the rate as it is"
     better = f"{rate * near:.2g}" if rate is not None else f"{near:g} times the rate"
     evidence = f"at {shown} {_skill(chart.case.own[0])}; from the first weights at {better}, {chart.case.trial_epochs} "
     evidence += f"epochs explain {ladder[near][0]:.0%}"
-    return Suspicion(name, evidence, ((Remedy(rate=near), f"a learning rate of {better}"),))
+    return Suspicion(name, evidence, ((Remedy(rate=near), f"a learning rate of {better}"),), fits_badly=True)
 
 
 def held_back(chart: Chart) -> Suspicion | None:
     """Dropout or weight decay so strong that nothing is learned."""
     dropout, decay = strongest_dropout(chart.case.network), strongest_decay(chart)
-    if dropout < HELD_BACK and decay < DECAY:
+    if (dropout < HELD_BACK and decay < DECAY) or chart.case.own[0] > FITS:
         return None
     told = ([f"dropout {dropout:g}"] if dropout >= HELD_BACK else []) + (
         [f"weight decay {decay:g}"] if decay >= DECAY else []
     )
     evidence = f"{' and '.join(told)}; {_skill(chart.case.own[0])} of the rows it learned from"
-    return Suspicion("held back too strongly", evidence, ((Remedy(free=True), "no dropout, no weight decay"),))
+    return Suspicion("held back too strongly", evidence, ((Remedy(free=True), "no dropout, no weight decay"),), fits_badly=True)
 
 
 def too_small(chart: Chart) -> Suspicion | None:
     """A network with too few nodes for what there is to learn."""
     widths = [layer.units for layer in _layers(chart.case.network) if isinstance(layer, Dense)][:-1]
-    if not widths or min(widths) > NARROW or _has_residual(chart.case.network):
+    if not widths or min(widths) > NARROW or _has_residual(chart.case.network) or chart.case.own[0] > FITS:
         return None
     factor = max(2, math.ceil(32 / min(widths)))
     evidence = f"its narrowest hidden layer has {min(widths)} nodes, and {_skill(chart.case.own[0])} of the rows it "
     evidence += "learned from"
     return Suspicion(
-        "network too small", evidence, ((Remedy(wider=factor), f"{factor} times as many nodes in hidden layers"),)
+        "network too small",
+        evidence,
+        ((Remedy(wider=factor), f"{factor} times as many nodes in hidden layers"),),
+        fits_badly=True,
     )
 
 
-def stopped_early(chart: Chart) -> Suspicion | None:
+def too_few_epochs(chart: Chart) -> Suspicion | None:
     """A loss that was still falling when training ended."""
-    losses_seen = [record["loss"] for record in chart.case.history]
-    if len(losses_seen) < 2:
+    losses_seen = [chart.start[0], *(float(record["loss"]) for record in chart.case.history)]
+    if len(losses_seen) < 2 or chart.case.own[0] > FITS or not all(map(math.isfinite, losses_seen)):
         return None
     skills = [chart.case.skill_of_loss(loss) for loss in losses_seen]
     tenth = max(1, len(skills) // 10)
-    gained = (skills[-1] - skills[-1 - tenth]) / tenth * len(skills)
-    if gained < FALLING * 10 and gained < 0.5 * abs(skills[-1]):
+    if skills[-1] - skills[-1 - tenth] < FALLING:
         return None
+    factor = max(MORE, math.ceil(LEAST_EPOCHS / chart.case.epochs))
+    remedies = ((Remedy(epochs=k), f"{k * chart.case.epochs} epochs in place of {chart.case.epochs}") for k in (factor, 4 * factor))
     return Suspicion(
         "too few epochs",
         f"the loss fell from {losses_seen[-1 - tenth]:.3g} to {losses_seen[-1]:.3g} in the last {tenth} of "
-        f"{len(skills)} epochs, and was still falling",
-        ((Remedy(epochs=10), f"{10 * chart.case.epochs} epochs in place of {chart.case.epochs}"),),
+        f"{len(skills) - 1} epochs, and was still falling",
+        tuple(remedies),
+        fits_badly=True,
     )
 
 
@@ -254,11 +281,13 @@ RULES: tuple[Rule, ...] = (
     vanishing_errors,
     loss_at_start,
     rate_too_high,
+    dead_since,
+    saturated_since,
     held_back,
     overfitting,
     too_small,
     rate_too_low,
-    stopped_early,
+    too_few_epochs,
 )
 """In the order of causes: what comes first in a training stands first."""
 
