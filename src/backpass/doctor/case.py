@@ -76,6 +76,9 @@ class Case:
         found = _block(self.held_out[0])
         return found if found is not None and found.ndim == 2 else None
 
+    def name(self, column: int) -> str:
+        return self.names[column] if column < len(self.names) else f"column {column}"
+
     @property
     def classes(self) -> bool:
         """Whether the targets are labels."""
@@ -183,8 +186,8 @@ class Case:
 
     @cached_property
     def own(self) -> tuple[float, float]:
-        """The skills of the network as it is."""
-        return self.skills(self.model)
+        """The skills of the network as it is; of one that was not trained, after a trial."""
+        return self.tried() if self.parameters is None else self.skills(self.model)
 
     @cached_property
     def trial_epochs(self) -> int:

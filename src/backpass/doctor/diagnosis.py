@@ -9,6 +9,7 @@ from typing import Any
 from backpass.doctor.case import Case, case_of
 from backpass.doctor.chart import Chart
 from backpass.doctor.findings import Finding
+from backpass.doctor.rows import ROWS_RULES, RowsRule
 from backpass.doctor.rules import RULES, Rule, Suspicion
 from backpass.errors import NotFiniteError, UsageError
 from backpass.forward import Structure
@@ -157,29 +158,29 @@ def diagnose(
     )
 
 
-def examined(case: Case, rules: Sequence[Rule] = RULES) -> Diagnosis:
+def examined(case: Case, rules: Sequence[Rule] = RULES, rows_rules: Sequence[RowsRule] = ROWS_RULES) -> Diagnosis:
     """The diagnosis of a case, by some rules."""
     chart = Chart(case)
-    own = case.own if case.parameters is not None else case.tried()
     found = []
     for place, rule in enumerate(rules):
         suspicion = rule(chart)
-        finding = None if suspicion is None else _confirmed(chart, suspicion, own)
+        finding = None if suspicion is None else _confirmed(chart, suspicion)
         if finding is not None:
             found.append((place, finding))
     best = max((min(each.promise) for _, each in found if each.promise), default=0.0)
     # What is about as good as the best comes in the order of causes, the rest after it.
     found.sort(key=lambda each: (min(each[1].promise or (best,)) < best - ALIKE, each[0]))
-    return Diagnosis(case, tuple(finding for _, finding in found))
+    of_rows = (rule(case) for rule in rows_rules)
+    return Diagnosis(case, (*(finding for _, finding in found), *filter(None, of_rows)))
 
 
-def _confirmed(chart: Chart, suspicion: Suspicion, own: tuple[float, float]) -> Finding | None:
+def _confirmed(chart: Chart, suspicion: Suspicion) -> Finding | None:
     """The suspicion as a finding, if a short trial with a remedy is surely better than the network as it is."""
     best: Finding | None = None
     for remedy, words in suspicion.remedies:
         only_rate = set(remedy.to_json()) == {"rate"}
         found = chart.ladder[remedy.rate] if only_rate else remedy.applied(chart.case).tried(epochs=_epochs(chart, remedy))
-        gains = [now - max(before, 0.0) for now, before in zip(found, own, strict=True)]
+        gains = [now - max(before, 0.0) for now, before in zip(found, chart.case.own, strict=True)]
         fits = gains[0] > BETTER and gains[1] > BETTER_HELD
         generalises = gains[1] > BETTER and gains[0] > -WORSE and not suspicion.fits_badly
         if not fits and not generalises:

@@ -18,6 +18,7 @@ from backpass.records import dataclass
 from backpass.training.rows import weights_by_label
 
 PATIENCE = 10
+LEAST_SPREAD = 0.1  # of a column's range, which scaling spreads to 10 at most
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,8 @@ def _moments(values: Array) -> tuple[Array, Array]:
 @real_columns
 def _scaled(values: Array, learned: Array) -> Array:
     center, spread = _moments(learned)
-    return np.asarray((values - center) / spread)
+    # A rare 1 among zeros is not to come out far from all that the network has seen.
+    return np.asarray((values - center) / np.maximum(spread, LEAST_SPREAD * np.ptp(learned, axis=0)))
 
 
 def _levelled(inputs: Inputs, columns: tuple[int, ...], learned: Inputs) -> Inputs:

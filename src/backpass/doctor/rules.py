@@ -27,6 +27,7 @@ TURNED = 0.1  # of the skill, that the loss on held-out rows has lost since its 
 FALLING = 0.02  # of the skill, that the last tenth of the epochs brought
 MORE, LEAST_EPOCHS = 5, 40  # how many times as many epochs are tried, and how many at least
 FITS = 0.88  # of skill on the rows learned from, beyond which nothing hinders learning
+TOO_LOW = "learning rate too low"
 NEAR = 0.03  # of skill, by which two learning rates are alike
 
 
@@ -80,9 +81,9 @@ def unscaled_inputs(chart: Chart) -> Suspicion | None:
     high, low = float(sizes[largest]), float(sizes[smallest])
     if high < LARGE and high > SMALL and high / low < APART:
         return None
-    names = chart.case.names or tuple(f"column {place}" for place in range(len(sizes)))
-    evidence = f"{names[largest]} is of size {high:.3g} (root mean square)"
-    evidence += f", {names[smallest]} of {low:.3g}" if largest != smallest else ""
+    name = chart.case.name
+    evidence = f"{name(largest)} is of size {high:.3g} (root mean square)"
+    evidence += f", {name(smallest)} of {low:.3g}" if largest != smallest else ""
     return Suspicion(
         "unscaled inputs", evidence, ((Remedy(inputs=True), "bring every column to mean 0 and deviation 1"),)
     )
@@ -178,12 +179,12 @@ def rate_too_high(chart: Chart) -> Suspicion | None:
 
 
 def rate_too_low(chart: Chart) -> Suspicion | None:
-    return _rate(chart, "learning rate too low", lambda factor: factor > 1)
+    return _rate(chart, TOO_LOW, lambda factor: factor > 1)
 
 
 def _rate(chart: Chart, name: str, wanted: Callable[[float], bool]) -> Suspicion | None:
     """By a range test: short trainings at multiples of the rate."""
-    if chart.case.own[0] > FITS:
+    if min(chart.case.own) > FITS or (name == TOO_LOW and chart.case.own[0] > FITS):
         return None
     ladder = chart.ladder
     chosen = [factor for factor in ladder if wanted(factor)]
@@ -201,7 +202,7 @@ def _rate(chart: Chart, name: str, wanted: Callable[[float], bool]) -> Suspicion
     better = f"{rate * near:.2g}" if rate is not None else f"{near:g} times the rate"
     evidence = f"at {shown} {_skill(chart.case.own[0])}; from the first weights at {better}, {chart.case.trial_epochs} "
     evidence += f"epochs explain {ladder[near][0]:.0%}"
-    return Suspicion(name, evidence, ((Remedy(rate=near), f"a learning rate of {better}"),), fits_badly=True)
+    return Suspicion(name, evidence, ((Remedy(rate=near), f"a learning rate of {better}"),), fits_badly=name == TOO_LOW)
 
 
 def held_back(chart: Chart) -> Suspicion | None:
