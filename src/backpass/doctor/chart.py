@@ -1,5 +1,7 @@
 """The instruments: what is measured of a case, each when it is first asked for."""
 
+import math
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -15,6 +17,7 @@ from backpass.nn.activations import Activation
 
 LOOKED_AT = 256  # rows, at every layer
 STEP, FARTHEST = 10.0, 7  # of the range test: from one learning rate to the next, and how often either way
+WORSE, STILL = 0.2, 0.003  # of skill: where the range test has gone far enough up, and down
 LOW, HIGH = 0.02, 0.98  # of its range: beyond, a sigmoid's slope is below a twelfth of its largest
 _RANGES = {nn.Sigmoid: (0.0, 1.0), nn.Tanh: (-1.0, 1.0)}
 
@@ -120,9 +123,15 @@ class Chart:
             for power in range(1, FARTHEST + 1):
                 found[factor**power] = skills = self.case.tried(factor**power)
                 best = max(best, min(skills))
-                if min(skills) < best - 0.2 and best > 0.2:
+                stands_still = factor < 1 and abs(skills[0] - self.untrained) < STILL
+                if min(skills) < best - WORSE or (factor > 1 and not math.isfinite(skills[0])) or stands_still:
                     break
         return dict(sorted(found.items()))
+
+    @cached_property
+    def untrained(self) -> float:
+        """The skill of the first weights."""
+        return self.case.skills(replace(self.case.trainer.model(), parameters=self.case.first))[0]
 
     @cached_property
     def sizes(self) -> Array | None:

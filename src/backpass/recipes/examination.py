@@ -77,8 +77,9 @@ def _first(network: nn.Layer, parameters: Structure | None) -> tuple[nn.Layer, S
     """Of networks side by side the first, with what comes before all."""
     if not isinstance(network, nn.Ensemble):
         return network, parameters
-    alone = nn.Sequential(**{"first": network.first, "1": network.member})
-    return alone, None if parameters is None else {name: parameters.get(name, {}) for name in ("first", "1")}
+    parts = {"1": network.member} if network.first.passes_on else {"first": network.first, "1": network.member}
+    own = None if parameters is None else {name: parameters.get(name, {}) for name in parts}
+    return nn.Sequential(**parts), own
 
 
 def is_bad(outcome: Any) -> bool:
