@@ -180,6 +180,7 @@ def _few(rows: Rows, degree: float, rng: np.random.Generator) -> Rows:
 
 def _leak(rows: Rows, degree: float, rng: np.random.Generator) -> Rows:
     """A column that is the answer, in other units, give or take a little."""
+
     def beside(X: Array, y: Array) -> Array:
         answer = y.reshape(-1).astype(np.float64)
         return np.column_stack([X, answer + degree * rng.normal(size=len(y))]).astype(np.float32)
@@ -202,7 +203,9 @@ def _shift(rows: Rows, degree: float, rng: np.random.Generator) -> Rows:
     own = answer - answer.mean() + 0.5 * answer.std() * rng.normal(size=len(answer))
     held = rng.permutation(own)[: len(rows.held_inputs)] + degree * own.std()
     held = np.resize(held, len(rows.held_inputs))
-    inputs, held_inputs = (np.column_stack(pair).astype(np.float32) for pair in ((rows.inputs, own), (rows.held_inputs, held)))
+    inputs, held_inputs = (
+        np.column_stack(pair).astype(np.float32) for pair in ((rows.inputs, own), (rows.held_inputs, held))
+    )
     return replace(rows, inputs=inputs, held_inputs=held_inputs)
 
 
@@ -278,27 +281,23 @@ SICKNESSES: dict[str, Sickness] = {
         ),
         _deep,
     ),
-    "dead units": Sickness(
-        ("dead units",), (-5.0, -20.0, -100.0), lambda s, d: replace(s, activation="relu", bias=d)
-    ),
+    "dead units": Sickness(("dead units",), (-5.0, -20.0, -100.0), lambda s, d: replace(s, activation="relu", bias=d)),
     "saturated units": Sickness(
         ("saturated units",),
         (10.0, 30.0, 100.0),
         lambda s, d: replace(s, activation="tanh", depth=max(2, s.depth), start=nn.Normal(d)),
         lambda s, _: replace(s, activation="tanh", depth=max(2, s.depth)),
     ),
-    "unscaled inputs": Sickness(
-        ("unscaled inputs",), (100.0, 1e3, 1e5), lambda s, d: replace(s, spoil=("columns", d))
-    ),
+    "unscaled inputs": Sickness(("unscaled inputs",), (100.0, 1e3, 1e5), lambda s, d: replace(s, spoil=("columns", d))),
     "unscaled targets": Sickness(
         ("unscaled targets",),
         (30.0, 1e3, 1e5),
         _only(lambda s: s.table in REGRESSIONS, lambda s, d: replace(s, spoil=("targets", d))),
     ),
-    "loss at the start": Sickness(("loss at the start",), (10.0, 100.0, 1000.0), lambda s, d: replace(s, last=nn.Normal(d))),
-    "identical units": Sickness(
-        ("identical units",), (0.0, 0.1, 1.0), lambda s, d: replace(s, start=nn.Constant(d))
+    "loss at the start": Sickness(
+        ("loss at the start",), (10.0, 100.0, 1000.0), lambda s, d: replace(s, last=nn.Normal(d))
     ),
+    "identical units": Sickness(("identical units",), (0.0, 0.1, 1.0), lambda s, d: replace(s, start=nn.Constant(d))),
     "activation at the output": Sickness(
         ("activation at the output",), ("softmax", "relu", "sigmoid", "tanh"), _with("ends")
     ),
@@ -316,9 +315,7 @@ SICKNESSES: dict[str, Sickness] = {
         lambda s, d: replace(_large(s, d), patience=None),
         _large,
     ),
-    "leakage": Sickness(
-        ("leakage",), (0.0, 0.001, 0.005), lambda s, d: replace(s, spoil=("leak", d)), of_rows=True
-    ),
+    "leakage": Sickness(("leakage",), (0.0, 0.001, 0.005), lambda s, d: replace(s, spoil=("leak", d)), of_rows=True),
     "duplicates": Sickness(
         ("duplicates",), (0.55, 0.8, 1.0), lambda s, d: replace(s, spoil=("twice", d)), of_rows=True
     ),
@@ -479,7 +476,10 @@ def report(patients: list[dict[str, Any]], left_out: Counter[str], healthy: list
     by_name = defaultdict(list)
     for each in patients:
         by_name[each["sickness"]].append(each)
-    lines = ["| sickness | networks | named first or second | cured | not sick, left out |", "| --- | ---: | ---: | ---: | ---: |"]
+    lines = [
+        "| sickness | networks | named first or second | cured | not sick, left out |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
     for name, group in (*by_name.items(), ("all", patients)):
         named, cured = (sum(each[what] for each in group) for what in ("named", "cured"))
         out = left_out[name] if name != "all" else left_out.total()

@@ -1,4 +1,4 @@
-"""Each rule finds the sickness that it is for, with its numbers, and a remedy that helps; healthy networks have none."""
+"""Each rule finds the sickness that it is for, by its numbers, and a remedy that helps; healthy ones have none."""
 
 import numpy as np
 import pytest
@@ -22,8 +22,14 @@ def in_other_units(X, y):
 
 
 SICK = {
-    "activation at the output": (rules.output_activation, lambda: case(network(ends=nn.ReLU(), last=nn.Constant(-1.0)))),
-    "identical units": (rules.identical_units, lambda: case(network(initializer=nn.Constant(0.1), last=nn.Constant(0.1)))),
+    "activation at the output": (
+        rules.output_activation,
+        lambda: case(network(ends=nn.ReLU(), last=nn.Constant(-1.0))),
+    ),
+    "identical units": (
+        rules.identical_units,
+        lambda: case(network(initializer=nn.Constant(0.1), last=nn.Constant(0.1))),
+    ),
     "unscaled inputs": (rules.unscaled_inputs, lambda: case(rows=spoiled(True, in_other_units))),
     "unscaled targets": (
         rules.unscaled_targets,
@@ -38,7 +44,10 @@ SICK = {
         rules.exploding_errors,
         lambda: case(network(4, initializer=nn.Normal(3.0)), optimizers.SGD(0.02)),
     ),
-    "vanishing errors": (rules.vanishing_errors, lambda: case(network(4, initializer=nn.Normal(0.02)), optimizers.SGD(0.1))),
+    "vanishing errors": (
+        rules.vanishing_errors,
+        lambda: case(network(4, initializer=nn.Normal(0.02)), optimizers.SGD(0.1)),
+    ),
     "loss at the start": (rules.loss_at_start, lambda: case(network(last=nn.Normal(100.0)), optimizers.Adam(0.003))),
     "learning rate too high": (rules.rate_too_high, lambda: case(optimizer=optimizers.Adam(30.0), patience=None)),
     "learning rate too low": (rules.rate_too_low, lambda: case(optimizer=optimizers.Adam(1e-6))),

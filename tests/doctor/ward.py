@@ -31,7 +31,9 @@ def case(made=None, optimizer=None, *, rows=None, epochs=30, patience=8, classes
     """A training of a small network, as it ended."""
     X, y = rows or table(classes)
     loss = losses.CrossEntropy() if classes else losses.Squared()
-    trainer = bp.Trainer(made or network(outputs=2 if classes else 1), loss, optimizer or optimizers.Adam(0.02), threads=1)
+    trainer = bp.Trainer(
+        made or network(outputs=2 if classes else 1), loss, optimizer or optimizers.Adam(0.02), threads=1
+    )
     begun = case_of(
         trainer, X[:take], y[:take], validation=(X[200:], y[200:]), epochs=epochs, patience=patience, weights=weights
     )

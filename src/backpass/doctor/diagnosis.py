@@ -179,7 +179,11 @@ def _confirmed(chart: Chart, suspicion: Suspicion) -> Finding | None:
     best: Finding | None = None
     for remedy, words in suspicion.remedies:
         only_rate = set(remedy.to_json()) == {"rate"}
-        found = chart.ladder[remedy.rate] if only_rate else remedy.applied(chart.case).tried(epochs=_epochs(chart, remedy))
+        found = (
+            chart.ladder[remedy.rate]
+            if only_rate
+            else remedy.applied(chart.case).tried(epochs=chart.case.trial_epochs * remedy.epochs)
+        )
         gains = [now - max(before, 0.0) for now, before in zip(found, chart.case.own, strict=True)]
         fits = gains[0] > BETTER and gains[1] > BETTER_HELD
         generalises = gains[1] > BETTER and gains[0] > -WORSE and not suspicion.fits_badly
@@ -188,7 +192,3 @@ def _confirmed(chart: Chart, suspicion: Suspicion) -> Finding | None:
         if best is None or min(found) > min(best.promise or found) + 0.05:
             best = Finding(suspicion.name, suspicion.evidence, words, remedy, found)
     return best
-
-
-def _epochs(chart: Chart, remedy: Any) -> int:
-    return chart.case.trial_epochs * remedy.epochs

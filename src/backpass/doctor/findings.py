@@ -15,7 +15,8 @@ class Finding:
         evidence: what was measured, in words, with the numbers.
         advice: what to try, in words.
         remedy: the same for a machine; None where only a person can do it.
-        promise: the skill on the rows, and on those held out, of a short trial with the remedy; None where none was made.
+        promise: the skill on the rows, and on those held out, of a short trial with the remedy; None
+            where none was made.
     """
 
     name: str

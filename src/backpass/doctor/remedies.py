@@ -78,7 +78,11 @@ class Remedy:
             held_weights = np.array([own.get(int(y), 1.0) for y in held_targets.reshape(-1)], case.precision)
         if self.forget:
             kept = np.setdiff1d(np.arange(count_rows(inputs)), self.forget)
-            inputs, targets, weights = take_rows(inputs, kept), targets[kept], None if weights is None else weights[kept]
+            inputs, targets, weights = (
+                take_rows(inputs, kept),
+                targets[kept],
+                None if weights is None else weights[kept],
+            )
         return replace(
             case,
             network=network,
@@ -147,8 +151,7 @@ def wider(network: Layer, factor: int) -> Layer:
     last = at_the_end(network)
 
     def widened(layer: Layer) -> Layer:
-        hidden = isinstance(layer, Dense) and layer is not last
-        return replace(layer, units=layer.units * factor) if hidden else layer  # type: ignore[attr-defined]
+        return replace(layer, units=layer.units * factor) if isinstance(layer, Dense) and layer is not last else layer
 
     return rebuilt(network, widened)
 
@@ -161,9 +164,7 @@ def real_columns(change: Callable[[Array, Array], Array]) -> Callable[[Inputs, I
             return {
                 name: change(part, learned[name]) if part.dtype.kind == "f" else part for name, part in inputs.items()
             }
-        if isinstance(inputs, dict) or isinstance(learned, dict):
-            raise AssertionError("both are inputs of one network")
-        return change(inputs, learned)
+        return change(np.asarray(inputs), np.asarray(learned))
 
     return all_changed
 

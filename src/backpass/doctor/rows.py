@@ -91,8 +91,8 @@ def shifted(case: Case) -> Finding | None:
     told = ", ".join(case.name(place) for place in found[:4])
     return Finding(
         "shifted columns",
-        f"{told}: of the held-out rows distributed otherwise than of those learned from; {case.name(worst)} has the mean "
-        f"{held[:, worst].mean():.3g} there, {own[:, worst].mean():.3g} here (distance {apart[worst]:.2f}, chance gives "
+        f"{told}: held-out rows are distributed otherwise than those learned from; {case.name(worst)} has mean "
+        f"{held[:, worst].mean():.3g} there, {own[:, worst].mean():.3g} here (distance {apart[worst]:.2f}, by chance "
         f"less than {least:.2f})",
         f"see why; until then leave out {told}",
         Remedy(without=tuple(found)) if len(found) < own.shape[1] else None,
@@ -145,7 +145,9 @@ def imbalance(case: Case) -> Finding | None:
     labels = case.labels
     counts = np.bincount(labels)
     predictions = np.asarray(case.loss.predictions(case.model.outputs(case.inputs)))
-    answers = (predictions.reshape(-1) > 0.5).astype(int) if predictions.size == len(labels) else predictions.argmax(axis=1)
+    answers = (
+        (predictions.reshape(-1) > 0.5).astype(int) if predictions.size == len(labels) else predictions.argmax(axis=1)
+    )
     for label in np.argsort(counts):
         share = counts[label] / len(labels)
         if counts[label] < 3 or share > RARE:
@@ -154,8 +156,8 @@ def imbalance(case: Case) -> Finding | None:
         if right < NEVER:
             return Finding(
                 "imbalance",
-                f"class {label} has {counts[label]:,} of {len(labels):,} rows ({share:.1%}), and {right:.0%} of them are "
-                "answered right, of the rows learned from",
+                f"class {label} has {counts[label]:,} of {len(labels):,} rows ({share:.1%}), and {right:.0%} of them "
+                "are answered right, of the rows learned from",
                 "let every class count the same (class_weights)",
                 Remedy(balanced=True),
             )

@@ -110,7 +110,9 @@ def loss_at_start(chart: Chart) -> Suspicion | None:
     loss, expected = chart.start[0], chart.loss_of_nothing
     if expected <= 0 or loss < START * expected or not _has_own_start(chart.case.network):
         return None
-    what = f"ln {len(np.unique(chart.case.labels))}" if isinstance(chart.case.loss, losses.CrossEntropy) else "outputs 0"
+    what = (
+        f"ln {len(np.unique(chart.case.labels))}" if isinstance(chart.case.loss, losses.CrossEntropy) else "outputs 0"
+    )
     return Suspicion(
         "loss at the start",
         f"the loss before the first step is {loss:.3g}, expected about {expected:.3g} ({what})",
@@ -214,7 +216,9 @@ def held_back(chart: Chart) -> Suspicion | None:
         [f"weight decay {decay:g}"] if decay >= DECAY else []
     )
     evidence = f"{' and '.join(told)}; {_skill(chart.case.own[0])} of the rows it learned from"
-    return Suspicion("held back too strongly", evidence, ((Remedy(free=True), "no dropout, no weight decay"),), fits_badly=True)
+    return Suspicion(
+        "held back too strongly", evidence, ((Remedy(free=True), "no dropout, no weight decay"),), fits_badly=True
+    )
 
 
 def too_small(chart: Chart) -> Suspicion | None:
@@ -243,7 +247,10 @@ def too_few_epochs(chart: Chart) -> Suspicion | None:
     if skills[-1] - skills[-1 - tenth] < FALLING:
         return None
     factor = max(MORE, math.ceil(LEAST_EPOCHS / chart.case.epochs))
-    remedies = ((Remedy(epochs=k), f"{k * chart.case.epochs} epochs in place of {chart.case.epochs}") for k in (factor, 4 * factor))
+    remedies = (
+        (Remedy(epochs=k), f"{k * chart.case.epochs} epochs in place of {chart.case.epochs}")
+        for k in (factor, 4 * factor)
+    )
     return Suspicion(
         "too few epochs",
         f"the loss fell from {losses_seen[-1 - tenth]:.3g} to {losses_seen[-1]:.3g} in the last {tenth} of "

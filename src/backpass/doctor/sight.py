@@ -65,5 +65,5 @@ def sights(
 
 
 def _wide(array: Any) -> Array:
-    array = np.asarray(array)
-    return array.astype(np.float64) if array.dtype.kind == "f" else array
+    given: Array = np.asarray(array)
+    return given.astype(np.float64) if given.dtype.kind == "f" else given

@@ -154,7 +154,11 @@ class Trainer:
         """
         if self._state is None:
             raise UsageError("there is nothing to begin anew before the inputs are known: call build or fit first")
-        start = self.network.init(self._row_shape, Key.of(self.seed).fold("parameters")) if parameters is None else parameters
+        start = (
+            self.network.init(self._row_shape, Key.of(self.seed).fold("parameters"))
+            if parameters is None
+            else parameters
+        )
         start = typed(start, self.precision)
         self._state, self._epoch_of, self.history = State(start, self.optimizer.init(start)), None, History()
         return self
