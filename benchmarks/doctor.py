@@ -3,9 +3,10 @@
     python benchmarks/doctor.py
     python benchmarks/doctor.py --quick --seed 3
 
-Each patient is a healthy network (its twin) with one thing spoiled. A network that learns nearly as well as its twin in
-spite of that (within 0.15 of skill on held-out rows) is not sick, and is left out; how many these were is told. Skill is
-1 where nothing is wrong and 0 for the best answer that is the same for every row.
+Each patient is a healthy network (its twin) with one thing spoiled. A network that learns nearly as well as its twin
+in spite of that (within 0.15 of skill on held-out rows) is not sick, and is left out; how many these were is told.
+Skill is 1 where nothing is wrong and 0 for the best answer that is the same for every row. Rows that are spoiled so
+that the score does not show it (leakage, duplicates, shifted columns, wrong labels) are all counted.
 
 Named: the sickness stands first or second among the findings. Cured: the treated network is not found to have the
 sickness any more, and its skill on held-out rows is at most 0.1 below its twin's. A finding of any kind about a healthy
@@ -117,6 +118,9 @@ class Setting:
     ends: str = ""
     batch: int = 16
     spoil: tuple[str, float] = ("", 0.0)
+
+    def __str__(self) -> str:
+        return f"{self.table} {self.depth}x{self.width} {self.activation} {self.rule} {self.seed}"
 
     def network(self, outputs: int) -> nn.Layer:
         layers: list[nn.Layer] = []
@@ -389,7 +393,7 @@ def sick(name: str, sickness: Sickness, healthy: Setting, degree: Any) -> dict[s
     return {
         "sickness": name,
         "degree": str(degree),
-        "setting": f"{healthy.table} {healthy.depth}x{healthy.width} {healthy.activation} {healthy.rule} {healthy.seed}",
+        "setting": str(healthy),
         "twin": twin,
         "sick": case.own[1],
         "after": after,
@@ -408,7 +412,7 @@ def well(setting: Setting) -> dict[str, Any] | None:
     started = time.process_time()
     found = [finding.name for finding in examined(case).findings]
     return {
-        "setting": f"{setting.table} {setting.depth}x{setting.width} {setting.activation} {setting.rule} {setting.seed}",
+        "setting": str(setting),
         "skill": case.own[1],
         "found": found,
         "seconds": time.process_time() - started,

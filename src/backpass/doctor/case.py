@@ -236,7 +236,8 @@ def case_of(
         apart, own = (chosen[:cut], chosen[cut:]) if cut else (chosen, chosen)
         held = rows
     else:
-        held = Rows(*validation[:2], validation[2] if len(validation) > 2 else None, trainer.precision)
+        given = (*validation, None)
+        held = Rows(given[0], given[1], given[2], trainer.precision)
         apart, own = _sample(held.count, trainer.seed), chosen
     return Case(
         trainer.network,
