@@ -124,7 +124,11 @@ class Chart:
                 found[factor**power] = skills = self.case.tried(factor**power)
                 best = max(best, min(skills))
                 stands_still = factor < 1 and abs(skills[0] - self.untrained) < STILL
-                if min(skills) < best - WORSE or (factor > 1 and not math.isfinite(skills[0])) or stands_still:
+                if (
+                    (min(skills) < best - WORSE and (factor > 1 or best > WORSE))
+                    or (factor > 1 and not math.isfinite(skills[0]))
+                    or stands_still
+                ):
                     break
         return dict(sorted(found.items()))
 

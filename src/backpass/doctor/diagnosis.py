@@ -9,14 +9,14 @@ from typing import Any
 from backpass.doctor.case import Case, case_of
 from backpass.doctor.chart import Chart
 from backpass.doctor.findings import Finding
-from backpass.doctor.rows import ROWS_RULES, RowsRule
+from backpass.doctor.rows import BEFORE, ROWS_RULES, RowsRule
 from backpass.doctor.rules import RULES, Rule, Suspicion
 from backpass.errors import NotFiniteError, UsageError
 from backpass.forward import Structure
 from backpass.records import dataclass
 from backpass.training import EarlyStopping, Trainer
 
-BETTER, BETTER_HELD = 0.1, 0.05  # what the skill of a trial must gain, on the rows and on those held out
+BETTER, BETTER_HELD = 0.1, 0.05  # what the skill of a trial must gain on held-out rows, alone and beside the others
 WORSE = 0.3  # what it may lose on the rows where it gains so much on those held out: it learned less by heart
 ALIKE = 0.1  # two remedies whose trials differ by less are ordered by what causes what
 WIDTH = 80
@@ -170,8 +170,9 @@ def examined(case: Case, rules: Sequence[Rule] = RULES, rows_rules: Sequence[Row
     best = max((min(each.promise) for _, each in found if each.promise), default=0.0)
     # What is about as good as the best comes in the order of causes, the rest after it.
     found.sort(key=lambda each: (min(each[1].promise or (best,)) < best - ALIKE, each[0]))
-    of_rows = (rule(case) for rule in rows_rules)
-    return Diagnosis(case, (*(finding for _, finding in found), *filter(None, of_rows)))
+    of_rows = [(rule in BEFORE, finding) for rule in rows_rules if (finding := rule(case)) is not None]
+    first, last = ([finding for early, finding in of_rows if early == wanted] for wanted in (True, False))
+    return Diagnosis(case, (*first, *(finding for _, finding in found), *last))
 
 
 def _confirmed(chart: Chart, suspicion: Suspicion) -> Finding | None:
@@ -185,8 +186,8 @@ def _confirmed(chart: Chart, suspicion: Suspicion) -> Finding | None:
             else remedy.applied(chart.case).tried(epochs=chart.case.trial_epochs * remedy.epochs)
         )
         gains = [now - max(before, 0.0) for now, before in zip(found, chart.case.own, strict=True)]
-        fits = gains[0] > BETTER and gains[1] > BETTER_HELD
-        generalises = gains[1] > BETTER and gains[0] > -WORSE and not suspicion.fits_badly
+        fits = gains[0] > suspicion.gain and gains[1] > BETTER_HELD
+        generalises = gains[1] > BETTER and (remedy.stop or gains[0] > -WORSE) and not suspicion.fits_badly
         if not fits and not generalises:
             continue
         if best is None or min(found) > min(best.promise or found) + 0.05:

@@ -6,13 +6,23 @@ from collections.abc import Callable
 import numpy as np
 
 from backpass.data.arrays import Array, Inputs
-from backpass.data.repeats import FEWEST_ROWS, TELLING_AUC, TELLING_GAIN, binned, correlation, largest_auc, majority
+from backpass.data.repeats import (
+    BINS,
+    FEWEST_ROWS,
+    TELLING_AUC,
+    TELLING_GAIN,
+    binned,
+    correlation,
+    largest_auc,
+    majority,
+)
 from backpass.doctor.case import Case
 from backpass.doctor.findings import Finding
 from backpass.doctor.remedies import Remedy
 from backpass.forward import flatten
 
 # Thresholds; docs/doctor.md says where each comes from.
+STRAY = 0.01  # of the rows, at which the label may change more often
 SAME = 0.9999  # correlation with a number to predict
 TWICE = 0.5  # of the held-out rows, that stand among those learned from
 SHIFTED, CHANCE = 0.25, 1e-6  # the largest difference of two distribution functions, and how likely it is by chance
@@ -50,6 +60,9 @@ def _tells(case: Case, column: Array) -> bool:
         return False
     if labels.max() == 1:
         return largest_auc(column, labels) > TELLING_AUC
+    if len(np.unique(column)) > BINS:  # a label an interval: along the column it changes as often as there are classes
+        turns = int(np.count_nonzero(np.diff(labels[np.argsort(column, kind="stable")])))
+        return turns < len(np.unique(labels)) + STRAY * len(labels)
     return majority(binned(column), labels)[1] > TELLING_GAIN
 
 
@@ -176,11 +189,7 @@ def few_rows(case: Case) -> Finding | None:
 
 
 RowsRule = Callable[[Case], Finding | None]
-ROWS_RULES: tuple[RowsRule, ...] = (
-    leakage,
-    duplicates,
-    shifted,
-    wrong_labels,
-    imbalance,
-    few_rows,
-)
+BEFORE: tuple[RowsRule, ...] = (leakage, duplicates, shifted, wrong_labels)
+"""What makes every score untrue, and so comes before all that scores tell of the network."""
+
+ROWS_RULES: tuple[RowsRule, ...] = (*BEFORE, imbalance, few_rows)

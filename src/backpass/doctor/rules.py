@@ -27,6 +27,7 @@ TURNED = 0.1  # of the skill, that the loss on held-out rows has lost since its 
 FALLING = 0.02  # of the skill, that the last tenth of the epochs brought
 MORE, LEAST_EPOCHS = 5, 40  # how many times as many epochs are tried, and how many at least
 FITS = 0.88  # of skill on the rows learned from, beyond which nothing hinders learning
+SLOW = 0.15  # of skill, that more steps or longer ones must bring: a little is always left to learn
 TOO_LOW = "learning rate too low"
 NEAR = 0.03  # of skill, by which two learning rates are alike
 
@@ -39,6 +40,8 @@ class Suspicion(NamedTuple):
     remedies: tuple[tuple[Remedy, str], ...]
     fits_badly: bool = False
     """Whether it shows on the rows that were learned from, and so a remedy must show there."""
+    gain: float = 0.1
+    """Of skill on these rows, that a trial must bring."""
 
 
 Rule = Callable[[Chart], Suspicion | None]
@@ -204,7 +207,13 @@ def _rate(chart: Chart, name: str, wanted: Callable[[float], bool]) -> Suspicion
     better = f"{rate * near:.2g}" if rate is not None else f"{near:g} times the rate"
     evidence = f"at {shown} {_skill(chart.case.own[0])}; from the first weights at {better}, {chart.case.trial_epochs} "
     evidence += f"epochs explain {ladder[near][0]:.0%}"
-    return Suspicion(name, evidence, ((Remedy(rate=near), f"a learning rate of {better}"),), fits_badly=name == TOO_LOW)
+    return Suspicion(
+        name,
+        evidence,
+        ((Remedy(rate=near), f"a learning rate of {better}"),),
+        fits_badly=name == TOO_LOW,
+        gain=SLOW if name == TOO_LOW else 0.1,
+    )
 
 
 def held_back(chart: Chart) -> Suspicion | None:
@@ -257,6 +266,7 @@ def too_few_epochs(chart: Chart) -> Suspicion | None:
         f"{len(skills) - 1} epochs, and was still falling",
         tuple(remedies),
         fits_badly=True,
+        gain=SLOW,
     )
 
 
