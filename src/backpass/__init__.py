@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from backpass import losses, nn, ops, optimizers, training
     from backpass.backward import check_gradients, grad, value_and_grad
     from backpass.data import Table, read_table
+    from backpass.doctor import diagnose
     from backpass.errors import BackpassError
     from backpass.forward import Program, evaluate, trace
     from backpass.model import Model, load
@@ -27,6 +28,7 @@ _HOMES = {
     "Table": "backpass.data",
     "Trainer": "backpass.training",
     "check_gradients": "backpass.backward",
+    "diagnose": "backpass.doctor",
     "evaluate": "backpass.forward",
     "grad": "backpass.backward",
     "load": "backpass.model",
@@ -46,6 +48,7 @@ __all__ = [
     "Trainer",
     "__version__",
     "check_gradients",
+    "diagnose",
     "evaluate",
     "grad",
     "load",

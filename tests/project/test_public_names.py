@@ -45,7 +45,7 @@ def test_the_names_at_the_top():
     """The public face of backpass: a name more or less is a decision, taken here too."""
     assert set(backpass.__all__) == {
         *("__version__", "BackpassError", "Model", "Program", "Table", "Trainer"),
-        *("check_gradients", "evaluate", "grad", "load", "read_table", "trace", "train", "value_and_grad"),
+        *("check_gradients", "diagnose", "evaluate", "grad", "load", "read_table", "trace", "train", "value_and_grad"),
         *("losses", "nn", "open_run", "ops", "optimizers", "training"),
     }
     assert dir(backpass) == sorted(backpass.__all__)

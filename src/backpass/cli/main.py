@@ -12,6 +12,7 @@ import click
 from backpass import __version__
 from backpass.cli.check import check
 from backpass.cli.demo import demo
+from backpass.cli.doctor import doctor
 from backpass.cli.evaluate import evaluate
 from backpass.cli.explain import explain
 from backpass.cli.output import SIGNALLED, abandon_output, printable
@@ -38,7 +39,7 @@ def backpass() -> None:
     """
 
 
-for command in (train, resume, predict, evaluate, check, report, trace, explain, reproduce, demo):
+for command in (train, resume, predict, evaluate, check, report, trace, doctor, explain, reproduce, demo):
     backpass.add_command(command)
 
 

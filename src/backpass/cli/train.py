@@ -185,6 +185,7 @@ def tell_outcome(voice: Voice, planned: "Plan", outcome: "Outcome", folder: Path
 
     with uninterrupted():
         voice.say(_result(planned, outcome, folder))
+        voice.say(_doctor(planned, outcome, folder))
         voice.result(report(planned, outcome, folder))
     if outcome.interrupted_by:
         sys.exit(SIGNALLED + outcome.interrupted_by)
@@ -310,6 +311,17 @@ def _next(first: str, second: str) -> list[str]:
     """Commands to go on with; long ones on lines of their own, whole."""
     lines = [f"next:  {first}", f"       {second}"]
     return lines if max(map(len, lines)) <= WIDTH else ["next:", first, second]
+
+
+def _doctor(planned: "Plan", outcome: "Outcome", folder: Path) -> list[str]:
+    """After a bad training one line of what the doctor finds first. A good one costs the question alone."""
+    from backpass.recipes import examination
+
+    if not outcome.finished or outcome.interrupted_by or not examination.is_bad(outcome):
+        return []
+    with working("asking the doctor why it went badly"):
+        found = examination.examine(planned, outcome.model.parameters, outcome.history).findings
+    return wrapped([f"doctor: {found[0].name}; try {found[0].advice}: backpass doctor {folder}"]) if found else []
 
 
 def _indented(outcome: "Outcome") -> list[str]:

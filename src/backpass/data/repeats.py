@@ -44,11 +44,11 @@ def _telling_of_amounts(reader: Reader, schema: Schema) -> list[tuple[str, str]]
         (column.name, _same(column))
         for column in schema.inputs
         if column.kind in ("number", "boolean")
-        and any(_correlation(reader.numbers(column), target) > SAME for target in targets)
+        and any(correlation(reader.numbers(column), target) > SAME for target in targets)
     ]
 
 
-def _correlation(one: Floats, other: Floats) -> float:
+def correlation(one: Floats, other: Floats) -> float:
     both = ~(np.isnan(one) | np.isnan(other))
     if both.sum() < FEWEST_ROWS:
         return 0.0
@@ -71,17 +71,17 @@ def _telling_of_classes(reader: Reader, schema: Schema, labels: Codes) -> list[t
 
 def _judge(reader: Reader, column: Column, labels: Codes) -> str:
     values = None if column.kind == "category" else _amounts(reader, column)
-    levels = _levels(reader, column) if values is None else _binned(values)
+    levels = _levels(reader, column) if values is None else binned(values)
     known = (levels != NO_LABEL) & (labels != NO_LABEL)
     levels, seen = levels[known], labels[known]
     if len(seen) < FEWEST_ROWS or len(np.unique(seen)) < 2:
         return ""
-    if _one_to_one(levels, seen):
+    if one_to_one(levels, seen):
         return _same(column)
     if values is not None and labels.max() == 1:
-        area = _auc(values[known], seen)
+        area = largest_auc(values[known], seen)
         return f"column {quoted(column.name)} alone gives AUC {area:.3f}" if area > TELLING_AUC else ""
-    share, gain = _majority(levels, seen)
+    share, gain = majority(levels, seen)
     return f"column {quoted(column.name)} alone gives {share:.1%} accuracy" if gain > TELLING_GAIN else ""
 
 
@@ -99,7 +99,7 @@ def _levels(reader: Reader, column: Column) -> Codes:
     return np.asarray(found, dtype=np.int64)
 
 
-def _binned(values: Floats) -> Codes:
+def binned(values: Floats) -> Codes:
     """Numbers as few levels: each its own where there are few, else 64 bins of equal counts; -1 where missing."""
     known = ~np.isnan(values)
     different = np.unique(values[known])
@@ -108,14 +108,14 @@ def _binned(values: Floats) -> Codes:
     return np.where(known, np.searchsorted(different, np.where(known, values, 0.0)), NO_LABEL)
 
 
-def _one_to_one(levels: Codes, labels: Codes) -> bool:
+def one_to_one(levels: Codes, labels: Codes) -> bool:
     different = len(np.unique(levels))
     if different != len(np.unique(labels)):
         return False
     return len(np.unique(levels * (int(labels.max()) + 1) + labels)) == different
 
 
-def _majority(levels: Codes, labels: Codes) -> tuple[float, float]:
+def majority(levels: Codes, labels: Codes) -> tuple[float, float]:
     """The accuracy of answering each level's commonest class, and the share of the errors that it avoids.
 
     Each row is judged by the others of its level, so that a level of one row proves nothing.
@@ -128,7 +128,7 @@ def _majority(levels: Codes, labels: Codes) -> tuple[float, float]:
     return share, (share - guess) / (1 - guess)
 
 
-def _auc(values: Floats, labels: Codes) -> float:
+def largest_auc(values: Floats, labels: Codes) -> float:
     """The area under the ROC curve, whichever way the values point."""
     area = auc(values, labels == 1)
     return max(area, 1 - area)

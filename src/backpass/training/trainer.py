@@ -144,6 +144,25 @@ class Trainer:
             )
         return self
 
+    def restart(self, parameters: Structure = None) -> "Trainer":
+        """Begin anew with the first weights, or with `parameters`: what was trained, and its history, are forgotten.
+
+        The program of a step stays for the next `fit`.
+
+        Raises:
+            UsageError: the inputs are not known yet.
+        """
+        if self._state is None:
+            raise UsageError("there is nothing to begin anew before the inputs are known: call build or fit first")
+        start = (
+            self.network.init(self._row_shape, Key.of(self.seed).fold("parameters"))
+            if parameters is None
+            else parameters
+        )
+        start = typed(start, self.precision)
+        self._state, self._epoch_of, self.history = State(start, self.optimizer.init(start)), None, History()
+        return self
+
     def fit(
         self,
         inputs: Any,

@@ -1,0 +1,193 @@
+"""Remedies: what can be changed of a case without asking anybody, and the case with the change."""
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+
+from backpass import nn
+from backpass.data.arrays import Array, Inputs, count_rows, take_rows
+from backpass.doctor.case import Case
+from backpass.doctor.dial import changed, multiplied, with_rate
+from backpass.ledger.watching import rebuilt
+from backpass.nn import Dense, Dropout, Layer
+from backpass.nn.activations import Activation
+from backpass.optimizers import Optimizer
+from backpass.records import dataclass
+from backpass.training.rows import weights_by_label
+
+PATIENCE = 10
+LEAST_SPREAD = 0.1  # of a column's range, which scaling spreads to 10 at most
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """Changes of a training; what is not given stays as it is.
+
+    Args:
+        rate: what learning rates are multiplied by.
+        starts: whether all weights and biases start from what suits their layer.
+        activation: of the hidden layers, by its name in `nn.ACTIVATIONS`.
+        bare: whether the activation at the output is left out.
+        inputs: whether each column of the inputs is brought to mean 0 and deviation 1.
+        targets: whether the targets are.
+        free: whether dropout and weight decay are left out.
+        wider: what the number of nodes of each hidden layer is multiplied by.
+        epochs: what their number is multiplied by.
+        stop: whether training ends at the best validation loss.
+        balanced: whether every class counts the same.
+        without: columns that are left out.
+        forget: rows that are not trained on.
+    """
+
+    rate: float = 1.0
+    starts: bool = False
+    activation: str = ""
+    bare: bool = False
+    inputs: bool = False
+    targets: bool = False
+    free: bool = False
+    wider: int = 1
+    epochs: int = 1
+    stop: bool = False
+    balanced: bool = False
+    without: tuple[int, ...] = ()
+    forget: tuple[int, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """What is changed."""
+        given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+
+    def applied(self, case: Case) -> Case:
+        """The case with the changes, not yet trained."""
+        network, optimizer = self.network(case.network), self.optimizer(case.optimizer)
+        held_inputs, held_targets, held_weights = case.held_out
+        inputs, targets, weights = case.inputs, case.targets, case.weights
+        if self.without:
+            inputs, held_inputs = (_levelled(x, self.without, case.inputs) for x in (inputs, held_inputs))
+        if self.inputs:
+            inputs, held_inputs = (_scaled(x, case.inputs) for x in (inputs, held_inputs))
+        if self.targets:
+            center, spread = _moments(case.targets)
+            targets, held_targets = ((y - center) / spread for y in (targets, held_targets))
+        if self.balanced:
+            own = weights_by_label(case.labels, "balanced")
+            weights = np.array([own[label] for label in case.labels.tolist()], case.precision)
+            held_weights = np.array([own.get(int(y), 1.0) for y in held_targets.reshape(-1)], case.precision)
+        if self.forget:
+            kept = np.setdiff1d(np.arange(count_rows(inputs)), self.forget)
+            inputs, targets, weights = (
+                take_rows(inputs, kept),
+                targets[kept],
+                None if weights is None else weights[kept],
+            )
+        return replace(
+            case,
+            network=network,
+            optimizer=optimizer,
+            inputs=inputs,
+            targets=targets,
+            weights=weights,
+            held_out=(held_inputs, held_targets, held_weights),
+            epochs=case.epochs * self.epochs,
+            history=[],
+            parameters=None,
+            patience=PATIENCE if self.stop and case.patience is None else case.patience,
+        )
+
+    def network(self, network: Layer) -> Layer:
+        if self.bare:
+            network = without_last_activation(network)
+        if self.free:
+            network = rebuilt(network, lambda layer: Dropout(0.0) if isinstance(layer, Dropout) else layer)
+        if self.starts:
+            network = rebuilt(network, _started)
+        if self.activation:
+            network = hidden_activation(network, self.activation)
+        return network if self.wider == 1 else wider(network, self.wider)
+
+    def optimizer(self, optimizer: Optimizer) -> Optimizer:
+        if self.free:
+            optimizer = changed(optimizer, _without_decay)
+        return optimizer if self.rate == 1 else with_rate(optimizer, lambda rate: multiplied(rate, self.rate))
+
+
+def _started(layer: Layer) -> Layer:
+    return replace(layer, initializer=None, bias_initializer=nn.Constant()) if isinstance(layer, Dense) else layer
+
+
+def _without_decay(part: Any) -> Any:
+    if hasattr(part, "weight_decay"):
+        return replace(part, weight_decay=0.0)
+    return replace(part, rate=0.0) if type(part).__name__ == "WeightDecay" else part
+
+
+def at_the_end(network: Layer) -> Layer | None:
+    """The layer whose outputs the loss takes."""
+    if isinstance(network, nn.Sequential) and not isinstance(network, nn.Residual):
+        found = [layer for layer in network.layers.values() if not layer.passes_on]
+        return at_the_end(found[-1]) if found else None
+    return network
+
+
+def without_last_activation(network: Layer) -> Layer:
+    last = at_the_end(network)
+    return rebuilt(network, lambda layer: nn.Identity() if layer is last and isinstance(last, Activation) else layer)
+
+
+def hidden_activation(network: Layer, name: str) -> Layer:
+    last, made = at_the_end(network), nn.ACTIVATIONS[name]()
+
+    def swap(layer: Layer) -> Layer:
+        hidden = isinstance(layer, Activation) and layer is not last and not isinstance(layer, nn.Softmax)
+        return made if hidden else layer
+
+    return rebuilt(network, swap)
+
+
+def wider(network: Layer, factor: int) -> Layer:
+    last = at_the_end(network)
+
+    def widened(layer: Layer) -> Layer:
+        return replace(layer, units=layer.units * factor) if isinstance(layer, Dense) and layer is not last else layer
+
+    return rebuilt(network, widened)
+
+
+def real_columns(change: Callable[[Array, Array], Array]) -> Callable[[Inputs, Inputs], Inputs]:
+    """A change of real arrays, by those of the rows that are trained on, for inputs of either form."""
+
+    def all_changed(inputs: Inputs, learned: Inputs) -> Inputs:
+        if isinstance(inputs, dict) and isinstance(learned, dict):
+            return {
+                name: change(part, learned[name]) if part.dtype.kind == "f" else part for name, part in inputs.items()
+            }
+        return change(np.asarray(inputs), np.asarray(learned))
+
+    return all_changed
+
+
+def _moments(values: Array) -> tuple[Array, Array]:
+    center, spread = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
+    kind = values.dtype if values.dtype.kind == "f" else np.float32
+    return center.astype(kind), np.where(spread > 0, spread, 1.0).astype(kind)
+
+
+@real_columns
+def _scaled(values: Array, learned: Array) -> Array:
+    center, spread = _moments(learned)
+    # A rare 1 among zeros is not to come out far from all that the network has seen.
+    return np.asarray((values - center) / np.maximum(spread, LEAST_SPREAD * np.ptp(learned, axis=0)))
+
+
+def _levelled(inputs: Inputs, columns: tuple[int, ...], learned: Inputs) -> Inputs:
+    """The inputs with the means in the place of some columns, so that they tell nothing."""
+
+    def level(values: Array, known: Array) -> Array:
+        values = values.copy()
+        values[:, list(columns)] = known[:, list(columns)].mean(axis=0)
+        return values
+
+    return real_columns(level)(inputs, learned)

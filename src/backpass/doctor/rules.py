@@ -1,0 +1,377 @@
+"""Sicknesses of networks: what each shows itself by, and what to try. One function a sickness."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from backpass import losses, nn
+from backpass.doctor.chart import Chart, Stuck
+from backpass.doctor.dial import changed
+from backpass.doctor.remedies import Remedy, at_the_end
+from backpass.ledger.watching import rebuilt
+from backpass.nn import Dense, Dropout, Layer
+from backpass.nn.activations import Activation
+from backpass.training.divergence import learning_rate
+
+# Thresholds; docs/doctor.md says where each comes from.
+LARGE, SMALL, APART = 10.0, 0.03, 100.0  # sizes of columns, and their ratio
+START = 3.0  # of the expected loss
+FADES, GROWS = 1e-2, 1e2  # the error at the first layer by that at the last
+STUCK = 0.5  # of the units of a layer
+LITTLE = 1e-3  # what outputs differ by from row to row, where nothing was learned
+HELD_BACK, DECAY = 0.4, 0.02  # dropout, weight decay
+NARROW = 8  # nodes
+TURNED = 0.1  # of the skill, that the loss on held-out rows has lost since its best epoch
+FALLING = 0.02  # of the skill, that the last tenth of the epochs brought
+MORE, LEAST_EPOCHS = 5, 40  # how many times as many epochs are tried, and how many at least
+FITS = 0.88  # of skill on the rows learned from, beyond which nothing hinders learning
+SLOW = 0.15  # of skill, that more steps or longer ones must bring: a little is always left to learn
+TOO_LOW = "learning rate too low"
+NEAR = 0.03  # of skill, by which two learning rates are alike
+
+
+class Suspicion(NamedTuple):
+    """A sickness that the measurements allow, with remedies to try, each with its words."""
+
+    name: str
+    evidence: str
+    remedies: tuple[tuple[Remedy, str], ...]
+    fits_badly: bool = False
+    """Whether it shows on the rows that were learned from, and so a remedy must show there."""
+    gain: float = 0.1
+    """Of skill on these rows, that a trial must bring."""
+
+
+Rule = Callable[[Chart], Suspicion | None]
+DEFAULT_START = "let all weights start from their defaults (no initializer given)"
+
+
+def output_activation(chart: Chart) -> Suspicion | None:
+    """The loss takes raw outputs, and an activation stands before it, or holds outputs from the targets."""
+    case, last = chart.case, at_the_end(chart.case.network)
+    if not isinstance(last, Activation):
+        return None
+    name, loss = type(last).__name__, type(case.loss).__name__
+    outputs = chart.start[1][-1].outputs
+    evidence = f"{name} stands at the output, and {loss} takes raw outputs; these lie from {outputs.min():.3g} to "
+    evidence += f"{outputs.max():.3g} before the first step"
+    if not case.classes:
+        evidence += f", the targets from {case.targets.min():.3g} to {case.targets.max():.3g}"
+    return Suspicion(
+        "activation at the output", evidence, ((Remedy(bare=True), f"leave out the {name} after the last layer"),)
+    )
+
+
+def identical_units(chart: Chart) -> Suspicion | None:
+    """Units that begin alike get the same error and stay alike."""
+    if not chart.alike:
+        return None
+    return Suspicion(
+        "identical units",
+        f"all units of {chart.alike} begin with the same weights, so all learn the same",
+        ((Remedy(starts=True), DEFAULT_START),),
+    )
+
+
+def unscaled_inputs(chart: Chart) -> Suspicion | None:
+    """Columns of very different size, or far from 1."""
+    sizes = chart.sizes
+    if sizes is None or not (sizes > 0).any():
+        return None
+    largest, smallest = int(np.argmax(sizes)), int(np.argmin(np.where(sizes > 0, sizes, np.inf)))
+    high, low = float(sizes[largest]), float(sizes[smallest])
+    if high < LARGE and high > SMALL and high / low < APART:
+        return None
+    name = chart.case.name
+    evidence = f"{name(largest)} is of size {high:.3g} (root mean square)"
+    evidence += f", {name(smallest)} of {low:.3g}" if largest != smallest else ""
+    return Suspicion(
+        "unscaled inputs", evidence, ((Remedy(inputs=True), "bring every column to mean 0 and deviation 1"),)
+    )
+
+
+def unscaled_targets(chart: Chart) -> Suspicion | None:
+    """Numbers to predict that are far from 0, or far from a spread of 1."""
+    case = chart.case
+    plain = isinstance(case.loss, (losses.Squared, losses.Huber, losses.Absolute, losses.HalfSumOfSquares))
+    if case.classes or not plain or case.targets.dtype.kind not in "iuf":
+        return None
+    mean, spread = np.abs(case.targets.mean(axis=0)).max(), case.targets.std(axis=0).max()
+    if LITTLE * 30 < spread < LARGE and mean < LARGE:
+        return None
+    return Suspicion(
+        "unscaled targets",
+        f"the targets have mean {mean:.3g} and deviation {spread:.3g}",
+        ((Remedy(targets=True), "bring the targets to mean 0 and deviation 1, and the answers back"),),
+    )
+
+
+def loss_at_start(chart: Chart) -> Suspicion | None:
+    """A network that knows nothing yet should say nothing: its loss is that of outputs of 0."""
+    loss, expected = chart.start[0], chart.loss_of_nothing
+    if expected <= 0 or loss < START * expected or not _has_own_start(chart.case.network):
+        return None
+    what = (
+        f"ln {len(np.unique(chart.case.labels))}" if isinstance(chart.case.loss, losses.CrossEntropy) else "outputs 0"
+    )
+    return Suspicion(
+        "loss at the start",
+        f"the loss before the first step is {loss:.3g}, expected about {expected:.3g} ({what})",
+        ((Remedy(starts=True), DEFAULT_START),),
+    )
+
+
+def vanishing_errors(chart: Chart) -> Suspicion | None:
+    """Errors that get smaller from layer to layer, on their way back."""
+    flow = chart.flow
+    if flow is None or flow[2] > FADES:
+        return None
+    return Suspicion("vanishing errors", _flow(flow), _starts_and_activations(chart))
+
+
+def exploding_errors(chart: Chart) -> Suspicion | None:
+    """Errors that get larger from layer to layer, on their way back."""
+    flow = chart.flow
+    if flow is None or flow[2] < GROWS:
+        return None
+    return Suspicion("exploding errors", _flow(flow), _starts_and_activations(chart))
+
+
+def saturated_units(chart: Chart) -> Suspicion | None:
+    """Sigmoids and tanhs that begin at the ends of their range, where the slope is next to 0."""
+    return _saturated(chart, chart.saturated(chart.start[1]), "before the first step")
+
+
+def saturated_since(chart: Chart) -> Suspicion | None:
+    """Such as came there while training."""
+    if chart.end is None or chart.saturated(chart.start[1]).share >= STUCK:
+        return None
+    return _saturated(chart, chart.saturated(chart.end[1]), "now, and did not before the first step")
+
+
+def dead_units(chart: Chart) -> Suspicion | None:
+    """Relu units that begin as 0 for every row, and so learn nothing."""
+    return _dead(chart, chart.dead(chart.start[1]), "before the first step")
+
+
+def dead_since(chart: Chart) -> Suspicion | None:
+    """Such as came to that while training."""
+    if chart.end is None or chart.dead(chart.start[1]).share >= STUCK:
+        return None
+    return _dead(chart, chart.dead(chart.end[1]), "now, and were not before the first step")
+
+
+def _saturated(chart: Chart, worst: Stuck, when: str) -> Suspicion | None:
+    if worst.share < STUCK:
+        return None
+    evidence = f"{worst.share:.0%} of the outputs of {worst.path} lie at an end of their range {when}"
+    return Suspicion("saturated units", evidence, _starts_and_activations(chart))
+
+
+def _dead(chart: Chart, worst: Stuck, when: str) -> Suspicion | None:
+    if worst.share < STUCK:
+        return None
+    leaky = (Remedy(activation="leaky_relu", starts=True), f"LeakyReLU for ReLU, and {DEFAULT_START}")
+    own = ((Remedy(starts=True), DEFAULT_START),) if _has_own_start(chart.case.network) else ()
+    evidence = f"{worst.share:.0%} of the units of {worst.path} are 0 for every row {when}"
+    return Suspicion("dead units", evidence, (*own, leaky))
+
+
+def rate_too_high(chart: Chart) -> Suspicion | None:
+    return _rate(chart, "learning rate too high", lambda factor: factor < 1)
+
+
+def rate_too_low(chart: Chart) -> Suspicion | None:
+    return _rate(chart, TOO_LOW, lambda factor: factor > 1)
+
+
+def _rate(chart: Chart, name: str, wanted: Callable[[float], bool]) -> Suspicion | None:
+    """By a range test: short trainings at multiples of the rate."""
+    if min(chart.case.own) > FITS or (name == TOO_LOW and chart.case.own[0] > FITS):
+        return None
+    ladder = chart.ladder
+    chosen = [factor for factor in ladder if wanted(factor)]
+    best = max(chosen, key=lambda factor: min(ladder[factor]), default=1.0)
+    if best == 1.0 or not math.isfinite(min(ladder[best])):
+        return None
+    # The nearest to the rate as it is that does about as well.
+    enough = [skill - NEAR for skill in ladder[best]]
+    near = min(
+        (f for f in chosen if all(a >= b for a, b in zip(ladder[f], enough, strict=True))),
+        key=lambda factor: abs(math.log(factor)),
+    )
+    rate = learning_rate(chart.case.optimizer)
+    shown = f"{rate:.3g}" if rate is not None else "the rate as it is"
+    better = f"{rate * near:.2g}" if rate is not None else f"{near:g} times the rate"
+    evidence = f"at {shown} {_skill(chart.case.own[0])}; from the first weights at {better}, {chart.case.trial_epochs} "
+    evidence += f"epochs explain {ladder[near][0]:.0%}"
+    return Suspicion(
+        name,
+        evidence,
+        ((Remedy(rate=near), f"a learning rate of {better}"),),
+        fits_badly=name == TOO_LOW,
+        gain=SLOW if name == TOO_LOW else 0.1,
+    )
+
+
+def held_back(chart: Chart) -> Suspicion | None:
+    """Dropout or weight decay so strong that nothing is learned."""
+    dropout, decay = strongest_dropout(chart.case.network), strongest_decay(chart)
+    if (dropout < HELD_BACK and decay < DECAY) or chart.case.own[0] > FITS:
+        return None
+    told = ([f"dropout {dropout:g}"] if dropout >= HELD_BACK else []) + (
+        [f"weight decay {decay:g}"] if decay >= DECAY else []
+    )
+    evidence = f"{' and '.join(told)}; {_skill(chart.case.own[0])} of the rows it learned from"
+    return Suspicion(
+        "held back too strongly", evidence, ((Remedy(free=True), "no dropout, no weight decay"),), fits_badly=True
+    )
+
+
+def too_small(chart: Chart) -> Suspicion | None:
+    """A network with too few nodes for what there is to learn."""
+    widths = [layer.units for layer in _layers(chart.case.network) if isinstance(layer, Dense)][:-1]
+    if not widths or min(widths) > NARROW or _has_residual(chart.case.network) or chart.case.own[0] > FITS:
+        return None
+    factor = max(2, math.ceil(32 / min(widths)))
+    evidence = f"its narrowest hidden layer has {min(widths)} nodes, and {_skill(chart.case.own[0])} of the rows it "
+    evidence += "learned from"
+    return Suspicion(
+        "network too small",
+        evidence,
+        ((Remedy(wider=factor), f"{factor} times as many nodes in hidden layers"),),
+        fits_badly=True,
+    )
+
+
+def too_few_epochs(chart: Chart) -> Suspicion | None:
+    """A loss that was still falling when training ended."""
+    losses_seen = [chart.start[0], *(float(record["loss"]) for record in chart.case.history)]
+    if len(losses_seen) < 2 or chart.case.own[0] > FITS or not all(map(math.isfinite, losses_seen)):
+        return None
+    skills = [chart.case.skill_of_loss(loss) for loss in losses_seen]
+    tenth = max(1, len(skills) // 10)
+    if skills[-1] - skills[-1 - tenth] < FALLING:
+        return None
+    factor = max(MORE, math.ceil(LEAST_EPOCHS / chart.case.epochs))
+    remedies = (
+        (Remedy(epochs=k), f"{k * chart.case.epochs} epochs in place of {chart.case.epochs}")
+        for k in (factor, 4 * factor)
+    )
+    return Suspicion(
+        "too few epochs",
+        f"the loss fell from {losses_seen[-1 - tenth]:.3g} to {losses_seen[-1]:.3g} in the last {tenth} of "
+        f"{len(skills) - 1} epochs, and was still falling",
+        tuple(remedies),
+        fits_badly=True,
+        gain=SLOW,
+    )
+
+
+def overfitting(chart: Chart) -> Suspicion | None:
+    """The loss on held-out rows turned, and rose while that on the rows learned from fell."""
+    case = chart.case
+    held = [record["validation_loss"] for record in case.history if record.get("validation_loss") is not None]
+    if len(held) < 2 or not case.guarded or case.patience is not None:
+        return None
+    best = int(np.argmin(held))
+    lost = case.skill_of_loss(held[best], held_out=True) - case.skill_of_loss(held[-1], held_out=True)
+    if lost < TURNED or case.own[0] < case.own[1]:
+        return None
+    return Suspicion(
+        "overfitting",
+        f"the validation loss was {held[best]:.3g} in epoch {best + 1}, and is {held[-1]:.3g} in epoch {len(held)}, "
+        f"while that on the rows learned from went on to {case.history[-1]['loss']:.3g}",
+        ((Remedy(stop=True), "early stopping at the best validation loss"),),
+    )
+
+
+RULES: tuple[Rule, ...] = (
+    output_activation,
+    identical_units,
+    unscaled_inputs,
+    unscaled_targets,
+    dead_units,
+    saturated_units,
+    exploding_errors,
+    vanishing_errors,
+    loss_at_start,
+    rate_too_high,
+    dead_since,
+    saturated_since,
+    held_back,
+    overfitting,
+    too_small,
+    rate_too_low,
+    too_few_epochs,
+)
+"""In the order of causes: what comes first in a training stands first."""
+
+
+def _skill(skill: float) -> str:
+    if not math.isfinite(skill):
+        return "the network did not stay finite"
+    return f"it explains {max(0.0, skill):.0%}" if skill > 0 else "it is worse than one answer for all"
+
+
+def _flow(flow: tuple[object, object, float]) -> str:
+    first, last, ratio = flow
+    return (
+        f"before the first step the error of a row is {last.error:.2g} at {last.path} and {first.error:.2g} at "  # type: ignore[attr-defined]
+        f"{first.path}: {ratio:.2g} times"  # type: ignore[attr-defined]
+    )
+
+
+def _starts_and_activations(chart: Chart) -> tuple[tuple[Remedy, str], ...]:
+    network = chart.case.network
+    own = ((Remedy(starts=True), DEFAULT_START),) if _has_own_start(network) else ()
+    squashing = any(isinstance(layer, (nn.Sigmoid, nn.Tanh)) for layer in _hidden(network))
+    relu = (Remedy(activation="relu", starts=True), "ReLU in hidden layers, with default starts")
+    return (*own, relu) if squashing else own
+
+
+def _hidden(network: Layer) -> list[Layer]:
+    last = at_the_end(network)
+    return [layer for layer in _layers(network) if layer is not last]
+
+
+def _layers(network: Layer) -> list[Layer]:
+    found: list[Layer] = []
+
+    def note(layer: Layer) -> Layer:
+        found.append(layer)
+        return layer
+
+    rebuilt(network, note)
+    return found
+
+
+def _has_residual(network: Layer) -> bool:
+    return any(isinstance(layer, nn.Residual) for layer in _layers(network))
+
+
+def _has_own_start(network: Layer) -> bool:
+    """Does any layer say what its weights or biases start from?"""
+    return any(
+        isinstance(layer, Dense) and (layer.initializer is not None or layer.bias_initializer != nn.Constant())
+        for layer in _layers(network)
+    )
+
+
+def strongest_dropout(network: Layer) -> float:
+    return max((layer.rate for layer in _layers(network) if isinstance(layer, Dropout)), default=0.0)
+
+
+def strongest_decay(chart: Chart) -> float:
+    """Of weights, a step: AdamW's decay times the rate, or that which is added to gradients."""
+    found = [0.0]
+
+    def note(part: object) -> object:
+        found.append(float(getattr(part, "weight_decay", 0.0)))
+        found.append(float(getattr(part, "rate", 0.0)) if type(part).__name__ == "WeightDecay" else 0.0)
+        return part
+
+    changed(chart.case.optimizer, note)
+    return max(found)

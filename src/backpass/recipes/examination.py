@@ -1,0 +1,157 @@
+"""The doctor at the bed of a run or a table: what it looks at, and what its remedies are among the options."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backpass import nn
+from backpass.data.arrays import take_rows
+from backpass.doctor import Diagnosis, Finding, Remedy, diagnose
+from backpass.errors import UsageError
+from backpass.forward import Structure, unflatten
+from backpass.model import load
+from backpass.ops import Key
+from backpass.recipes import defaults, run
+from backpass.recipes.main_job import Plan, plan
+from backpass.training import Trainer
+from backpass.training.snapshots import newest
+
+
+def examine(planned: Plan, parameters: Structure | None = None, history: Sequence[Mapping[str, Any]] = ()) -> Diagnosis:
+    """The diagnosis of a training from a table: of its first network, where there are several side by side.
+
+    Args:
+        planned: how it was trained, or is to be.
+        parameters: of the network in use; None before training.
+        history: one record an epoch.
+    """
+    prepared, recipe = planned.prepared, planned.recipe
+    network, own = _first(planned.network, parameters)
+    part = prepared.train.sample
+    inputs, targets = prepared.plain(part), part.targets
+    validation = None if prepared.validation is None else (prepared.validation.inputs, prepared.validation.targets)
+    if prepared.folds and isinstance(part.inputs, dict):
+        apart = part.inputs[prepared.fold] == 0  # what the first network learns nothing from
+        validation = take_rows(inputs, apart), targets[apart]
+        inputs, targets = take_rows(inputs, ~apart), targets[~apart]
+    elif prepared.test is not None and validation is None:
+        validation = prepared.plain(prepared.test), prepared.test.targets
+    trainer = Trainer(
+        network,
+        defaults.loss(prepared.tabular.targets, recipe.label_smoothing),
+        defaults.optimizer(recipe, max(1, recipe.epochs * -(-len(targets) // recipe.batch_size))),
+        batch_size=recipe.batch_size,
+        seed=planned.seed,
+        precision=planned.precision,
+        threads=planned.threads,
+    )
+    trainer.history.extend(dict(record) for record in history)
+    return diagnose(
+        trainer,
+        inputs,
+        targets,
+        validation=validation,
+        epochs=len(history) or recipe.epochs,
+        patience=recipe.patience if validation is not None else None,
+        names=prepared.tabular.inputs.feature_names,
+        parameters=own,
+    )
+
+
+def examine_run(folder: Path, planned: Plan, history: Sequence[Mapping[str, Any]]) -> Diagnosis:
+    """Of a run in its folder, finished or not.
+
+    Raises:
+        CheckpointError: it is not finished, and nothing of it was saved.
+    """
+    if (folder / "model.safetensors").exists():
+        return examine(planned, load(folder).parameters, history)
+    snapshot = newest(run.checkpoints(folder).store)
+    like = planned.network.init(planned.prepared.row_shape, Key.of(planned.seed).fold("parameters"))
+    return examine(planned, unflatten(like, snapshot.best or snapshot.parameters), history)
+
+
+def _first(network: nn.Layer, parameters: Structure | None) -> tuple[nn.Layer, Structure | None]:
+    """Of networks side by side the first, with what comes before all."""
+    if not isinstance(network, nn.Ensemble):
+        return network, parameters
+    parts = {"1": network.member} if network.first.passes_on else {"first": network.first, "1": network.member}
+    own = None if parameters is None else {name: parameters.get(name, {}) for name in parts}
+    return nn.Sequential(**parts), own
+
+
+def is_bad(outcome: Any) -> bool:
+    """Whether a training ended so badly that it is worth asking why: hardly better than one answer for all, or surely
+    worse than a linear model. It costs nothing.
+    """
+    from backpass.recipes.scores import surely_better
+
+    if len(outcome.scores) < 2:
+        return False
+    ours, always = outcome.scores[0], outcome.scores[-1]
+    linear = outcome.scores[1:-1]
+    finite = bool(np.isfinite(ours.losses).all())
+    return not finite or not surely_better(ours, always) or any(surely_better(each, ours) for each in linear)
+
+
+def changes(remedy: Remedy, planned: Plan) -> dict[str, Any]:
+    """Arguments of `plan` that do what the remedy says.
+
+    Raises:
+        UsageError: it is nothing that arguments can do.
+    """
+    recipe, asked = planned.recipe, dict(planned.asked)
+    chosen = dict(asked.get("recipe") or {})
+    if remedy.rate != 1:
+        chosen["learning_rate"] = float(f"{recipe.learning_rate * remedy.rate:.3g}")
+    if remedy.activation:
+        chosen["activation"] = remedy.activation
+    if remedy.free:
+        chosen |= {"dropout": 0.0, "weight_decay": 0.0}
+    if remedy.wider != 1:
+        chosen["hidden"] = [units * remedy.wider for units in recipe.hidden]
+    if remedy.epochs != 1:
+        chosen |= {"epochs": recipe.epochs * remedy.epochs, "patience": recipe.patience * 2}
+    if remedy.inputs or remedy.targets:
+        asked["scale"] = True
+    if remedy.balanced:
+        asked["class_weights"] = "balanced"
+    if remedy.without:
+        asked["exclude"] = sorted({*asked.get("exclude", []), *_columns(planned, remedy.without)})
+    if remedy.forget or (chosen == (asked.get("recipe") or {}) and asked == planned.asked):
+        raise UsageError("what was found can be treated by a person alone: see what it says to try")
+    return asked | ({"recipe": chosen} if chosen else {})
+
+
+def _columns(planned: Plan, places: Sequence[int]) -> set[str]:
+    """The names of the table's columns that features come from."""
+    every = [encoder.column.name for encoder in planned.prepared.tabular.inputs.block for _ in encoder.feature_names]
+    return {every[place] for place in places}
+
+
+def treated(planned: Plan, finding: Finding) -> Plan:
+    """The plan with the finding's remedy.
+
+    Raises:
+        UsageError: there is none that options can do.
+    """
+    if finding.remedy is None:
+        raise UsageError("what was found can be treated by a person alone: see what it says to try")
+    return plan(**changes(finding.remedy, planned))
+
+
+def options(before: Plan, after: Plan) -> list[str]:
+    """The options of `backpass train` in which two plans differ."""
+    told = []
+    for name in ("scale", "class_weights", "exclude"):
+        value = after.asked.get(name)
+        if value != before.asked.get(name):
+            shown = ",".join(value) if isinstance(value, list) else value
+            told.append("no --no-scale" if name == "scale" else f"--{name.replace('_', '-')} {shown}")
+    for name, value in vars(after.recipe).items():
+        if value != getattr(before.recipe, name):
+            shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
+            told.append(f"--{name.replace('_', '-')} {shown}")
+    return told

@@ -1,0 +1,69 @@
+"""`backpass doctor`: what it says of runs and tables, and what it says where it cannot."""
+
+import json
+
+import pytest
+from cli_helpers import IRIS, status_of
+
+FAST = ["--target", "species", "--effort", "fast", "--quiet", "--hidden", "8", "--epochs", "40"]
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory):
+    """The folder of a run on iris with a learning rate that is far too low."""
+    folder = tmp_path_factory.mktemp("runs") / "slow"
+    assert status_of(["train", IRIS, *FAST, "--learning-rate", "1e-7", "--out", folder]) == 0
+    return folder
+
+
+def test_the_doctor_of_a_run_names_the_cause_and_treats_it(run, slow, tmp_path):
+    """The finding has its numbers and what to try; --treat trains with that, and shows before and after."""
+    ran = run("doctor", slow, "--treat", "--out", tmp_path / "treated")
+    assert ran.status == 0
+    lines = ran.out.splitlines()
+    assert lines[1] == "1  learning rate too low"
+    assert any(line.startswith("training again with --learning-rate") for line in lines)
+    assert max(map(len, lines)) <= 80 + len(str(tmp_path))
+    name, before, after = next(line for line in lines if "accuracy" in line).split()
+    assert name == "accuracy"
+    assert float(after) > float(before) + 0.2
+    assert (tmp_path / "treated" / "model.safetensors").exists()
+
+
+def test_the_doctor_for_programs(run, slow):
+    """--json prints one object with the findings, each with its evidence and remedy."""
+    found = json.loads(run("doctor", slow, "--json").out)["findings"]
+    assert found[0]["name"] == "learning rate too low"
+    assert found[0]["remedy"]["rate"] >= 1000
+
+
+def test_a_bad_training_ends_with_a_line_of_the_doctor(run, tmp_path):
+    """It names the finding and the command for more; a good one has no such line."""
+    options = [each for each in FAST if each != "--quiet"]
+    bad = run("train", IRIS, *options, "--learning-rate", "1e-7", "--out", tmp_path / "bad")
+    assert "doctor: learning rate too low; try" in bad.out
+    assert f"backpass doctor {tmp_path / 'bad'}" in " ".join(bad.out.split())
+    good = run("train", IRIS, *options, "--hidden", "32", "--epochs", "150", "--out", tmp_path / "good")
+    assert "doctor" not in good.out
+
+
+def test_the_doctor_of_a_table(run):
+    """A table is examined before anything is trained on it; nothing is wrong with iris."""
+    ran = run("doctor", IRIS, "--target", "species")
+    assert (ran.status, ran.out.splitlines()[1]) == (0, "nothing is wrong, as far as its numbers tell")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([IRIS], "give --target COLUMN"),
+        ([IRIS, "--target", "species", "--treat"], "--treat is for a run"),
+        (["absent.csv", "--target", "x"], "absent.csv"),
+    ],
+)
+def test_what_the_doctor_cannot_do(run, arguments, told):
+    """One line that says what to give, and status 2."""
+    ran = run("doctor", *arguments)
+    assert ran.status == 2
+    assert told in ran.err
+    assert ran.err.count("\n") == 1

@@ -1,0 +1,171 @@
+"""Each rule finds the sickness that it is for, by its numbers, and a remedy that helps; healthy ones have none."""
+
+import numpy as np
+import pytest
+from ward import case, found, network, table
+
+import backpass as bp
+from backpass import losses, nn, optimizers
+from backpass.doctor import rows, rules
+from backpass.doctor.diagnosis import examined
+from backpass.errors import UsageError
+
+
+def spoiled(classes, change):
+    X, y = table(classes)
+    return change(X.copy(), y.copy())
+
+
+def in_other_units(X, y):
+    X[:, 2] = 3000 * X[:, 2] + 5000
+    return X, y
+
+
+SICK = {
+    "activation at the output": (
+        rules.output_activation,
+        lambda: case(network(ends=nn.ReLU(), last=nn.Constant(-1.0))),
+    ),
+    "identical units": (
+        rules.identical_units,
+        lambda: case(network(initializer=nn.Constant(0.1), last=nn.Constant(0.1))),
+    ),
+    "unscaled inputs": (rules.unscaled_inputs, lambda: case(rows=spoiled(True, in_other_units))),
+    "unscaled targets": (
+        rules.unscaled_targets,
+        lambda: case(classes=False, rows=spoiled(False, lambda X, y: (X, 5000 + 1000 * y))),
+    ),
+    "dead units": (rules.dead_units, lambda: case(network(bias_initializer=nn.Constant(-30.0)))),
+    "saturated units": (
+        rules.saturated_units,
+        lambda: case(network(2, activation="tanh", initializer=nn.Normal(30.0)), optimizers.SGD(0.02)),
+    ),
+    "exploding errors": (
+        rules.exploding_errors,
+        lambda: case(network(4, initializer=nn.Normal(3.0)), optimizers.SGD(0.02)),
+    ),
+    "vanishing errors": (
+        rules.vanishing_errors,
+        lambda: case(network(4, initializer=nn.Normal(0.02)), optimizers.SGD(0.1)),
+    ),
+    "loss at the start": (rules.loss_at_start, lambda: case(network(last=nn.Normal(100.0)), optimizers.Adam(0.003))),
+    "learning rate too high": (rules.rate_too_high, lambda: case(optimizer=optimizers.Adam(30.0), patience=None)),
+    "learning rate too low": (rules.rate_too_low, lambda: case(optimizer=optimizers.Adam(1e-6))),
+    "held back too strongly": (rules.held_back, lambda: case(optimizer=optimizers.AdamW(0.02, weight_decay=30.0))),
+    "network too small": (rules.too_small, lambda: case(network(width=1))),
+    "too few epochs": (rules.too_few_epochs, lambda: case(epochs=1)),
+    "overfitting": (rules.overfitting, lambda: case(network(2, 64), rows=noisy(), epochs=150, patience=None, take=100)),
+}
+
+
+def noisy():
+    """One label in twenty is another, those of the held-out rows too."""
+    X, y = table()
+    rng = np.random.default_rng(0)
+    return X, np.where(rng.random(len(y)) < 0.05, 1 - y, y)
+
+
+@pytest.mark.parametrize("name", SICK)
+def test_a_rule_finds_the_sickness_that_it_is_for(name):
+    """It is named, with numbers, and a short trial of its remedy is better than the network as it is."""
+    rule, make = SICK[name]
+    patient = make()
+    finding = found(patient, rule)[name]
+    assert any(letter.isdigit() for letter in finding.evidence)
+    assert finding.promise[1] > max(0.0, patient.own[1]) + 0.05
+
+
+@pytest.mark.parametrize("classes", [True, False], ids=["classes", "numbers"])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_nothing_is_found_where_nothing_is_wrong(classes, activation):
+    """All rules are silent about a network that learns."""
+    patient = case(network(2, activation=activation, outputs=2 if classes else 1), classes=classes, epochs=60)
+    assert min(patient.own) > 0.5
+    assert examined(patient).findings == ()
+
+
+def leaking(X, y):
+    return np.column_stack([X, 3.0 * y.reshape(-1) + 1]).astype(np.float32), y
+
+
+def twice(X, y):
+    X[:100], y[:100] = X[200:], y[200:]
+    return X, y
+
+
+def moved(X, y):
+    X[200:, 3] += 3
+    return X, y
+
+
+def mixed_up(X, y):
+    chosen = np.random.default_rng(1).permutation(200)[:30]
+    y[chosen] = 1 - y[chosen]
+    return np.column_stack([4.0 * y0(X), X[:, 2]]).astype(np.float32), y
+
+
+def y0(X):
+    """The right labels, as a column among others: without mixing up, neighbours agree."""
+    return (X[:, 0] + X[:, 1] ** 2 - 1 > 0).astype(float) + 0.05 * X[:, 3]
+
+
+SPOILED_ROWS = {
+    "leakage": (rows.leakage, leaking, True),
+    "duplicates": (rows.duplicates, twice, True),
+    "shifted columns": (rows.shifted, moved, True),
+    "wrong labels": (rows.wrong_labels, mixed_up, True),
+}
+
+
+@pytest.mark.parametrize("name", SPOILED_ROWS)
+def test_a_rule_finds_what_is_wrong_with_rows(name):
+    """It names the columns or rows, and its remedy takes that away."""
+    rule, change, classes = SPOILED_ROWS[name]
+    patient = case(rows=spoiled(classes, change), epochs=2)
+    finding = found(patient, of_rows=(rule,))[name]
+    assert any(letter.isdigit() for letter in finding.evidence)
+    again = finding.remedy.applied(patient)
+    assert found(case(epochs=1), of_rows=(rule,)) == {}
+    assert rule(again) is None
+
+
+def test_a_class_that_is_never_answered():
+    """A rare class that no row is told to be is named with its share, and is answered once classes count the same."""
+    X, _ = table()
+    y = ((X[:, 0] > 1.2) & (X[:, 1] > 0.2)).astype(int)
+    patient = case(rows=(X, y), optimizer=optimizers.SGD(0.01), epochs=20)
+    finding = found(patient, of_rows=(rows.imbalance,))["imbalance"]
+    assert finding.evidence.startswith("class 1 has ")
+    assert finding.remedy.applied(patient).weights[y[:200] == 1].min() > 5
+
+
+def test_so_few_rows_that_no_setting_makes_up_for_them():
+    """They are counted, and a machine has no remedy."""
+    finding = found(case(take=20, epochs=2), of_rows=(rows.few_rows,))["too few rows"]
+    assert finding.evidence.startswith("20 rows")
+    assert finding.remedy is None
+
+
+def test_the_trainer_stays_as_it_is_and_the_treated_one_learns():
+    """`diagnose` leaves weights and history alone; `treat` trains another, and tells before and after."""
+    X, y = table()
+    trainer = bp.Trainer(network(), losses.CrossEntropy(), optimizers.Adam(1e-6), threads=1)
+    trainer.fit(X[:200], y[:200], epochs=20)
+    before = trainer.parameters["dense_1"]["weight"].copy()
+    diagnosis = bp.diagnose(trainer, X[:200], y[:200], validation=(X[200:], y[200:]))
+    assert (trainer.parameters["dense_1"]["weight"] == before).all()
+    assert len(trainer.history) == 20
+    assert not diagnosis
+    assert diagnosis.findings[0].name == "learning rate too low"
+    assert str(diagnosis).startswith("1  learning rate too low")
+    treated = diagnosis.treat()
+    assert treated.skills[1] > treated.skills[0] + 0.3
+    assert treated.after < treated.before
+
+
+def test_what_only_a_person_can_treat():
+    """Where nothing was found, there is nothing to treat, and that is an error of one line."""
+    diagnosis = examined(case(epochs=2), (), ())
+    assert diagnosis
+    with pytest.raises(UsageError, match="nothing was found that can be treated"):
+        diagnosis.treat()
