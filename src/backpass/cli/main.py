@@ -19,6 +19,7 @@ from backpass.cli.predict import predict
 from backpass.cli.report import report
 from backpass.cli.reproduce import reproduce
 from backpass.cli.resume import resume
+from backpass.cli.show import playground, show
 from backpass.cli.trace import trace
 from backpass.cli.train import train
 from backpass.errors import BackpassError
@@ -38,7 +39,7 @@ def backpass() -> None:
     """
 
 
-for command in (train, resume, predict, evaluate, check, report, trace, explain, reproduce, demo):
+for command in (train, resume, predict, evaluate, check, report, show, trace, explain, reproduce, demo, playground):
     backpass.add_command(command)
 
 
