@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("numpy", "polars", "rich", "safetensors", "llvmlite", "click")
+HEAVY = ("numpy", "polars", "rich", "safetensors", "llvmlite", "click", "starlette", "uvicorn")
 
 
 def modules_after(code):

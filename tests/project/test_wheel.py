@@ -26,7 +26,10 @@ def wheel(tmp_path_factory):
 def test_the_wheel_holds_what_is_needed(wheel):
     """Types, the sample table, what pages are made of, and licences are installed; tests, caches and runs are not."""
     names = set(wheel.namelist())
-    needed = {"py.typed", "cli/main.py", "data/samples/iris.csv", "data/samples/LICENCES.md", "ledger/page.html"}
+    needed = {"py.typed", "cli/main.py", "data/samples/iris.csv", "data/samples/LICENCES.md", "ledger/page.html"} | {
+        "live/assets/index.html",
+        "live/assets/main.js",
+    }
     assets = {"charts.js", "style.css", "uPlot.LICENSE", "uPlot.iife.min.js", "uPlot.min.css"}
     assert {f"backpass/{name}" for name in needed | {f"pages/assets/{name}" for name in assets}} <= names
     assert {name.split("/")[0] for name in names} == {"backpass", f"backpass-{backpass.__version__}.dist-info"}

@@ -20,6 +20,7 @@ from backpass.cli.predict import predict
 from backpass.cli.report import report
 from backpass.cli.reproduce import reproduce
 from backpass.cli.resume import resume
+from backpass.cli.show import playground, show
 from backpass.cli.trace import trace
 from backpass.cli.train import train
 from backpass.errors import BackpassError
@@ -39,7 +40,9 @@ def backpass() -> None:
     """
 
 
-for command in (train, resume, predict, evaluate, check, report, trace, doctor, explain, reproduce, demo):
+for command in (
+    train, resume, predict, evaluate, check, report, show, trace, doctor, explain, reproduce, demo, playground
+):  # fmt: skip
     backpass.add_command(command)
 
 

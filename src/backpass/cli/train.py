@@ -25,10 +25,12 @@ from backpass.cli.options import (
     weights,
 )
 from backpass.cli.output import SIGNALLED, WIDTH, Voice, uninterrupted, working, wrapped
+from backpass.cli.show import page_options, shown, wait
 from backpass.errors import NotFiniteError, NotSavedError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from backpass.recipes.main_job import Outcome, Plan
+    from backpass.training import Steering
 
 EPILOG = """\b
 Examples:
@@ -60,6 +62,10 @@ NEARLY_PERFECT = 0.995  # of accuracy or R², where a column that tells the answ
 @click.option("--time", metavar="TIME", help="As many networks as 90s, 5m or 1h allow, and no more time than that.")
 @click.option("--out", metavar="RUN", type=click.Path(path_type=Path), help="The run's folder; runs/NAME otherwise.")
 @report_option
+@click.option(
+    "--live", is_flag=True, help="Watch it in a browser while it trains: curves, the network, pause, step, stop."
+)
+@page_options
 @click.option("--epochs", type=int, help="How often every row is seen, at most.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same table: the same network.")
 @click.option("--exclude", multiple=True, metavar="COLUMNS", help="Leave out these columns.")
@@ -145,9 +151,28 @@ def train(table: str, **options: Any) -> None:
         planned = _plan(table, options)
     voice.say([*_understood(planned), ""])
     with run.folder_for(out, planned.prepared.table.name, options["target"]) as folder, going_on_told(folder, voice):
-        page = options["report"]
-        outcome = fit_into(folder, planned, progress=not options["quiet"], stop_on_interrupt=True, page=page)
-    tell_outcome(voice, planned, outcome, folder)
+        given = {"progress": not options["quiet"], "stop_on_interrupt": True, "page": options["report"]}
+        if not options["live"]:
+            outcome = fit_into(folder, planned, **given)
+        else:
+            with _live(folder, planned, options) as steering:
+                outcome = fit_into(folder, planned, **given, steering=steering)
+                tell_outcome(voice, planned, outcome, folder, ends=False)
+                if not outcome.interrupted_by or steering.stopped:
+                    wait()
+    if not options["live"]:
+        tell_outcome(voice, planned, outcome, folder)
+
+
+@contextmanager
+def _live(folder: Path, planned: "Plan", options: dict[str, Any]) -> "Iterator[Steering]":
+    """Within this a page shows the training, and steers it."""
+    from backpass.live.server import Page, Watched
+    from backpass.training import Steering
+
+    steering = Steering()
+    with shown(Page([Watched(folder, planned=planned, steering=steering)]), options):
+        yield steering
 
 
 @contextmanager
@@ -179,15 +204,15 @@ def going_on_told(folder: Path, voice: Voice) -> Iterator[None]:
         raise OutputError(f"{what}; what was saved before stays: backpass resume {folder}") from None
 
 
-def tell_outcome(voice: Voice, planned: "Plan", outcome: "Outcome", folder: Path) -> None:
-    """Say what a training came to; one that a signal ended ends with the status that shells expect."""
+def tell_outcome(voice: Voice, planned: "Plan", outcome: "Outcome", folder: Path, *, ends: bool = True) -> None:
+    """Say what a training came to; one that a signal ended `ends` with the status that shells expect."""
     from backpass.recipes.main_job import report
 
     with uninterrupted():
         voice.say(_result(planned, outcome, folder))
         voice.say(_doctor(planned, outcome, folder))
         voice.result(report(planned, outcome, folder))
-    if outcome.interrupted_by:
+    if outcome.interrupted_by and ends:
         sys.exit(SIGNALLED + outcome.interrupted_by)
 
 

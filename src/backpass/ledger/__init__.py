@@ -2,7 +2,7 @@
 
 from backpass.ledger.attribution import Why, why
 from backpass.ledger.book import Ledger, ledger
-from backpass.ledger.moment import Moment
+from backpass.ledger.moment import Moment, look
 from backpass.ledger.words import Cell, Words
 
-__all__ = ["Cell", "Ledger", "Moment", "Why", "Words", "ledger", "why"]
+__all__ = ["Cell", "Ledger", "Moment", "Why", "Words", "ledger", "look", "why"]

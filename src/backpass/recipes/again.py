@@ -13,14 +13,16 @@ import numpy as np
 
 from backpass.data.arrays import as_inputs
 from backpass.data.batches import batches
+from backpass.data.encoders.table import NUMBERS
 from backpass.errors import UsageError
-from backpass.forward import flatten
-from backpass.ledger import Ledger, Why, why
+from backpass.forward import flatten, unflatten
+from backpass.ledger import Ledger, Why, ledger, look, why
 from backpass.model import Model, load
 from backpass.model.calibration import Calibration
 from backpass.model.tabular import network_inputs
+from backpass.nn import Layer
 from backpass.recipes import fields, run
-from backpass.recipes.defaults import FAST, folds
+from backpass.recipes.defaults import FAST, folds, network, places_of_waves
 from backpass.recipes.main_job import Plan, plan
 from backpass.recipes.provenance import circumstances, fingerprint, require_same_data
 from backpass.recipes.words import cells, require_row, trained_place, words_of
@@ -168,7 +170,7 @@ class Run:
     def history(self) -> list[dict[str, Any]]:
         """One record an epoch, as far as it was saved."""
         store = run.checkpoints(self.folder).store
-        return records_of(newest(store)) if store.steps() else _records(self.folder / "history.jsonl")
+        return records_of(newest(store)) if store.steps() else records_in(self.folder / run.HISTORY)
 
     @cached_property
     def plan(self) -> Plan:
@@ -178,6 +180,11 @@ class Run:
     def replay(self, step: int) -> Replayed:
         """Step number `step`, from 1 on, made again with the value of every node; see `Trainer.replay`."""
         return self.plan.trainer().replay(step, run.checkpoints(self.folder), **self.plan.arguments())
+
+    def replays(self, steps: Iterable[int], *, ahead: bool = False) -> Iterator[Replayed]:
+        """Several steps, in ascending order, each from where the last one ended; see `Trainer.replays`."""
+        arguments = self.plan.arguments() | {"ahead": ahead}
+        return self.plan.trainer().replays(steps, run.checkpoints(self.folder), **arguments)
 
     @property
     def steps(self) -> int:
@@ -249,6 +256,55 @@ class Run:
             units=list(zip(targets.spreads, targets.centers, strict=True)),
         )
 
+    def what_if(self, row: int, *, member: int | None = None) -> Ledger:
+        """The ledger of any row of the table that has a target, as if one more step were made, with it alone.
+
+        The weights are those of the network that was kept, no node is left out as by dropout, and the optimizer stands
+        where the training ended.
+
+        Raises:
+            UsageError: the table has no such row, or it has no target.
+            CheckpointError: no step was saved.
+        """
+        prepared = self.plan.prepared
+        require_row(prepared.table, row)
+        own = prepared.table.take([row - 1])
+        inputs, targets = prepared.tabular.encode(own, coerce=prepared.tabular.inputs.coercible)
+        if not len(targets):
+            raise UsageError(f"row {row} has no target: there is no error to send back")
+        if prepared.folds:
+            named = inputs if isinstance(inputs, dict) else {NUMBERS: inputs}
+            inputs = {**named, prepared.fold: np.full(1, -1, np.int64)}
+        last = self.replay(self.steps)
+        kept = (self.folder / "model.safetensors").exists()
+        moment = replace(
+            last.moment,
+            network=self._in_use(),
+            step=self.steps + 1,
+            rows=np.zeros(1, np.int64),
+            inputs=as_inputs(inputs, self.plan.precision),
+            targets=targets,
+            weights=None,
+            before=self.model.parameters if kept else last.after,
+            state=last.optimizer_after,
+        )
+        gradients = unflatten(moment.before, list(look(moment, 0).batch_slopes.values()))
+        changes, _ = moment.optimizer.update(gradients, moment.state, moment.before, np.int64(moment.step - 1))
+        pairs = zip(flatten(moment.before), flatten(changes), strict=True)
+        moment = replace(moment, after=unflatten(moment.before, [old + change for old, change in pairs]))
+        names = words_of(prepared)
+        shown = [*prepared.tabular.inputs.columns, *names.targets]
+        names = replace(names, row=lambda _: row, raw=lambda _: cells(own, 0, shown))
+        return ledger(moment, 0, member=member, words=names)
+
+    def _in_use(self) -> Layer:
+        """The network that is trained, without dropout."""
+        planned, prepared = self.plan, self.plan.prepared
+        recipe, inputs = replace(planned.recipe, dropout=0.0), prepared.tabular.inputs
+        places = places_of_waves(recipe, inputs, prepared.train.sample.inputs)
+        made = network(recipe, inputs, prepared.tabular.targets, places)
+        return replace(planned, recipe=recipe, network=made).trained_network()
+
     def _steps_of(self, place: int | None, steps: Iterable[int]) -> Iterator[int]:
         """Those of `steps` that a row trained on is in the batch of."""
         planned = self.plan
@@ -277,14 +333,16 @@ def _own_model(folder: Path, about: Mapping[str, Any]) -> Model:
     return model
 
 
-def _records(path: Path) -> list[dict[str, Any]]:
-    """Those of a history.jsonl, none where it is not there; see `Run.history`."""
+def records_in(path: Path) -> list[dict[str, Any]]:
+    """Those of a history.jsonl, none where it is not there; see `Run.history`. A line under way at its end is left."""
     try:
-        lines = run.content_of(path, run.LARGEST_HISTORY).splitlines()
+        lines = run.content_of(path, run.LARGEST_HISTORY).splitlines(keepends=True)
     except FileNotFoundError:
         return []
     records: list[dict[str, Any]] = []
     for number, line in enumerate(lines, start=1):
+        if number == len(lines) and not line.endswith(b"\n"):
+            break
         record: Any = None
         with suppress(ValueError, RecursionError):
             record = json.loads(line)

@@ -12,6 +12,7 @@ from backpass.data.arrays import Array, Inputs
 from backpass.data.naming import closest
 from backpass.errors import UsageError
 from backpass.nn.ensemble import MOST_MEMBERS
+from backpass.optimizers.catalogue import RULES
 from backpass.records import dataclass
 
 FAST, STANDARD, BEST = EFFORTS = ("fast", "standard", "best")
@@ -23,6 +24,15 @@ FEW = 500  # rows: fewer do not tell waves from chance, and get still smaller ne
 SMALL = 5000  # rows: smaller tables get smaller networks, held back more strongly
 WIDEST_EMBEDDING = 32
 MOST_WAVES = 256
+OPTIMIZERS = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "nadam", "radam", "lion")
+LOSSES = {
+    "classes": ("cross_entropy",),
+    "two classes": ("binary_cross_entropy",),
+    "number": ("squared", "half_sum_of_squares", "absolute", "huber"),
+    "positive": ("squared", "half_sum_of_squares", "absolute", "huber"),
+    "count": ("poisson",),
+}
+"""The losses that fit what is predicted, the usual one first."""
 MOST_PARAMETERS = 200_000_000  # with Adam's state and a gradient some 4 GB in float32
 
 
@@ -40,6 +50,8 @@ class Recipe:
             used; 0 for the weights themselves.
         label_smoothing: of more than two classes, the share of each target that is spread evenly over all.
         clip: the largest norm of all gradients of a step together; 0 leaves them as they are.
+        optimizer: by its name in `optimizers.RULES`.
+        loss: by its name in `losses.LOSSES`, one that fits what is predicted; "" for the usual one.
         batch_size: rows a step.
         epochs: at most.
         patience: epochs without a better validation loss before training ends.
@@ -61,6 +73,8 @@ class Recipe:
     clip: float = 0.0
     averaging: float = 0.0
     label_smoothing: float = 0.0
+    optimizer: str = "adamw"
+    loss: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As plain data: what `recipe` takes as chosen to make it again."""
@@ -80,6 +94,9 @@ class Recipe:
         )
         _require(0 <= self.label_smoothing < 1, "label-smoothing", self.label_smoothing, "at least 0 and below 1")
         _require(0 <= self.clip < math.inf, "clip", self.clip, "a number above 0, or 0 for none")
+        _require(self.optimizer in OPTIMIZERS, "optimizer", self.optimizer, ", ".join(OPTIMIZERS))
+        fitting = dict.fromkeys(loss for losses in LOSSES.values() for loss in losses)
+        _require(self.loss in ("", *fitting), "loss", self.loss, ", ".join(fitting))
         _require(0 <= self.waves <= MOST_WAVES, "waves", self.waves, f"from 0 to {MOST_WAVES}")
         _require(self.members <= MOST_MEMBERS, "members", self.members, f"from 1 to {MOST_MEMBERS}")
         for name in ("batch_size", "epochs", "patience", "members"):
@@ -113,6 +130,8 @@ def recipe(rows: int, effort: str = STANDARD, **chosen: object) -> Recipe:
         "clip": 0.0,
         "averaging": 1.0,
         "label_smoothing": 0.05,
+        "optimizer": "adamw",
+        "loss": "",
     }
     unknown = [name for name in chosen if name not in defaults]
     if unknown:
@@ -198,10 +217,18 @@ def outputs(targets: TargetEncoder) -> int:
     return 1 if len(targets.classes) == 2 else targets.width
 
 
-def loss(targets: TargetEncoder, label_smoothing: float = 0.0) -> losses.Loss:
-    if not targets.classes:
-        return losses.Poisson() if targets.kind == "count" else losses.Squared()
-    return losses.BinaryCrossEntropy() if len(targets.classes) == 2 else losses.CrossEntropy(label_smoothing)
+def loss(targets: TargetEncoder, recipe: Recipe | None = None) -> losses.Loss:
+    """What is made small: what the recipe says, or what is usual for such targets.
+
+    Raises:
+        UsageError: the recipe's does not fit them.
+    """
+    kind = targets.kind if not targets.classes else "two classes" if len(targets.classes) == 2 else "classes"
+    name = recipe.loss if recipe is not None and recipe.loss else LOSSES[kind][0]
+    if name not in LOSSES[kind]:
+        raise UsageError(f"the loss {name} does not fit a target of the kind {kind}: take {' or '.join(LOSSES[kind])}")
+    smoothing = recipe.label_smoothing if recipe is not None and kind == "classes" else 0.0
+    return losses.by_name(name, **({"label_smoothing": smoothing} if smoothing else {}))
 
 
 def optimizer(recipe: Recipe, steps: int) -> optimizers.Optimizer:
@@ -215,6 +242,10 @@ def optimizer(recipe: Recipe, steps: int) -> optimizers.Optimizer:
 def _rule(recipe: Recipe, steps: int) -> optimizers.Optimizer:
     warm_up = max(1, min(500, steps // 20))
     rate = optimizers.WarmUp(warm_up, then=optimizers.Cosine(recipe.learning_rate, final_fraction=0.02))
+    if recipe.optimizer != "adamw":
+        kind: Any = RULES[recipe.optimizer]
+        pull = optimizers.WeightDecay(recipe.weight_decay)
+        return optimizers.Chain(pull, kind(rate)) if recipe.weight_decay else kind(rate)
     if not recipe.weight_decay:
         return optimizers.Adam(rate)
     free = ("*.bias", "*.frequency", "*.phase") if recipe.waves else ("*.bias",)

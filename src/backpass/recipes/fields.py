@@ -104,6 +104,7 @@ RECIPE = {
         ("dropout", "learning_rate", "weight_decay", "clip", "averaging", "label_smoothing"), NUMBER.optional
     ),
     **dict.fromkeys(("batch_size", "epochs", "patience", "members", "waves"), COUNT.optional),
+    **dict.fromkeys(("optimizer", "loss"), TEXT.optional),
 }
 
 TABLES = dict.fromkeys(("table", "test_table"), TEXT.optional)

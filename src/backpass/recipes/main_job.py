@@ -26,7 +26,7 @@ from backpass.recipes.defaults import Recipe
 from backpass.recipes.prepare import Part, Prepared, prepare
 from backpass.recipes.scores import Score
 from backpass.records import dataclass
-from backpass.training import Checkpoints, EarlyStopping, History, Listener, Trainer
+from backpass.training import Checkpoints, EarlyStopping, History, Listener, Steering, Trainer
 from backpass.training.interrupts import Interrupted
 from backpass.training.progress import on_terminal
 
@@ -97,10 +97,11 @@ class Plan:
         listeners: Sequence[Listener] = (),
         stop_on_interrupt: bool = False,
         checkpoints: Checkpoints | None = None,
+        steering: Steering | None = None,
     ) -> Outcome:
         """Train, and measure on held-out rows. Where there are `checkpoints` already, it goes on from them."""
         started = time.perf_counter()
-        trainer = self.trainer(listeners)
+        trainer = self.trainer(listeners, steering)
         arguments = self.arguments() | {"progress": progress, "stop_on_interrupt": stop_on_interrupt}
         if self.seconds is not None:
             arguments["seconds"] = duration.left(self.seconds, time.perf_counter() - self.begun)
@@ -155,12 +156,12 @@ class Plan:
             finished=not signalled,
         )
 
-    def trainer(self, listeners: Sequence[Listener] = ()) -> Trainer:
+    def trainer(self, listeners: Sequence[Listener] = (), steering: Steering | None = None) -> Trainer:
         """A new Trainer for it."""
         steps = self.recipe.epochs * -(-self.prepared.train.rows // self.recipe.batch_size)
         trainer = Trainer(
             self.trained_network(),
-            defaults.loss(self.prepared.tabular.targets, self.recipe.label_smoothing),
+            defaults.loss(self.prepared.tabular.targets, self.recipe),
             defaults.optimizer(self.recipe, steps),
             batch_size=self.recipe.batch_size,
             seed=self.seed,
@@ -168,6 +169,7 @@ class Plan:
             window=self.window,
             threads=self.threads,
             listeners=listeners,
+            steering=steering,
         )
         trainer.words = self._words
         return trainer
@@ -318,6 +320,7 @@ def plan(
         chosen = defaults.recipe(prepared.train.rows, asked["effort"], **asked["recipe"])
         places = defaults.places_of_waves(chosen, prepared.tabular.inputs, prepared.train.sample.inputs)
         chosen = chosen if places else replace(chosen, waves=0)
+        defaults.loss(prepared.tabular.targets, chosen)  # of a recipe that does not fit it is told before any work
         return Plan(
             prepared,
             chosen,
@@ -441,7 +444,7 @@ def train(
             for on the rows that validate: "f1", "balanced_accuracy" or "youden".
         threads: how many share the work, at most 256; None for as many as pay. The weights do not depend on it.
         recipe: choices in place of defaults: hidden, activation, dropout, learning_rate, weight_decay, batch_size,
-            epochs, patience, members, waves, clip, averaging, label_smoothing.
+            epochs, patience, members, waves, clip, averaging, label_smoothing, optimizer, loss.
         on_divergence: "stop", or "rollback": go back to the best epoch and on with half the learning rate.
         save_every: seconds from one checkpoint to the next, where there is a folder for them.
         out: a new or empty folder to save the run in; None saves nothing.
@@ -496,10 +499,11 @@ def fit_into(
     stop_on_interrupt: bool = False,
     begins: bool = True,
     page: bool = True,
+    steering: Steering | None = None,
 ) -> Outcome:
     """Train, saving all in the folder of a run while it goes on; what was begun there before goes on.
 
-    At the end a page tells of it, unless that is not wanted.
+    At the end a page tells of it, unless that is not wanted. By `steering` another thread can hold and stop it.
 
     Raises:
         NotSavedError: the training ended, and what came of it could not be written; it has the outcome.
@@ -509,7 +513,11 @@ def fit_into(
     if begins:
         run.begin(folder, planned.asked, planned.recipe.to_json(), planned.prepared.table)
     checkpoints = run.checkpoints(folder, planned.save_every)
-    outcome = planned.fit(progress=progress, stop_on_interrupt=stop_on_interrupt, checkpoints=checkpoints)
+    steering = steering or Steering()
+    with run.noting(folder, steering):
+        outcome = planned.fit(
+            progress=progress, stop_on_interrupt=stop_on_interrupt, checkpoints=checkpoints, steering=steering
+        )
     outcome = replace(outcome, run=folder)
     state = fields.FINISHED if outcome.finished else fields.INTERRUPTED
     try:

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,12 +28,14 @@ from backpass.storage import disk
 from backpass.storage.atomic import reason, write_whole
 from backpass.storage.locks import NAME as LOCK
 from backpass.storage.locks import FolderLock
-from backpass.training import Checkpoints, History
+from backpass.training import Checkpoints, History, Steering
 
 FORMAT = 4
 CHECKPOINTS = "checkpoints"
+HISTORY = "history.jsonl"
 SECONDS = 60.0  # from one checkpoint to the next
-FILES = ("run.json", "history.jsonl", "model.safetensors", "report.html")
+NOTED = 0.5  # seconds from one look for new epochs to the next
+FILES = ("run.json", HISTORY, "model.safetensors", "report.html")
 LARGEST = 1 << 26  # bytes of a run.json
 LARGEST_HISTORY = 1 << 28
 
@@ -160,6 +163,39 @@ def begin(folder: Path, asked: dict[str, Any], recipe: dict[str, Any], table: Ta
     _write(folder, content | circumstances(), advice="choose another place")
 
 
+@contextmanager
+def noting(folder: Path, steering: Steering) -> Iterator[None]:
+    """Within this, epochs are written down as they are made, for who looks on; the whole history comes at the end."""
+    over = threading.Event()
+    thread = threading.Thread(target=_note, args=(folder / HISTORY, steering, over), name="backpass history")
+    thread.daemon = True
+    try:
+        thread.start()
+        yield
+    finally:
+        over.set()
+        if thread.ident is not None:
+            thread.join()
+
+
+def _note(path: Path, steering: Steering, over: threading.Event) -> None:
+    """What cannot be written is left: the training is what counts, and its checkpoints have the history, too."""
+    written, last = 0, None
+    with suppress(OSError):
+        while not over.wait(NOTED):
+            records = list(steering.history or ())
+            if not records or records[-1] is last:
+                continue
+            goes_on = 0 < written <= len(records) and records[written - 1] is last  # and did not go back
+            lines = "".join(json.dumps(each) + "\n" for each in records[written if goes_on else 0 :]).encode()
+            if goes_on:
+                with path.open("ab") as file:
+                    file.write(lines)
+            else:
+                write_whole(path, lines, links=False)
+            written, last = len(records), records[-1]
+
+
 def end(folder: Path, state: str, model: Model, history: History, outcome: dict[str, Any]) -> None:
     """The files of a run that has ended, for now or for good. What says so comes last: then the others are there.
 
@@ -169,7 +205,7 @@ def end(folder: Path, state: str, model: Model, history: History, outcome: dict[
     """
     records = "".join(json.dumps(record) + "\n" for record in history)
     write_whole(folder / "model.safetensors", to_bytes(model), links=False, advice="see to the disk")
-    write_whole(folder / "history.jsonl", records.encode(), links=False, advice="see to the disk")
+    write_whole(folder / HISTORY, records.encode(), links=False, advice="see to the disk")
     _write(folder, {**read(folder), "state": state, "outcome": outcome}, advice="see to the disk")
 
 

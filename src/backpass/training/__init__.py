@@ -12,6 +12,7 @@ from backpass.training.events import (
 from backpass.training.history import History
 from backpass.training.replay import Replayed
 from backpass.training.saving import Checkpoints
+from backpass.training.steering import Steering
 from backpass.training.stopping import EarlyStopping
 from backpass.training.trainer import Trainer
 
@@ -24,6 +25,7 @@ __all__ = [
     "Listener",
     "Replayed",
     "RolledBack",
+    "Steering",
     "StepFinished",
     "Trainer",
     "TrainingFinished",

@@ -1,6 +1,7 @@
 """The training loop: epochs, and what is looked at between them."""
 
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -38,6 +39,7 @@ from backpass.training.interrupts import Interrupts, noticed
 from backpass.training.rows import Rows
 from backpass.training.saving import Keeper
 from backpass.training.snapshots import Progress
+from backpass.training.steering import Steering
 from backpass.training.step import training_step
 from backpass.training.stopping import EarlyStopping
 
@@ -77,6 +79,7 @@ class Loop:
     seconds: float | None = None
     window: int | None = None
     words: "Callable[[bool], Words] | None" = None
+    steering: Steering | None = None
     _begun: float = 0.0
     _end: float = math.inf
     _made: bool = False
@@ -121,13 +124,15 @@ class Loop:
         if keeper is not None and keeper.is_fresh:
             keeper.save(state, progress)
         try:
-            while (reason := self._over(progress)) is None:
-                self._go_on(executor, state, progress)
+            reason, steps = self._turn(executor, state, progress)
+            while reason is None:
+                self._go_on(executor, state, progress, steps)
                 self._made = True
                 if keeper is not None and (state.batch or keeper.due_after(progress.epoch)):
                     executor.fetch()
                     keeper.save(state, progress)
                     keeper.warn()
+                reason, steps = self._turn(executor, state, progress)
             executor.fetch()
             progress.finished, history.reason = not self._interrupts, reason
             if keeper is not None:
@@ -144,6 +149,23 @@ class Loop:
         if diverged is not None:
             self._slow_down(state, progress, self._explained(diverged, state, progress))
         return diverged is None
+
+    def _turn(self, executor: Executor, state: State, progress: Progress) -> tuple[str | None, int]:
+        """Why the training is over, or None; and how many steps it may make before it looks again, 0 for any number."""
+        steps = self._steered(executor, state, progress)
+        return self._over(progress), steps
+
+    def _steered(self, executor: Executor, state: State, progress: Progress) -> int:
+        """Do what those who steer ask for: save, wait, end. How many steps may be made now, 0 for any number."""
+        if self.steering is None or not self.steering.asks:
+            return 0
+        executor.fetch()
+        if self.keeper is not None:
+            self.keeper.save(state, progress)
+        steps = self.steering.obey(state.step, over=lambda: bool(self._interrupts) or self._time_is_over())
+        if self.steering.stopped and not self._interrupts:
+            self._interrupts.signal = signal.SIGINT
+        return steps
 
     def run_to(self, step: int, state: State, progress: Progress) -> None:
         """Train `state` up to `step` steps, the last of a training that was, and tell nobody."""
@@ -346,8 +368,8 @@ class Loop:
         return self.optimizer if rate == 1.0 else self.optimizer.slowed(rate)
 
     def _pauses(self) -> bool:
-        over = bool(self._interrupts) or self._time_is_over()
-        return over or (self.keeper is not None and self.keeper.due())
+        asked = bool(self._interrupts) or (self.steering is not None and self.steering.asks)
+        return asked or self._time_is_over() or (self.keeper is not None and self.keeper.due())
 
     def _time_is_over(self) -> bool:
         """Asked first when the programs are made, before or after the first steps: half of the time is for steps."""

@@ -96,16 +96,23 @@ class Replayed:
 
 
 def state_before(
-    checkpoints: Checkpoints, step: int, last: Snapshot, done: Progress, begin: State, steps: int
+    checkpoints: Checkpoints,
+    step: int,
+    last: Snapshot,
+    done: Progress,
+    begin: State,
+    steps: int,
+    *,
+    ahead: bool = False,
 ) -> State:
     """The nearest state before `step` that is known: that of a checkpoint, or `begin`, that of a training's beginning.
 
-    An epoch has so many `steps`.
+    An epoch has so many `steps`; `ahead` allows the step after the last one that was saved.
 
     Raises:
         CheckpointError: the training made fewer steps, or nothing is known of so early a step.
     """
-    if step > last.step:
+    if step > last.step + ahead:
         raise CheckpointError(
             f"{checkpoints.folder}: step {step:,} was not made, or not saved yet: the newest checkpoint is of step "
             f"{last.step:,}"

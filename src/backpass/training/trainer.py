@@ -1,7 +1,7 @@
 """The Trainer: minibatches, epochs, validation, early stopping."""
 
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -32,6 +32,7 @@ from backpass.training.replay import Replayed, replayed, state_before
 from backpass.training.rows import Rows, weights_by_label
 from backpass.training.saving import Checkpoints, Keeper, as_checkpoints
 from backpass.training.snapshots import Progress, newest, require_same, restored
+from backpass.training.steering import Steering
 from backpass.training.stopping import BestSoFar, EarlyStopping
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Trainer:
             those that the machine or its quota allow. The weights do not depend on it, to the bit.
         metrics: functions of (predictions, targets) to calculate on the validation rows after each epoch, by name.
         listeners: functions that are told of every event; see `backpass.training.events`.
+        steering: by which another thread holds a training, has it make single steps, saves and ends it.
 
     Attributes:
         parameters: the weights and biases, once they exist.
@@ -83,6 +85,7 @@ class Trainer:
         threads: int | None = None,
         metrics: Mapping[str, Metric] | None = None,
         listeners: Sequence[Listener] = (),
+        steering: Steering | None = None,
     ) -> None:
         _require(isinstance(network, Layer), "network", network, "a layer, such as nn.Sequential(...)")
         _require(isinstance(loss, Loss), "loss", loss, "a loss, such as losses.CrossEntropy()")
@@ -105,6 +108,9 @@ class Trainer:
         self.metrics = dict(metrics or {})
         self.listeners = list(listeners)
         self.history = History()
+        self.steering = steering
+        if steering is not None:
+            steering.history = self.history
         self.interrupted_by = 0
         self.words: Callable[[bool], Words] | None = None
         self._epoch_of: Any = None
@@ -285,21 +291,47 @@ class Trainer:
         Raises:
             CheckpointError: as `resume`; or the training has not made so many steps, or its beginning is not known.
         """
-        _require(_is_whole(step) and step >= 1, "step", step, "a whole number of 1 or more")
+        arguments = {"validation": validation, "weights": weights, "class_weights": class_weights}
+        arguments |= {"stopping": stopping, "shuffle": shuffle}
+        return next(self.replays([step], checkpoints, inputs, targets, **arguments))
+
+    def replays(
+        self,
+        steps: Iterable[int],
+        checkpoints: Checkpoints | str | Path,
+        inputs: Any,
+        targets: Any,
+        *,
+        validation: Any = None,
+        weights: Any = None,
+        class_weights: Mapping[int, float] | str | None = None,
+        stopping: EarlyStopping | None = None,
+        shuffle: bool = True,
+        ahead: bool = False,
+    ) -> "Iterator[Replayed]":
+        """Several steps, in ascending order, of which each begins where the last one ended; see `replay`.
+
+        With `ahead` the last may be one that comes after those that were saved: it will be made in this way.
+        """
+        wanted = list(steps)
+        for step in wanted:
+            _require(_is_whole(step) and step >= 1, "step", step, "a whole number of 1 or more")
         given = as_checkpoints(checkpoints)
         job = self._job(inputs, targets, validation, weights, class_weights, stopping, shuffle=shuffle)
         _, forward = self._built(job.data.inputs)
         last = newest(given.store)
         require_same(given.folder, last, self._plan(job))
         start = typed(self.network.init(self._row_shape, Key.of(self.seed).fold("parameters")), self.precision)
-        begin, steps = State(start, self.optimizer.init(start)), job.data.steps(self.batch_size)
-        _, done = restored(last, begin, steps)
-        state = state_before(given, step, last, done, begin, steps)
+        begin, an_epoch = State(start, self.optimizer.init(start)), job.data.steps(self.batch_size)
+        _, done = restored(last, begin, an_epoch)
         if not self.optimizer.observes:
             job = replace(job, held_out=None)
         loop = self._loop(replace(job, stopping=None), done, forward, None)
-        loop.listeners = ()
-        return replayed(loop, step, state, done)
+        loop.listeners, loop.steering, state = (), None, None
+        for step in wanted:
+            nearest = state_before(given, step, last, done, begin, an_epoch, ahead=ahead)
+            state = nearest if state is None or state.step < nearest.step else state
+            yield replayed(loop, step, state, done)
 
     def trace(
         self,
@@ -421,7 +453,8 @@ class Trainer:
         finally:
             if keeper is not None:  # it may be that the loop did not get so far
                 keeper.close()
-        if self.interrupted_by and not stop_on_interrupt:
+        stopped = self.steering is not None and self.steering.stopped
+        if self.interrupted_by and not stop_on_interrupt and not stopped:
             signal.raise_signal(signal.Signals(self.interrupted_by))
         return self.history
 
@@ -452,6 +485,7 @@ class Trainer:
             keeper=keeper,
             window=self.window,
             words=self.words,
+            steering=self.steering,
         )
 
     def outputs(self, inputs: Any) -> Array:

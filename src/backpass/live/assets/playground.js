@@ -1,0 +1,229 @@
+/* The playground: a table, settings, training, decision regions, and what can be taken along. */
+import { ask, button, drawn, during, make, place, save, shown, tell } from "./dom.js";
+
+const FIELDS = [
+  ["hidden", "Hidden layers", "text", "Nodes of each, as 8,4; 0 for none"],
+  ["activation", "Activation", "activations"],
+  ["loss", "Loss", "losses"],
+  ["optimizer", "Optimizer", "optimizers"],
+  ["learning_rate", "Learning rate", "number", "", "any"],
+  ["weight_decay", "Weight decay", "number", "", "any"],
+  ["dropout", "Dropout", "number", "", "any"],
+  ["batch_size", "Rows a step", "number", "", "1"],
+  ["epochs", "Epochs", "number", "", "1"],
+  ["seed", "Seed", "number", "", "1"],
+];
+const MARKS = ["circle", "square", "triangle", "diamond"];
+
+export function playground(panel, page) {
+  let about = null, drawn_ = 0, busy = false, waits = false;
+  const inputs = {};
+  const table = make("p", "", { role: "status" }), trouble = make("p", "", { class: "minus", role: "alert", hidden: true });
+  const target = make("select", null, { id: "target", change: () => choose({ target: target.value }) });
+  const file = make("input", null, { type: "file", id: "file", accept: ".csv,.tsv,.jsonl,.parquet,.arrow,.feather,.gz,text/csv" });
+  const form = make("div", null, { class: "form" });
+  const drop = make("div", [make("label", ["Your own table: drop it here, or ", file]), table], { class: "drop" });
+  const across = make("select", null, { id: "across", change: regions }), up = make("select", null, { id: "up", change: regions });
+  const canvas = make("canvas", null, { class: "regions", width: 480, height: 480, role: "img", tabindex: 0, id: "regions" });
+  const legend = make("p", "", { class: "faint", id: "legend" });
+  const taken = make("div");
+  panel.append(
+    make("section", [make("h2", "The table"), drop, make("div", [make("label", ["Predict ", target])], { class: "form" }),
+      make("h2", "The network"), form, trouble,
+      make("div", [button("Train", () => train(), { id: "train" }), button("Train one step", () => train(1), { id: "train-step" }), button("See the network", () => page.show("network")), button("See the curves", () => page.show("curves"))], { class: "row" })]),
+    make("div", [
+      make("section", [make("h2", "Decision regions"), make("p", "What the network answers over two columns, the others being as they are in the middle of the table; marks are rows.", { class: "faint" }),
+        make("div", [make("label", ["Across ", across]), make("label", ["Up ", up])], { class: "row" }), canvas, legend]),
+      make("section", [make("h2", "Take it along"),
+        make("div", [button("Save the model", model, { id: "save-model" }), button("Python script", script, { id: "script" }), button("Link to these settings", link, { id: "link" })], { class: "row" }), taken]),
+    ], { class: "grid" }));
+
+  for (const [name, title, kind, hint, step] of FIELDS) {
+    const input = ["text", "number"].includes(kind) ? make("input", null, { type: kind, step, min: kind === "number" ? 0 : null, title: hint || null }) : make("select");
+    input.id = `set-${name}`;
+    input.addEventListener("change", () => place.write({ settings: JSON.stringify(settings()) }));
+    inputs[name] = input;
+    form.append(make("label", [title, input]));
+  }
+  file.addEventListener("change", () => file.files[0] && take(file.files[0]));
+  for (const kind of ["dragenter", "dragover"]) drop.addEventListener(kind, (event) => { event.preventDefault(); drop.classList.add("over"); });
+  for (const kind of ["dragleave", "drop"]) drop.addEventListener(kind, () => drop.classList.remove("over"));
+  drop.addEventListener("drop", (event) => { event.preventDefault(); if (event.dataTransfer.files[0]) take(event.dataTransfer.files[0]); });
+
+  function failed(error) {
+    trouble.textContent = error ? error.message : "";
+    trouble.hidden = !error;
+  }
+
+  async function take(given) {
+    failed(null);
+    try {
+      if (about && given.size > about.largest) throw new Error(`${given.name} has ${given.size.toLocaleString("en-US")} bytes, the playground takes ${about.largest.toLocaleString("en-US")}: train on it with backpass train`);
+      const answer = await fetch(`take?${new URLSearchParams({ name: given.name })}`, { method: "POST", body: given });
+      const found = await answer.json();
+      if (!answer.ok) throw new Error(found.error);
+      place.write({ settings: null });
+      set(found, {});
+    } catch (error) {
+      failed(error);
+    }
+  }
+
+  async function choose(settings_) {
+    try {
+      set(await ask("table", { target: settings_.target }), settings_);
+    } catch (error) {
+      failed(error);
+    }
+  }
+
+  function set(found, given) {
+    about = found;
+    table.textContent = `${found.name}: ${found.rows.toLocaleString("en-US")} rows, ${found.columns.length} columns`;
+    target.replaceChildren(...found.columns.map((name) => make("option", name)));
+    target.value = found.target;
+    failed(found.error ? new Error(found.error) : given.table && given.table !== found.name ? new Error(`These settings are for ${given.table}: drop it in, too`) : null);
+    if (found.error) return;
+    const start = { ...found.start, ...given };
+    for (const [name, , kind] of FIELDS) {
+      if (found[kind]) inputs[name].replaceChildren(...found[kind].map((each) => make("option", each)));
+      inputs[name].value = name === "hidden" ? [].concat(start.hidden).join(",") || "0" : String(start[name]);
+    }
+    for (const [select, i] of [[across, 0], [up, 1]]) {
+      select.replaceChildren(...found.numbers.map((name) => make("option", name)));
+      if (found.numbers.length) select.value = found.numbers[Math.min(found.numbers.length - 1, i + Math.max(0, found.numbers.length - 2))];
+    }
+  }
+
+  function settings() {
+    const hidden = inputs.hidden.value.split(",").map((text) => text.trim()).filter((text) => text && text !== "0").map(Number);
+    const number = (name) => (inputs[name].value === "" ? null : Number(inputs[name].value));
+    return { target: target.value, hidden, activation: inputs.activation.value, loss: inputs.loss.value, optimizer: inputs.optimizer.value,
+      ...Object.fromEntries(["learning_rate", "weight_decay", "dropout", "batch_size", "epochs", "seed"].map((name) => [name, number(name)])) };
+  }
+
+  async function train(steps) {
+    failed(null);
+    page.say("");
+    const chosen = settings();
+    place.write({ settings: JSON.stringify({ ...chosen, table: about.name }), step: null, row: null, held: null });
+    try {
+      await tell("train", { settings: chosen, steps: steps || null });
+    } catch (error) {
+      failed(error);
+    }
+  }
+
+  async function regions() {
+    if (!page.run() || !page.run().steps || !across.value || panel.hidden) {
+      legend.textContent = about && !about.numbers.length ? "The table has no two columns of numbers." : "They appear when a network is trained.";
+      return;
+    }
+    if (busy) { waits = true; return; }
+    busy = true;
+    try {
+      const began = performance.now();
+      paint(await ask("regions", { x: across.value, y: up.value }));
+      regions.wait = Math.max(700, 30 * (performance.now() - began));
+    } catch (error) {
+      legend.textContent = error.message;
+    }
+    drawn_ = performance.now();
+    busy = false;
+    if (waits) { waits = false; regions(); }
+  }
+
+  function colours() {
+    const style = getComputedStyle(document.documentElement);
+    const probe = make("span");
+    document.body.append(probe);
+    const found = [1, 2, 3, 4, 5, 6].map((k) => { probe.style.color = `var(--series-${k})`; return getComputedStyle(probe).color.match(/[\d.]+/g).map(Number); });
+    probe.style.color = "var(--card)";
+    const paper = getComputedStyle(probe).color.match(/[\d.]+/g).map(Number);
+    probe.style.color = "var(--ink)";
+    const ink = getComputedStyle(probe).color;
+    probe.remove();
+    return { found, paper, ink, style };
+  }
+
+  function paint(told) {
+    const { found, paper, ink } = colours(), context = canvas.getContext("2d"), side = told.xs.length;
+    const low = Math.min(...(told.values || [0])), high = Math.max(...(told.values || [1])), cell = canvas.width / side;
+    const mix = (tint, part) => `rgb(${[0, 1, 2].map((c) => Math.round(paper[c] + (tint[c] - paper[c]) * part)).join(",")})`;
+    const at = (value) => (told.classes ? [found[value % 6], 1] : [found[0], (value - low) / (high - low || 1)]);
+    for (let k = 0; k < side * side; k += 1) {
+      const [tint, part] = told.classes ? [found[told.answers[k] % 6], 0.1 + 0.5 * told.sure[k]] : [found[0], 0.85 * at(told.values[k])[1]];
+      context.fillStyle = mix(tint, part);
+      context.fillRect((k % side) * cell, canvas.height - (Math.floor(k / side) + 1) * cell, cell + 1, cell + 1);
+    }
+    const [px, py, kind] = told.points, [x0, x1] = [told.xs[0], told.xs.at(-1)], [y0, y1] = [told.ys[0], told.ys.at(-1)];
+    px.forEach((x, i) => {
+      const [tint, part] = told.classes ? [found[kind[i] % 6], 1] : [found[0], Math.max(0, Math.min(1, at(kind[i])[1])) * 0.85];
+      context.fillStyle = mix(tint, part);
+      context.strokeStyle = ink;
+      mark(context, told.classes ? MARKS[kind[i] % 4] : "circle", ((x - x0) / (x1 - x0)) * canvas.width, canvas.height - ((py[i] - y0) / (y1 - y0)) * canvas.height);
+    });
+    const words = told.classes ? told.classes.map((name, k) => `${name}: ${MARKS[k % 4]}`).join(", ") : `from ${shown(low, 3)} (light) to ${shown(high, 3)} (dark)`;
+    legend.textContent = `${told.x} from ${shown(x0, 3)} to ${shown(x1, 3)}, ${told.y} from ${shown(y0, 3)} to ${shown(y1, 3)}. ${words}.`;
+    const shares = told.classes ? told.classes.map((name, k) => `${name} ${Math.round((100 * told.answers.filter((each) => each === k).length) / told.answers.length)} %`).join(", ") : words;
+    canvas.setAttribute("aria-label", `Decision regions over ${told.x} and ${told.y}: ${shares}`);
+    canvas.dataset.told = shares;
+  }
+
+  function mark(context, kind, x, y) {
+    context.beginPath();
+    if (kind === "circle") context.arc(x, y, 4, 0, 7);
+    else if (kind === "square") context.rect(x - 3.5, y - 3.5, 7, 7);
+    else if (kind === "triangle") for (const [dx, dy] of [[0, -5], [4.5, 4], [-4.5, 4]]) context.lineTo(x + dx, y + dy);
+    else for (const [dx, dy] of [[0, -5], [5, 0], [0, 5], [-5, 0]]) context.lineTo(x + dx, y + dy);
+    context.closePath();
+    context.fill();
+    context.stroke();
+  }
+
+  async function model() {
+    const found = await during(taken, "…", () => ask("model"));
+    if (!found) return;
+    save("model.safetensors", await found.blob());
+    taken.replaceChildren(make("p", "model.safetensors is saved: backpass predict model.safetensors TABLE"));
+  }
+
+  async function script() {
+    const found = await during(taken, "…", () => tell("script", { settings: settings() }));
+    if (!found) return;
+    taken.replaceChildren(make("p", "It trains the same network, with the same weights, when it finds the table:"), make("pre", found.script, { class: "script", tabindex: 0 }),
+      make("div", [button("Copy", () => copy(found.script)), button("Save as train.py", () => save("train.py", found.script))], { class: "row" }));
+  }
+
+  function link() {
+    place.write({ settings: JSON.stringify({ ...settings(), table: about.name }), tab: "build" });
+    taken.replaceChildren(make("p", ["Behind its # are the settings; they also go behind the address of another playground: ", make("a", location.href, { href: location.href, id: "settings-link" })]), button("Copy", () => copy(location.href)));
+  }
+
+  async function copy(text) {
+    try { await navigator.clipboard.writeText(text); } catch { /* no clipboard: the text stands there to be marked */ }
+  }
+
+  async function begin() {
+    let given = {};
+    try { given = JSON.parse(place.read().settings || "{}") || {}; } catch { /* no settings of ours */ }
+    await choose(given);
+    if (page.run()) regions();
+  }
+  begin();
+
+  let seen = "";
+  return {
+    show() { if (about) regions(); },
+    news() {
+      const run = page.run(), now = run ? `${run.key} ${run.steps} ${run.state}` : "";
+      if (!run || now === seen) {
+        if (run && run.state === "training" && performance.now() - drawn_ > (regions.wait || 700) && !panel.hidden) { drawn_ = performance.now(); page.steer("save"); }
+        return;
+      }
+      seen = now;
+      regions();
+    },
+    theme: regions,
+  };
+}

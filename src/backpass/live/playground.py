@@ -1,0 +1,251 @@
+"""The playground: a table, some settings, and a network that trains while one looks."""
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backpass import nn
+from backpass.data import Table, infer_schema
+from backpass.data.kinds import Schema
+from backpass.data.values import Reader
+from backpass.errors import BackpassError, UsageError
+from backpass.live.watched import Watched
+from backpass.model.model import open_table
+from backpass.recipes import defaults
+from backpass.recipes.command import call_of
+from backpass.recipes.main_job import fit_into, plan
+from backpass.recipes.prepare import Prepared
+from backpass.storage.locks import FolderLock
+from backpass.training import Steering
+
+LARGEST = 32 << 20  # bytes of a table that is dropped in
+MOST_ROWS = 100_000
+GRID = 60  # points along each side of the decision regions
+DRAWN = 400  # rows drawn in them
+RECIPE = (
+    "hidden",
+    "activation",
+    "loss",
+    "optimizer",
+    "learning_rate",
+    "weight_decay",
+    "dropout",
+    "batch_size",
+    "epochs",
+)
+START = {
+    "hidden": [8],
+    "activation": "tanh",
+    "optimizer": "adam",
+    "learning_rate": 0.01,
+    "epochs": 300,
+    "batch_size": 16,
+}
+
+
+class Playground:
+    """What one can do there, one at a time.
+
+    Attributes:
+        watched: the training under way or the last one; None before the first.
+        error: why the last training failed, in a line.
+    """
+
+    def __init__(self, table: str | Path | None = None) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="backpass-playground-"))
+        self._thread: threading.Thread | None = None
+        self._runs = 0
+        self.watched: Watched | None = None
+        self.error = ""
+        self._table: Table
+        self._path: Path
+        self.name = ""
+        sample = Path(str(files("backpass.data") / "samples" / "iris.csv"))
+        self._use(Path(table) if table is not None else sample, None)
+
+    def _use(self, path: Path, name: str | None) -> None:
+        found = open_table(str(path))
+        if found.rows > MOST_ROWS:
+            raise UsageError(
+                f"{found.name} has {found.rows:,} rows, the playground takes {MOST_ROWS:,}: backpass train"
+            )
+        self._table, self._path, self.name = found, path, name or path.name
+
+    def take(self, name: str, content: bytes) -> dict[str, Any]:
+        """Use a table that was dropped in. It is read as data and as nothing else.
+
+        Raises:
+            TableError: it is none.
+        """
+        if len(content) > LARGEST:
+            raise UsageError(f"{name[:80]} is larger than {LARGEST >> 20} MB: train on it with backpass train")
+        self._runs += 1
+        path = self._folder / f"table-{self._runs}"
+        path.write_bytes(content)
+        shown = "".join(c for c in Path(name).name if c.isprintable())[:80] or "table.csv"
+        self._use(path, shown)
+        return self.about()
+
+    def about(self, target: str | None = None) -> dict[str, Any]:
+        """The table and what can be chosen, for a target; None for the last column."""
+        table = self._table
+        chosen = target if target in table.columns else table.columns[-1]
+        told: dict[str, Any] = {"name": self.name, "rows": table.rows, "columns": table.columns, "target": chosen}
+        try:
+            schema = infer_schema(table, [chosen])
+        except BackpassError as error:
+            return told | {"error": str(error), "numbers": [], "kind": ""}
+        kind = "number" if schema.task == "regression" else "two classes" if len(schema.classes) == 2 else "classes"
+        return told | {
+            "numbers": _numbers(schema),
+            "kind": kind,
+            "losses": list(defaults.LOSSES[kind]),
+            "optimizers": list(defaults.OPTIMIZERS),
+            "activations": [name for name in nn.ACTIVATIONS if name != "softmax"],
+            "start": START | {"loss": defaults.LOSSES[kind][0], "weight_decay": 0.0, "dropout": 0.0, "seed": 0},
+            "largest": LARGEST,
+        }
+
+    def asked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of `backpass.train` that the settings stand for.
+
+        Raises:
+            UsageError: there is a setting that is none.
+        """
+        unknown = [name for name in settings if name not in (*RECIPE, "target", "seed")]
+        if unknown or not isinstance(settings.get("target"), str):
+            raise UsageError(f"{unknown[0] if unknown else 'target'} is no setting of the playground, or not given")
+        recipe = {name: settings[name] for name in RECIPE if settings.get(name) is not None}
+        recipe |= {"averaging": 0.0, "label_smoothing": 0.0}  # what trains is what is told
+        recipe["patience"] = recipe.get("epochs", START["epochs"])
+        seed = settings.get("seed", 0)
+        return {"target": settings["target"], "effort": defaults.FAST, "seed": seed, "recipe": recipe}
+
+    def train(self, settings: Mapping[str, Any], *, steps: int | None = None) -> Watched:
+        """Begin anew by the settings; after so many `steps` it waits, if that is not None.
+
+        Raises:
+            UsageError: a setting cannot be used.
+            TableError: the table does not hold what is needed.
+        """
+        asked = self.asked(settings)
+        planned = plan(str(self._path), **asked)
+        self.end()
+        self._runs += 1
+        folder = self._folder / f"run-{self._runs}"
+        folder.mkdir()
+        steering, self.error = Steering(), ""
+        if steps is not None:
+            steering.make(steps)
+        watched = Watched(folder, planned=planned, steering=steering)
+        self.watched = watched
+
+        def work() -> None:
+            try:
+                with FolderLock(folder):
+                    fit_into(folder, planned, stop_on_interrupt=True, page=False, steering=steering)
+            except BackpassError as error:
+                self.error = str(error)
+            except KeyboardInterrupt:  # stopped before its first step
+                pass
+
+        self._thread = threading.Thread(target=work, name="backpass playground", daemon=True)
+        self._thread.start()
+        return watched
+
+    def end(self) -> None:
+        """End the training under way."""
+        if self.watched is not None and self.watched.steering is not None:
+            self.watched.steering.stop()
+        if self._thread is not None:
+            self._thread.join()
+
+    def close(self) -> None:
+        """End it all, and remove what was made."""
+        self.end()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def script(self, settings: Mapping[str, Any]) -> str:
+        """A Python program that trains the same network, to the bit."""
+        call = call_of({"table": self.name, **self.asked(settings)})
+        return (
+            f'"""The network of the playground, trained again: the same weights, bit for bit."""\n\nimport backpass\n\n'
+            f'outcome = {call}\nprint(outcome)\noutcome.model.save("model.safetensors")\nprint(outcome.model.weights)\n'
+        )
+
+    def model(self) -> bytes:
+        """The file of the network as it is now.
+
+        Raises:
+            UsageError: nothing was trained yet.
+        """
+        from backpass.model.file import to_bytes
+
+        return to_bytes(self._trained().run.kept_model())
+
+    def regions(self, x: str, y: str) -> dict[str, Any]:
+        """What the network answers over two columns, the others being as they are in the middle.
+
+        Raises:
+            UsageError: nothing was trained yet, or a column is no number.
+        """
+        watched = self._trained()
+        prepared, model = watched.run.plan.prepared, watched.run.kept_model()
+        schema, train = prepared.division.schema, prepared.division.train
+        for name in (x, y):
+            if name not in _numbers(schema):
+                raise UsageError(f'"{name[:80]}" is no number that the network is given: choose two that are')
+        reader = Reader(train)
+        columns = {column.name: column for column in schema.inputs}
+        xs, ys = (_around(reader.numbers(columns[name])) for name in (x, y))
+        across, up = np.meshgrid(xs, ys)
+        data = {name: _middle(train, column, across.size) for name, column in columns.items()}
+        data |= {x: across.ravel(), y: up.ravel()} if x != y else {x: across.ravel()}
+        answered = model.predict_table(data)
+        told = {"x": x, "y": y, "xs": xs.tolist(), "ys": ys.tolist(), **_points(prepared, reader, columns, (x, y))}
+        if answered.probabilities is None:
+            return told | {"values": answered.values[:, 0].astype(float).tolist()}
+        p = answered.probabilities
+        return told | {"classes": list(answered.classes), "answers": p.argmax(1).tolist(), "sure": p.max(1).tolist()}
+
+    def _trained(self) -> Watched:
+        if self.watched is None:
+            raise UsageError("nothing was trained yet: press Train")
+        return self.watched
+
+
+def _numbers(schema: Schema) -> list[str]:
+    return [column.name for column in schema.inputs if column.kind == "number"]
+
+
+def _around(values: Any) -> Any:
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    edge = 0.08 * (high - low) or 1.0
+    return np.linspace(low - edge, high + edge, GRID)
+
+
+def _middle(train: Table, column: Any, count: int) -> Any:
+    """The median of a number, the most common of anything else, so many times."""
+    if column.kind == "number":
+        with suppress(BackpassError):
+            return np.full(count, float(np.nanmedian(Reader(train).numbers(column))))
+    values = train.column(column.name).drop_nulls()
+    common = values.mode().sort()[0] if len(values) else None
+    return [common] * count
+
+
+def _points(prepared: Prepared, reader: Reader, columns: Mapping[str, Any], names: tuple[str, str]) -> dict[str, Any]:
+    places = np.unique(np.linspace(0, prepared.train.rows - 1, min(DRAWN, prepared.train.rows)).astype(int))
+    px, py = (reader.numbers(columns[name])[places] for name in names)
+    targets = prepared.tabular.targets
+    actual = prepared.train.targets[places]
+    shown = actual.ravel() if targets.classes else np.asarray(targets.decode(actual))[:, 0]
+    known = np.isfinite(px) & np.isfinite(py)
+    return {"points": [px[known].tolist(), py[known].tolist(), shown[known].tolist()]}

@@ -1,0 +1,345 @@
+"""What the page asks for, and who answers: an application of a few addresses behind the door, served by uvicorn."""
+
+import json
+import math
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
+from importlib.resources import files
+from typing import Any
+
+from backpass.errors import BackpassError, UsageError
+from backpass.live import layers, overview, picture, results
+from backpass.live.door import HOME, PORT, Door, Guard, open_browser, open_door
+from backpass.live.playground import LARGEST, Playground
+from backpass.live.watched import Watched
+
+TICK = 0.1  # seconds from one look at the runs to the next
+ALIVE = 10.0  # seconds without news, after which the page is told that there are none
+_KINDS = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
+_ASSETS = {
+    **dict.fromkeys(("style.css", "charts.js", "uPlot.iife.min.js", "uPlot.min.css"), "backpass.pages"),
+    **dict.fromkeys(
+        (
+            "live.css",
+            "dom.js",
+            "main.js",
+            "curves.js",
+            "network.js",
+            "story.js",
+            "results.js",
+            "layers.js",
+            "playground.js",
+        ),
+        "backpass.live",
+    ),
+}
+
+
+class Page:
+    """The runs that are shown, and what is asked of them.
+
+    Attributes:
+        watched: the runs; of a playground that which trains.
+        playground: where one can train; None elsewhere.
+    """
+
+    def __init__(self, watched: list[Watched], playground: Playground | None = None) -> None:
+        self._watched = watched
+        self.playground = playground
+        self.ends = threading.Event()
+        self._one = threading.Lock()
+
+    @property
+    def watched(self) -> list[Watched]:
+        if self.playground is None:
+            return self._watched
+        return [self.playground.watched] if self.playground.watched is not None else []
+
+    def of(self, query: Any) -> Watched:
+        """The run that is asked for."""
+        try:
+            return self.watched[int(query.get("run", "0"))]
+        except (ValueError, IndexError):
+            raise UsageError("there is no such run on this page") from None
+
+    # Questions, by the last part of the address
+
+    def about(self, _: Any) -> Any:
+        from backpass import __version__
+
+        live = any(each.steering is not None for each in self.watched)
+        kind = "playground" if self.playground is not None else "live" if live else "show"
+        return {"kind": kind, "version": __version__, "runs": [each.name for each in self.watched]}
+
+    def overview(self, query: Any) -> Any:
+        return overview.overview(self.of(query).run)
+
+    def step(self, query: Any) -> Any:
+        return picture.picture(self._ledger(query))
+
+    def node(self, query: Any) -> Any:
+        return picture.node(self._ledger(query), query.get("layer", ""), _whole(query, "place") or 0)
+
+    def weight(self, query: Any) -> Any:
+        return picture.weight(self._ledger(query), query.get("name", ""))
+
+    def sums(self, query: Any) -> Any:
+        found = self._ledger(query).sums
+        return {"ok": found.ok, "count": found.count, "weights": found.weights, "worst": found.worst}
+
+    def matrix(self, query: Any) -> bytes:
+        values, _ = picture.matrix(self._ledger(query), query.get("name", ""), query.get("what", "change"))
+        return values.tobytes()
+
+    def results(self, query: Any) -> Any:
+        return results.results(self.of(query).run)
+
+    def layers(self, query: Any) -> Any:
+        return layers.layers(self.of(query).run)
+
+    def table(self, query: Any) -> Any:
+        return self._playground.about(query.get("target"))
+
+    def regions(self, query: Any) -> Any:
+        return self._playground.regions(query.get("x", ""), query.get("y", ""))
+
+    def model(self, _: Any) -> bytes:
+        return self._playground.model()
+
+    @property
+    def _playground(self) -> Playground:
+        if self.playground is None:
+            raise UsageError("this page is no playground")
+        return self.playground
+
+    def _ledger(self, query: Any) -> Any:
+        watched, step = self.of(query), _whole(query, "step")
+        row, member = _whole(query, "row"), _whole(query, "member")
+        if step is None:
+            if row is None:
+                raise UsageError("no step is given, and no row")
+            return watched.held_out(row, member)
+        return watched.ledger(step, row, member)
+
+    # Commands
+
+    def steer(self, content: Any, query: Any) -> Any:
+        steering = self.of(query).steering
+        if steering is None:
+            raise UsageError("this run is trained elsewhere, or has ended: it can be looked at alone")
+        does = {"hold": steering.hold, "go": steering.go_on, "save": steering.save, "stop": steering.stop}
+        if content.get("do") == "step":
+            steering.make(1)
+        elif content.get("do") in does:
+            does[content["do"]]()
+        else:
+            raise UsageError("that is nothing that a training can do")
+        return {}
+
+    def train(self, content: Any, _: Any) -> Any:
+        steps = content.get("steps")
+        self._playground.train(content.get("settings") or {}, steps=steps if type(steps) is int else None)
+        return {}
+
+    def script(self, content: Any, _: Any) -> Any:
+        return {"script": self._playground.script(content.get("settings") or {})}
+
+    def call(self, ask: Callable[..., Any], *given: Any) -> Any:
+        """One question at a time: each may take all of the machine."""
+        with self._one:
+            return ask(*given)
+
+    # News
+
+    async def news(self, known: dict[str, int]) -> AsyncIterator[str]:
+        """What is new of the runs, as server-sent events, as long as somebody listens. `known` says how many records
+        of a run's generation the page has already.
+        """
+        import anyio
+
+        before, quiet = "", 0.0
+        while not self.ends.is_set():
+            told = [self._news_of(each, known) for each in self.watched]
+            state = json.dumps([{**each, "columns": None, "from": None} for each in told])
+            new = any(each["columns"] for each in told)
+            if new or state + self._error != before:
+                before, quiet = state + self._error, 0.0
+                place = json.dumps(known, separators=(",", ":"))
+                yield f"id: {place}\ndata: {json.dumps({'runs': told, 'error': self._error})}\n\n"
+            elif quiet > ALIVE:
+                quiet = 0.0
+                yield ": nothing new\n\n"
+            quiet += TICK
+            await anyio.sleep(TICK)
+
+    @property
+    def _error(self) -> str:
+        return self.playground.error if self.playground is not None else ""
+
+    def _news_of(self, watched: Watched, known: dict[str, int]) -> dict[str, Any]:
+        trouble = ""
+        try:
+            watched.look()
+        except BackpassError as error:
+            trouble = str(error)
+        key, (state, steps) = f"{watched.run.folder.name}/{watched.generation}", watched.stands
+        first = min(known.get(key, 0), len(watched.records))
+        new = watched.records[first:]
+        known[key] = len(watched.records)
+        names = dict.fromkeys(name for record in new for name in record)
+        columns = {name: [_finite(record.get(name)) for record in new] for name in names}
+        return {
+            "name": watched.name, "key": key, "from": first, "columns": columns, "state": state,
+            "steps": steps, "steered": watched.steering is not None, "trouble": trouble,
+        }  # fmt: skip
+
+
+def _finite(value: Any) -> Any:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _whole(query: Any, name: str) -> int | None:
+    text = query.get(name)
+    if text in (None, ""):
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"{name} is {text[:40]}, expected a whole number") from None
+
+
+def application(page: Page, door: Door) -> Any:
+    """The ASGI application of a page."""
+    from starlette.applications import Starlette
+    from starlette.routing import Route
+
+    questions = ("about", "overview", "step", "node", "weight", "sums", "matrix", "results", "layers")
+    of_playground = ("table", "regions", "model")
+    answers = _Answers(page)
+    routes = [
+        Route("/", _asset),
+        Route("/news", answers.news),
+        *(Route(f"/{name}", answers.question(getattr(page, name))) for name in (*questions, *of_playground)),
+        *(Route(f"/{name}", answers.command(getattr(page, name)), methods=["POST"]) for name in ("train", "script")),
+        Route("/steer", answers.command(page.steer, waits=False), methods=["POST"]),
+        Route("/take", answers.take, methods=["POST"]),
+        Route("/assets/{name}", _asset),
+    ]
+    return Guard(Starlette(routes=routes), door)
+
+
+class _Answers:
+    """From requests to what the page answers, and back."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+
+    async def _answer(self, ask: Callable[..., Any], *given: Any) -> Any:
+        import anyio
+        from starlette.responses import Response
+
+        try:
+            found = await anyio.to_thread.run_sync(lambda: self._page.call(ask, *given))
+        except BackpassError as error:
+            return _refused(str(error))
+        except MemoryError:
+            return _refused("there is not enough memory for this")
+        if isinstance(found, bytes):
+            return Response(found, media_type="application/octet-stream")
+        return Response(json.dumps(found, default=float), media_type="application/json")
+
+    def question(self, ask: Callable[[Any], Any]) -> Any:
+        async def answer(request: Any) -> Any:
+            return await self._answer(ask, request.query_params)
+
+        return answer
+
+    def command(self, ask: Callable[[Any, Any], Any], *, waits: bool = True) -> Any:
+        """One that does not wait is done at once, whatever is being calculated."""
+
+        async def answer(request: Any) -> Any:
+            from starlette.responses import JSONResponse
+
+            content: Any = None
+            with suppress(ValueError, RecursionError):
+                content = json.loads(await _body(request, 1 << 16) or b"")
+            if not isinstance(content, dict):
+                return _refused("expected a small JSON object")
+            if waits:
+                return await self._answer(ask, content, request.query_params)
+            try:
+                return JSONResponse(ask(content, request.query_params))
+            except BackpassError as error:
+                return _refused(str(error))
+
+        return answer
+
+    async def take(self, request: Any) -> Any:
+        content, name = await _body(request, LARGEST), request.query_params.get("name", "table.csv")
+        if content is None or self._page.playground is None:
+            return _refused(f"{name[:80]} is larger than {LARGEST >> 20} MB: train on it with backpass train")
+        return await self._answer(self._page.playground.take, name, content)
+
+    async def news(self, request: Any) -> Any:
+        from starlette.responses import StreamingResponse
+
+        known: Any = None
+        with suppress(ValueError, RecursionError):
+            known = json.loads(request.headers.get("last-event-id") or request.query_params.get("known") or "{}")
+        whole = isinstance(known, dict) and all(type(each) is int and each >= 0 for each in known.values())
+        return StreamingResponse(self._page.news(known if whole else {}), media_type="text/event-stream")
+
+
+async def _asset(request: Any) -> Any:
+    from starlette.responses import Response
+
+    name = request.path_params.get("name", "index.html")
+    home = "backpass.live" if name == "index.html" else _ASSETS.get(name)
+    if home is None:
+        return Response("there is no such file", 404)
+    return Response((files(home) / "assets" / name).read_bytes(), media_type=_KINDS[name.rpartition(".")[2]])
+
+
+def _refused(why: str) -> Any:
+    from starlette.responses import JSONResponse
+
+    return JSONResponse({"error": why}, 422)
+
+
+async def _body(request: Any, most: int) -> bytes | None:
+    """The body of a request; None where it is larger than that."""
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > most:
+            return None
+        parts.append(part)
+    return b"".join(parts)
+
+
+@contextmanager
+def serving(page: Page, *, host: str = HOME, port: int = PORT) -> Iterator[Door]:
+    """Within this the page is there, served by a thread of its own.
+
+    Raises:
+        UsageError: the host is none of this machine.
+    """
+    import uvicorn
+
+    door = open_door(host, port)
+    options: dict[str, Any] = {"log_level": "error", "access_log": False, "lifespan": "off", "server_header": False}
+    config = uvicorn.Config(application(page, door), timeout_graceful_shutdown=1, **options)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([door.socket],), name="backpass page", daemon=True)
+    thread.start()
+    try:
+        yield door
+    finally:
+        page.ends.set()
+        server.should_exit = True
+        thread.join(5)
+        door.socket.close()
+
+
+__all__ = ["Page", "Playground", "Watched", "open_browser", "serving"]
