@@ -42,7 +42,8 @@ def test_train_prints_what_it_understood_the_network_the_score_the_run_and_the_n
     assert any(re.fullmatch(r"stopped at epoch 2 after [\d.]+ s: all 2 epochs done", line) for line in lines)
     scores = [line.split()[0:2] for line in lines if "±" in line]
     assert scores == [["this", "network"], ["linear", "model"], ["always", '"Adelie"']]
-    assert lines[-4] == "runs/penguins-species-1/  model.safetensors  history.jsonl  run.json  checkpoints/"
+    assert lines[-5] == "runs/penguins-species-1/  model.safetensors  history.jsonl  run.json"
+    assert lines[-4] == "  checkpoints/"
     assert lines[-3] == "look:  runs/penguins-species-1/report.html"
     assert lines[-2] == "next:  backpass predict runs/penguins-species-1 NEW.csv"
     assert lines[-1] == "       backpass evaluate runs/penguins-species-1 LABELLED.csv"
@@ -575,4 +576,4 @@ def test_what_is_printed_of_a_run_with_a_long_name_is_cut_between_words(run):
     name = "a-run-of-which-the-name-is-so-long-that-no-line-of-80-columns-can-hold-it"
     ran = run("train", IRIS, "--target", "species", "--out", name, *QUICK)
     long = [line for line in ran.out.splitlines() if len(line) > 80]
-    assert long == [f"backpass predict {name} NEW.csv", f"backpass evaluate {name} LABELLED.csv"]
+    assert long == [f"{name}/report.html", f"backpass predict {name} NEW.csv", f"backpass evaluate {name} LABELLED.csv"]

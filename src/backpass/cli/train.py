@@ -326,10 +326,15 @@ def _result(planned: "Plan", outcome: "Outcome", folder: Path) -> list[str]:
         *lines,
         "",
         *wrapped([f"{folder}/  model.safetensors  history.jsonl  run.json  checkpoints/"]),
-        *([f"look:  {folder / 'report.html'}"] if (folder / "report.html").exists() else []),
+        *(_look(folder / "report.html") if (folder / "report.html").exists() else []),
         *([f"go on: backpass resume {folder}"] if not outcome.finished else []),
         *_next(f"backpass predict {folder} NEW.csv", f"backpass evaluate {folder} LABELLED.csv"),
     ]
+
+
+def _look(page: Path) -> list[str]:
+    line = f"look:  {page}"
+    return [line] if len(line) <= WIDTH else ["look:", str(page)]
 
 
 def _next(first: str, second: str) -> list[str]:

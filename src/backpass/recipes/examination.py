@@ -40,7 +40,7 @@ def examine(planned: Plan, parameters: Structure | None = None, history: Sequenc
         validation = prepared.plain(prepared.test), prepared.test.targets
     trainer = Trainer(
         network,
-        defaults.loss(prepared.tabular.targets, recipe.label_smoothing),
+        defaults.loss(prepared.tabular.targets, recipe),
         defaults.optimizer(recipe, max(1, recipe.epochs * -(-len(targets) // recipe.batch_size))),
         batch_size=recipe.batch_size,
         seed=planned.seed,
