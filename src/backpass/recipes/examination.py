@@ -18,6 +18,8 @@ from backpass.recipes.main_job import Plan, plan
 from backpass.training import Trainer
 from backpass.training.snapshots import newest
 
+FEWEST_STEPS = 100  # after fewer nobody asks why a training is bad
+
 
 def examine(planned: Plan, parameters: Structure | None = None, history: Sequence[Mapping[str, Any]] = ()) -> Diagnosis:
     """The diagnosis of a training from a table: of its first network, where there are several side by side.
@@ -84,11 +86,11 @@ def _first(network: nn.Layer, parameters: Structure | None) -> tuple[nn.Layer, S
 
 def is_bad(outcome: Any) -> bool:
     """Whether a training ended so badly that it is worth asking why: hardly better than one answer for all, or surely
-    worse than a linear model. It costs nothing.
+    worse than a linear model. Of one cut short, that is no question. It costs nothing.
     """
     from backpass.recipes.scores import surely_better
 
-    if len(outcome.scores) < 2:
+    if len(outcome.scores) < 2 or outcome.steps < FEWEST_STEPS:
         return False
     ours, always = outcome.scores[0], outcome.scores[-1]
     linear = outcome.scores[1:-1]
