@@ -1,13 +1,16 @@
 """`backpass report`: all that a run has to show, on one page."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from backpass.cli.options import json_option
 from backpass.cli.output import Voice, working
-from backpass.errors import UsageError
+from backpass.errors import BackpassError, UsageError
+
+if TYPE_CHECKING:
+    from backpass.recipes.again import Run
 
 EPILOG = """\b
 Examples:
@@ -51,7 +54,7 @@ def report(run: Path, **options: Any) -> None:
             place, run, [options["table"], options["test_table"], *opened.about.get("paths", {}).values()]
         )
     with working(f"looking through {run}"):
-        found = facts_of_run(opened)
+        found = facts_of_run(opened, _findings(run, opened))
     if found["absent"]:
         voice.say(f"note: {found['absent']}")
     if place is not None:
@@ -64,6 +67,16 @@ def report(run: Path, **options: Any) -> None:
         for path in write_plots(found, run / "plots", options["plots"]):
             voice.say(str(path))
     voice.result(found)
+
+
+def _findings(run: Path, opened: "Run") -> list[dict[str, Any]] | None:
+    """The doctor's; None where he cannot look, for the reason that the report gives for what it lacks."""
+    from backpass.recipes.examination import examine_run
+
+    try:
+        return [each.to_json() for each in examine_run(run, opened.plan, opened.history).findings]
+    except BackpassError:
+        return None
 
 
 def _require_other_file(place: Path, run: Path, tables: list[str | None]) -> None:
