@@ -17,6 +17,9 @@ FORBIDDEN = {
     *("pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "runpy", "code", "yaml", "xml", "tarfile"),
     *("ssl", "http", "urllib", "ftplib", "smtplib", "requests", "httpx", "webbrowser"),
 }
+# Modules that serve a page to this machine: they open a door and may show it to a browser, and connect to nobody.
+SERVING = {"live/door.py", "live/server.py"}
+DOOR = {"socket", "bind", "listen", "close", "getsockname", "setsockopt", "getaddrinfo", "create_server"}
 EXECUTING = {"eval", "exec", "compile", "__import__"}
 # Imports by name, each of a name that stands in the code.
 IMPORTING = {"__init__.py", "lazy.py"}
@@ -44,9 +47,10 @@ def test_no_module_executes_what_it_reads_or_reaches_beyond_this_machine(path):
     """Neither pickle and its like, nor eval, nor a shell, nor a connection."""
     tree = ast.parse(path.read_text())
     called = set(calls(tree))
-    assert not FORBIDDEN & set(modules(tree))
+    serves = path.relative_to(ROOT / "src" / "backpass").as_posix() in SERVING
+    assert not (FORBIDDEN - ({"webbrowser"} if serves else set())) & set(modules(tree))
     assert not (EXECUTING | {"shell", "allow_pickle", "os.system", "os.popen"}) & called
-    assert set(re.findall(r"\bsocket\.(\w+)", " ".join(called))) <= {"gethostname"}
+    assert set(re.findall(r"\bsocket\.(\w+)", " ".join(called))) <= {"gethostname"} | (DOOR if serves else set())
     assert path.name in IMPORTING or not any(name.endswith("import_module") for name in called)
 
 

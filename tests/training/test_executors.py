@@ -60,6 +60,12 @@ def at_hand(state):
     return state.step, state.epoch, state.batch
 
 
+def weights(parameters, optimizer):
+    """What to take of all that an executor carries from step to step."""
+    del optimizer
+    return parameters
+
+
 def at(executor, state):
     executor.fetch()
     return at_hand(state)
@@ -86,7 +92,7 @@ def test_a_run_ends_with_the_epoch_or_after_so_many_steps(name):
     assert (again, rows) == (loss, weight)
     assert at(pieces, state) == (4, 1, 0)
     assert state.sums == (0.0, 0.0)
-    for ours, theirs in zip(flatten(whole.parameters()), flatten(pieces.parameters()), strict=True):
+    for ours, theirs in zip(flatten(whole.values(weights)), flatten(pieces.values(weights)), strict=True):
         assert np.array_equal(ours, theirs)
     assert pieces.run(1, steps=4)[0][:2] == whole.run(1)[0][:2]
 
@@ -302,13 +308,13 @@ def test_values_are_fetched_as_seldom_as_a_twentieth_of_the_time_allows(monkeypa
     now = [100.0]
     monkeypatch.setattr("backpass.training.executors.time.perf_counter", lambda: now[0])
     executor, state = new("native")
-    take = executor.parameters
+    take = executor.values
 
-    def slowly():
+    def slowly(choose):
         now[0] += 1
-        return take()
+        return take(choose)
 
-    monkeypatch.setattr(executor, "parameters", slowly)
+    monkeypatch.setattr(executor, "values", slowly)
     executor.fetch()
     for passed, step in ((0, 0), (20, 0), (1, 12), (1, 12), (19, 12), (1, 24)):
         now[0] += passed

@@ -5,7 +5,9 @@ import gc
 import io
 import signal
 import sys
+import threading
 import warnings
+from typing import Any
 
 import click
 
@@ -48,6 +50,7 @@ for command in (
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command. What a user can mend is told in one line, with status 2; faults of ours keep a traceback."""
+    before = signal.getsignal(signal.SIGINT)
     if arguments is None:  # the process is this command's alone
         _spare_collections()
     for stream in (sys.stdout, sys.stderr):
@@ -68,8 +71,13 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo("backpass: interrupted", err=True)
         sys.exit(SIGNALLED + getattr(error.__cause__ or error, "signal", signal.SIGINT))  # click makes its own of it
     finally:
-        if arguments is None:  # Python is yet to end, and what it is to end with is known
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # Python is yet to end, and what it is to end with is known; within another program Ctrl-C is as it was.
+        _on_interrupt(signal.SIG_IGN if arguments is None else before)
+
+
+def _on_interrupt(does: Any) -> None:
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, does)
 
 
 def _spare_collections() -> None:

@@ -81,8 +81,11 @@ def abandon_output() -> None:
 
 
 @contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Ctrl-C does nothing any more: what it could break off is done, and is being told."""
+def uninterrupted(*, for_good: bool = False) -> Iterator[None]:
+    """Ctrl-C does nothing any more: what it could break off is done, and is being told.
+
+    `for_good`: nor after it, until the command is over, so that there is no moment between the two.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -90,7 +93,8 @@ def uninterrupted() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        if not for_good:
+            signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -208,7 +208,7 @@ def tell_outcome(voice: Voice, planned: "Plan", outcome: "Outcome", folder: Path
     """Say what a training came to; one that a signal ended `ends` with the status that shells expect."""
     from backpass.recipes.main_job import report
 
-    with uninterrupted():
+    with uninterrupted(for_good=ends):
         voice.say(_result(planned, outcome, folder))
         voice.say(_doctor(planned, outcome, folder))
         voice.result(report(planned, outcome, folder))
