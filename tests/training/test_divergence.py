@@ -30,7 +30,7 @@ def test_unscaled_targets_are_named():
 def test_a_large_learning_rate_comes_first_where_all_is_scaled():
     """What clips already is not told to clip."""
     line = explained("w", 1, 1, data=rows(), optimizer=o.Chain(o.ClipByGlobalNorm(1.0), o.SGD(10.0)))
-    assert line.endswith("(learning rate 10, inputs up to 1, targets up to 1): try a learning rate of 1")
+    assert line.endswith("(learning rate 10, inputs up to 1, targets up to 1): try a learning rate of 0.05")
 
 
 def test_what_an_optimizer_keeps_is_named_by_the_parameter_it_is_kept_of():

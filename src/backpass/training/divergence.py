@@ -61,7 +61,7 @@ def explained(
     known += [f"targets up to {targets:.3g}"] if targets else []
     advice = ["scale the inputs"] if inputs > LARGE else []
     advice += ["scale the targets"] if targets > LARGE else []
-    slower = f"try a learning rate of {rate / 10:.1g}" if rate is not None else "try a smaller learning rate"
+    slower = f"try a learning rate of {min(rate / 10, FAST):.1g}" if rate is not None else "try a smaller learning rate"
     advice.insert(0 if rate is not None and rate > FAST and not advice else len(advice), slower)
     advice += [] if clips(optimizer) else ["clip gradients"]
     numbers = f" ({', '.join(known)})" if known else ""
