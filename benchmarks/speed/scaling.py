@@ -33,7 +33,8 @@ def measure(options: Options) -> Section:
 
 
 def _of_batch(batch: int, options: Options) -> list[dict[str, Any]]:
-    work = WORKS["mnist"].at(batch=batch, rows=batch * STEPS * max(1, 128 // batch))
+    steps = STEPS if options.quick else STEPS * max(1, 128 // batch)
+    work = WORKS["mnist"].at(batch=batch, rows=batch * steps)
     X, y = synthetic(work)
     runs = {}
     for threads in (1, 2) if TAKES_THREADS else (None,):

@@ -390,15 +390,15 @@ def test_a_signal_saves_all_and_says_how_to_go_on(tmp_path, number, name):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_was_ended_goes_on_and_is_reproduced_to_the_bit(tmp_path, number):
-    started = begun(tmp_path, "--epochs", "60")
+    started = begun(tmp_path, "--epochs", "40")
     os.kill(started.pid, number)
     started.communicate(timeout=60)
     ran = process("resume", "run", "--json", cwd=tmp_path)
     assert ran.status == 0, ran.err
-    assert json.loads(ran.out)["epochs"] == 60
+    assert json.loads(ran.out)["epochs"] == 40
     again = process("reproduce", "run", cwd=tmp_path)
     assert again.status == 0, again.out + again.err
-    assert again.out.startswith("the same, bit for bit: 60 epochs")
+    assert again.out.startswith("the same, bit for bit: 40 epochs")
     done = process("resume", "run", cwd=tmp_path)
     assert (done.status, done.err.count("\n")) == (2, 1)
     assert "is finished" in done.err

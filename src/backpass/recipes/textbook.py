@@ -100,14 +100,18 @@ def _moved(layer: str, name: str, value: Any, gradient: Parameters) -> Any:
     return value - LEARNING_RATE * gradient[layer][name]
 
 
+def picks(rows: int, seed: int, iterations: int = ITERATIONS) -> Array:
+    """The number of the row that each iteration takes, at random and with repeats."""
+    return (uniform(Key.of(seed).fold("rows"), (iterations,), np.float64) * rows).astype(int)
+
+
 def train(flowers: Iris, seed: int, *, iterations: int = ITERATIONS) -> Iterator[tuple[int, Parameters]]:
     """Runs the program. Yields the iteration and the parameters, ten times on the way and at the end."""
     parameters = first_parameters(seed)
     step = Step(parameters)
     values: list[Array] = flatten(parameters)
-    picks = (uniform(Key.of(seed).fold("rows"), (iterations,), np.float64) * len(flowers.species)).astype(int)
     measures, desired = flowers.measures[:, None, :], flowers.desired[:, None, :]
-    for iteration, row in enumerate(picks, start=1):
+    for iteration, row in enumerate(picks(len(flowers.species), seed, iterations), start=1):
         values = step(values, measures[row], desired[row])
         if iteration % max(1, iterations // 10) == 0 or iteration == iterations:
             yield iteration, unflatten(parameters, values)
