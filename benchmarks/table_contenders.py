@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import backpass as bp
 from backpass.data import Table, TableEncoder
 from backpass.data.values import Reader
+from backpass.model import Predictions
 
 Array = np.ndarray[Any, Any]
 
@@ -34,8 +36,31 @@ class Problem:
         return "classification" if self.classes else "regression"
 
 
+@dataclass(frozen=True)
+class Ends:
+    """Of intervals around predicted numbers, each (rows,)."""
+
+    lower: Array
+    upper: Array
+
+
 def backpass(problem: Problem, **chosen: Any) -> Array:
     """`backpass train` with no option, or with those that are `chosen`."""
+    found = _trained(problem, **chosen)
+    if found.probabilities is None:
+        return found.values[:, 0]
+    return _aligned(found.probabilities, found.classes, problem.classes)
+
+
+def intervals(problem: Problem, level: float) -> Ends:
+    """Those of `backpass train --interval`."""
+    found = _trained(problem, interval=level)
+    if found.lower is None or found.upper is None:
+        raise AssertionError("they were asked for")
+    return Ends(found.lower[:, 0], found.upper[:, 0])
+
+
+def _trained(problem: Problem, **chosen: Any) -> Predictions:
     outcome = bp.train(
         problem.train,
         problem.target,
@@ -46,10 +71,7 @@ def backpass(problem: Problem, **chosen: Any) -> Array:
         progress=False,
         **chosen,
     )
-    found = outcome.model.predict_table(problem.test)
-    if found.probabilities is None:
-        return found.values[:, 0]
-    return _aligned(found.probabilities, found.classes, problem.classes)
+    return outcome.model.predict_table(problem.test)
 
 
 def sklearn_mlp(problem: Problem) -> Array:
@@ -183,3 +205,9 @@ if find_spec("catboost"):
     CONTENDERS["CatBoost"] = catboost
 if find_spec("pytabkit"):
     CONTENDERS |= {"RealMLP-TD": realmlp, "TabM-D": tabm}
+
+
+def versions() -> dict[str, str]:
+    """Of those peers that are there."""
+    packages = {"sklearn": "scikit-learn", "lightgbm": "lightgbm", "catboost": "catboost", "pytabkit": "pytabkit"}
+    return {package: version(package) for name, package in packages.items() if find_spec(name)}

@@ -2,11 +2,14 @@
 
     python benchmarks/tables.py --data ../shared/data --results tables.json
     python benchmarks/tables.py --data ../shared/data --results tables.json --only backpass --rows 100000
+    python benchmarks/tables.py --data ../shared/data --results tables.json --out benchmarks/results
 
 Each table is divided anew for each split: rows to learn from, at most `--rows`, and at most 4,000 of the others to be
-scored on. Classes are scored by log loss and error, numbers by their RMSE over their standard deviation. What is in the
-file of results already is not done again. At the end a table of all, and for each contender its mean rank, its mean
-normalized score (in each table and split the best has 1 and the worst 0) and its seconds.
+scored on. Classes are scored by log loss, error and expected calibration error, numbers by their RMSE over their
+standard deviation; of numbers the intervals of `--interval 0.9` are tried, too. What is in the file of results already
+is not done again. At the end each contender's mean rank, its mean normalized score (in each table and split the best
+has 1 and the worst 0), both with bootstrap intervals, and its seconds; a table of all; and what was promised beside
+what was measured. With `--out` these are written as JSON, Markdown and SVG.
 """
 
 import argparse
@@ -15,17 +18,23 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from backpass.data import Table, read_table
-from table_contenders import CONTENDERS, Problem
+from backpass.model.metrics import calibration_error
+from speed.machine import machine
+from speed.report import save, show
+from table_contenders import CONTENDERS, Ends, Problem, intervals, versions
+from table_standing import INTERVALS, LEVEL, Results, sections
 
 Array = np.ndarray[Any, Any]
-Results = dict[str, dict[str, float]]
+Answer = Callable[[Problem], Array | Ends]
 MOST_SCORED = 4_000
+WIDE = 160  # columns of what is printed
 
 
 @dataclass(frozen=True)
@@ -59,20 +68,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[1] / "examples" / "data")
     parser.add_argument("--results", type=Path, help="A JSON file that results are kept in, and gone on with.")
-    parser.add_argument("--only", nargs="*", default=list(CONTENDERS), choices=list(CONTENDERS), metavar="CONTENDER")
+    everyone: dict[str, Answer] = {**CONTENDERS, INTERVALS: partial(intervals, level=LEVEL)}
+    parser.add_argument("--only", nargs="*", default=list(everyone), choices=list(everyone), metavar="CONTENDER")
     parser.add_argument("--tables", nargs="*", default=list(SOURCES), choices=list(SOURCES), metavar="TABLE")
     parser.add_argument("--rows", type=int, default=5000, help="To learn from, at most.")
     parser.add_argument("--splits", type=int, default=3)
+    parser.add_argument("--out", type=Path, help="A folder for what it comes to, as benchmarks/results.")
     options = parser.parse_args()
-    chosen = {name: CONTENDERS[name] for name in options.only}
+    chosen = {name: everyone[name] for name in options.only}
     results = measure(options.data, options.results, chosen, options.tables, options.rows, options.splits)
-    print("\n".join(summary(results, options.only)))
+    told = sections(results, [name for name in chosen if name != INTERVALS], rows=options.rows, asked=options.only)
+    print("" if told else "nothing was measured")
+    about = {"machine": machine(), "peers": versions(), "results": results}
+    for section in told:
+        show(section, WIDE)
+        if options.out is not None:
+            print(f"written to {save(section, about, options.out).name}\n")
 
 
 def measure(
     data: Path,
     kept: Path | None,
-    contenders: dict[str, Callable[[Problem], Array]],
+    contenders: dict[str, Answer],
     tables: list[str],
     most: int,
     splits: int,
@@ -89,10 +106,10 @@ def measure(
             problem = None
             for contender, answer in contenders.items():
                 key = f"{name}/{split}/{contender}"
-                if key in results:
+                if key in results or (contender == INTERVALS and source.task == CLASSES):
                     continue
                 problem = problem or divide(table, source, most, split)
-                results[key] = scored(problem, answer)
+                results[key] = scored(problem, answer) | {"rows": table.rows}
                 print(key, json.dumps(results[key]), flush=True)
                 if kept:
                     kept.write_text(json.dumps(results, indent=1) + "\n")
@@ -108,7 +125,7 @@ def divide(table: Table, source: Source, most: int, split: int) -> Problem:
     return Problem(train, test, source.target, source.exclude, classes, split)
 
 
-def scored(problem: Problem, answer: Callable[[Problem], Array]) -> dict[str, float]:
+def scored(problem: Problem, answer: Answer) -> dict[str, float]:
     started, used = time.perf_counter(), time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -117,59 +134,26 @@ def scored(problem: Problem, answer: Callable[[Problem], Array]) -> dict[str, fl
     return scores(found, problem) | {name: round(value, 2) for name, value in took.items()}
 
 
-def scores(found: Array, problem: Problem) -> dict[str, float]:
-    """log_loss and error of probabilities; nrmse of numbers."""
+def scores(found: Array | Ends, problem: Problem) -> dict[str, float]:
+    """log_loss, error and ece of probabilities; nrmse of numbers; of intervals coverage, and width in spreads."""
     if not problem.classes:
         actual = problem.test.column(problem.target).cast(float).to_numpy()
+        if isinstance(found, Ends):
+            inside = (found.lower <= actual) & (actual <= found.upper)
+            width = np.mean(found.upper - found.lower) / np.std(actual)
+            return {"coverage": float(np.mean(inside)), "width": float(width)}
         return {"nrmse": float(np.sqrt(np.mean((found - actual) ** 2)) / np.std(actual))}
-    labels = [problem.classes.index(label) for label in _labels(problem.test, problem.target)]
+    labels = np.array([problem.classes.index(label) for label in _labels(problem.test, problem.target)])
     given = np.clip(found[np.arange(len(labels)), labels], 1e-7, 1)
-    return {"log_loss": float(-np.mean(np.log(given))), "error": float(np.mean(found.argmax(axis=1) != labels))}
+    return {
+        "log_loss": float(-np.mean(np.log(given))),
+        "error": float(np.mean(found.argmax(axis=1) != labels)),
+        "ece": calibration_error(found, labels),
+    }
 
 
 def _labels(table: Table, target: str) -> list[str]:
     return [label.strip() for label in table.column(target).cast(str).to_list()]
-
-
-def summary(results: Results, contenders: list[str]) -> list[str]:
-    """A line for each table and metric, the mean of all splits; then ranks, normalized scores and seconds."""
-    problems = sorted({key.rpartition("/")[0] for key in results})
-    whole = [each for each in problems if all(f"{each}/{name}" in results for name in contenders)]
-    if not whole:
-        return ["nothing was measured"]
-    lines = [f"{'':<24}" + "".join(f"{name:>15}" for name in contenders)]
-    ranks: dict[str, list[float]] = {}
-    normalized: dict[str, list[float]] = {}
-    for table in dict.fromkeys(each.partition("/")[0] for each in whole):
-        own = [each for each in whole if each.startswith(f"{table}/")]
-        for metric in ("log_loss", "error", "nrmse"):
-            if metric not in results[f"{own[0]}/{contenders[0]}"]:
-                continue
-            values = np.array([[results[f"{each}/{name}"][metric] for name in contenders] for each in own])
-            lines.append(f"{table + ' ' + metric:<24}" + "".join(f"{value:>15.4f}" for value in values.mean(axis=0)))
-            kind = "error" if metric == "error" else "log loss and RMSE"
-            for row in values:
-                normalized.setdefault(kind, []).append(_normalized(row))
-                ranks.setdefault(kind, []).append(_ranks(row))
-    for kind, own in ranks.items():
-        lines.append(f"{'rank, ' + kind:<24}" + _cells(np.mean(own, axis=0)))
-        lines.append(f"{'score, ' + kind:<24}" + _cells(np.mean(normalized[kind], axis=0)))
-    seconds = [np.mean([results[f"{each}/{name}"]["seconds"] for each in whole]) for name in contenders]
-    return [*lines, f"{'seconds':<24}" + _cells(seconds)]
-
-
-def _cells(values: Any) -> str:
-    return "".join(f"{value:>15.2f}" for value in values)
-
-
-def _ranks(row: Array) -> Array:
-    """From 1, the best; equal values share the middle of their ranks."""
-    return np.array([1 + np.sum(row < value) + (np.sum(row == value) - 1) / 2 for value in row])
-
-
-def _normalized(row: Array) -> Array:
-    spread = row.max() - row.min()
-    return (row.max() - row) / spread if spread > 0 else np.ones_like(row)
 
 
 if __name__ == "__main__":

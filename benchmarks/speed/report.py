@@ -10,7 +10,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from speed.drawing import Drawing
+from speed.drawing import Dots, Drawing
 from speed.machine import summary
 
 WIDTH = 80
@@ -51,17 +51,17 @@ class Section:
     columns: tuple[Column, ...]
     rows: list[dict[str, Any]]
     notes: list[str]
-    drawing: Drawing | None = None
+    drawing: Drawing | Dots | None = None
 
 
-def show(section: Section) -> None:
-    """On 80 columns, whatever the terminal has."""
+def show(section: Section, width: int = WIDTH) -> None:
+    """On 80 columns or so many, whatever the terminal has."""
     table = Table(box=SIMPLE, padding=(0, 1), pad_edge=False, min_width=WIDTH // 2)
     for column in section.columns:
         table.add_column(column.heading, justify="right" if column.form else "left", no_wrap=bool(column.form))
     for row in section.rows:
         table.add_row(*(column.text(row) for column in section.columns))
-    Console(width=WIDTH, highlight=False).print(f"[bold]{section.title}[/]", table, *section.notes, sep="\n")
+    Console(width=width, highlight=False).print(f"[bold]{section.title}[/]", table, *section.notes, sep="\n")
 
 
 def save(section: Section, about: dict[str, Any], folder: Path) -> Path:
@@ -78,7 +78,7 @@ def save(section: Section, about: dict[str, Any], folder: Path) -> Path:
 
 def _markdown(date: str, paths: list[Path]) -> str:
     """All sections of a day. The machine is said once, unless it changed."""
-    parts, said = [f"# Speed, {date}\n"], ""
+    parts, said = [f"# Measured, {date}\n"], ""
     for path in paths:
         found = json.loads(path.read_text(encoding="utf-8"))
         about = summary(found["machine"])
