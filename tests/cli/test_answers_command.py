@@ -219,3 +219,33 @@ def test_ctrl_c_after_the_last_line_changes_nothing(tmp_path):
         started.send_signal(signal.SIGINT)
     started.stdout.close()
     assert started.returncode == 0
+
+
+def test_a_refit_is_told_before_and_after(run):
+    """How many rows it is, for how many epochs, and that the command to do it again asks for it."""
+    told = trained(run, IRIS, "--target", "species", "--refit")
+    assert "testing on 30, then training again on all 150" in " ".join(told.split())
+    assert re.search(r"\ntrained again on all 150 rows, for [12] epochs?: that is the model\n", told)
+    found = json.loads(run("report", "m", "--json").out)
+    assert "--refit" in found["reproduce"]["command"]
+    assert found["training"]["refit"]["rows"] == 150
+
+
+def test_quantiles_are_asked_for_in_training_and_are_columns_of_the_predictions(run):
+    told = trained(run, ABALONE, "--target", "Rings", "--quantiles", "0.9,0.1,0.5")
+    assert "learned of the target: its quantiles 0.1, 0.5, 0.9" in told
+    assert "pinball loss" in told
+    below = r"quantiles: of these rows [\d.]+ % below q0.1, [\d.]+ % below q0.5, [\d.]+ % below q0.9"
+    assert re.search(below, " ".join(told.split()))
+    assert max(map(len, told.splitlines())) <= 80
+    rows = run("predict", "m", ABALONE).rows
+    assert rows[0] == ["prediction", "q0.1", "q0.5", "q0.9"]
+    values = np.array(rows[1:], float)
+    assert (np.diff(values[:, 1:], axis=1) >= 0).all()
+    assert (values[:, 0] == values[:, 2]).all()
+    evaluated = run("evaluate", "m", ABALONE).out
+    assert "pinball" in evaluated
+    assert "quantiles: of these rows" in evaluated
+    ran = run("train", ABALONE, "--target", "Rings", "--quantiles", "ten")
+    assert (ran.status, ran.err.count("\n")) == (2, 1)
+    assert '--quantiles is "ten", expected numbers between 0 and 1, such as 0.1,0.5,0.9' in ran.err

@@ -236,9 +236,9 @@ def test_a_full_disk_at_the_beginning_leaves_nothing(tmp_path, monkeypatch):
 def test_a_run_whose_folder_was_removed_under_it_keeps_its_outcome(tmp_path, monkeypatch):
     end = run.end
 
-    def without(folder, *rest):
+    def without(folder, *rest, **more):
         (folder / "run.json").unlink()
-        end(folder, *rest)
+        end(folder, *rest, **more)
 
     monkeypatch.setattr(run, "end", without)
     with pytest.raises(NotSavedError, match="cannot be gone on with") as caught:

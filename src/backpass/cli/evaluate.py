@@ -40,7 +40,8 @@ def evaluate(
 
     Rows without a target are left out. For classes: accuracy, log_loss and calibration_error (how far probabilities are
     from how often they are right, over 15 bins of equal width), and auc where there are two; for numbers rmse, mae and
-    r2. What a model trained with --interval or --threshold promises is measured too.
+    r2, and of quantiles their pinball loss. What a model trained with --interval or --threshold promises is measured
+    too.
     """
     from backpass.data import read_table
     from backpass.model import load
@@ -83,6 +84,7 @@ def _shown(metrics: dict[str, float], targets: tuple[str, ...]) -> list[str]:
     from backpass.model.metrics import RATES
 
     names = [name for name in metrics if name not in (*RATES, "interval_coverage", "interval_width")]
+    names = [name for name in names if not name.startswith("below_")]
     if len(targets) < 2:
         width = max(map(len, names))
         return [f"{name:<{width}}  {metrics[name]:.6g}" for name in names]

@@ -92,6 +92,15 @@ def threshold(text: str | None) -> float | str | None:
     raise UsageError(f'--threshold is "{text}", expected a number from 0 to 1, or {", ".join(RATES)}')
 
 
+def quantiles(text: str | None) -> list[float] | None:
+    """The numbers of "0.1,0.5,0.9"."""
+    if text is None:
+        return None
+    with suppress(ValueError):
+        return [float(each) for each in text.split(",")]
+    raise UsageError(f'--quantiles is "{text}", expected numbers between 0 and 1, such as 0.1,0.5,0.9')
+
+
 def part(text: str | None) -> float | None:
     """The part of "0.9"."""
     if text is None:

@@ -47,7 +47,8 @@ def predict(
 ) -> None:
     """Predict for every row of TABLE, in its order, as CSV with a column `prediction`.
 
-    MODEL is a run's folder or a model file. For several targets the columns are called prediction_TARGET, and with
+    MODEL is a run's folder or a model file. A model trained with --quantiles adds a column for each, as q0.1, and the
+    prediction is the one nearest to the median. For several targets the columns are called prediction_TARGET, and with
     --interval lower_TARGET and upper_TARGET. Columns may
     stand in any order; missing values and categories that training never saw are no error.
     """
@@ -104,6 +105,9 @@ def columns(found: "Predictions", *, proba: bool, interval: bool) -> dict[str, A
 def _numbers(found: "Predictions", *, interval: bool) -> dict[str, Any]:
     """For each target its prediction, and the ends of its interval; several targets have their names behind."""
     parts = {"prediction": found.values}
+    if found.quantiles is not None:
+        every = zip(found.levels, found.quantiles.T, strict=True)
+        return {"prediction": found.values[:, 0]} | {f"q{level}": values for level, values in every}
     if interval and found.lower is not None and found.upper is not None:
         parts |= {"lower": found.lower, "upper": found.upper}
     several = len(found.names) > 1

@@ -16,6 +16,7 @@ from backpass.cli.options import (
     kinds,
     names,
     part,
+    quantiles,
     quiet_option,
     report_option,
     sizes,
@@ -101,7 +102,11 @@ NEARLY_PERFECT = 0.995  # of accuracy or R², where a column that tells the answ
     type=click.Choice(["number", "count", "positive"]),
     help="Count: whole numbers from 0 up; positive: numbers above 0 that vary by factors, such as prices.",
 )
+@click.option("--quantiles", metavar="PARTS", help="Of a number, predict these quantiles in its place: 0.1,0.5,0.9.")
 @click.option("--interval", metavar="PART", help="Around numbers, intervals that hold this part of the cases: 0.9.")
+@click.option(
+    "--refit", is_flag=True, help="At the end train again on all rows; the scores stay those of held-out rows."
+)
 @click.option(
     "--threshold",
     metavar="CHOICE",
@@ -232,9 +237,11 @@ def _plan(table: str, options: dict[str, Any]) -> "Plan":
         precision=options["precision"],
         class_weights=weights(options["class_weights"]),
         target_kind=options["target_kind"],
+        quantiles=quantiles(options["quantiles"]),
         interval=part(options["interval"]),
         threshold=threshold(options["threshold"]),
         threads=options["threads"],
+        refit=options["refit"],
         on_divergence=options["on_divergence"],
         save_every=options["save_every"],
         recipe={"hidden": sizes(options["hidden"])} | {name: options[name] for name in ("activation", *numbers)},
@@ -256,7 +263,7 @@ def _understood(planned: "Plan") -> list[str]:
     """What the table was understood to be, and the network chosen for it."""
     from backpass import nn
     from backpass.ops import Key
-    from backpass.recipes import defaults
+    from backpass.recipes import defaults, duration
 
     shape = planned.prepared.row_shape
     parameters = nn.count(planned.network.init(shape, Key.of(0)))
@@ -271,6 +278,8 @@ def _understood(planned: "Plan") -> list[str]:
     folds = planned.prepared.folds
     parts += [f"1 in {folds} left out by each network to validate"] if folds else []
     parts += [f"{verb} on {rows[name]:,}" for name, verb in _PARTS.items() if rows.get(name)]
+    again = duration.rows_again(planned)
+    parts += [f"then training again on all {again:,}"] if again else []
     from backpass.recipes.provenance import sha256
 
     tested = planned.asked.get("test_table")
@@ -305,11 +314,15 @@ def _several(number: int, what: str) -> str:
 
 
 def _result(planned: "Plan", outcome: "Outcome", folder: Path) -> list[str]:
+    from backpass.training.history import INTERRUPTED
+
     history = outcome.history
     lines = [f"stopped at epoch {len(history)} after {outcome.seconds:.1f} s: {history.reason}"]
     if not outcome.finished:
         name = "Ctrl-C" if outcome.interrupted_by == signal.SIGINT else "a signal to end"
-        lines = [f"stopped by {name} after step {outcome.steps:,}, with {len(history)} epochs done; all is saved"]
+        stopped = f"stopped by {name} after step {outcome.steps:,}, with {len(history)} epochs done; all is saved"
+        late = f"training again on all rows was stopped by {name}: the model is the one that is scored here"
+        lines = [*lines, late] if planned.refit and history.reason != INTERRUPTED else [stopped]
     if history.kept != len(history):
         lines += [f"the weights of epoch {history.kept} are kept"]
     if outcome.scores:
@@ -322,6 +335,9 @@ def _result(planned: "Plan", outcome: "Outcome", folder: Path) -> list[str]:
         lines += _doubt(planned, outcome)
     else:
         lines += ["no rows were held out: there is no score"]
+    if outcome.scored is not None:
+        rows, epochs = (outcome.model.about[name] for name in ("rows", "epochs"))
+        lines += wrapped([f"trained again on all {rows:,} rows, for {_several(epochs, 'epoch')}: that is the model"])
     return [
         *lines,
         "",
@@ -350,7 +366,7 @@ def _doctor(planned: "Plan", outcome: "Outcome", folder: Path) -> list[str]:
     if not outcome.finished or outcome.interrupted_by or not examination.is_bad(outcome):
         return []
     with working("asking the doctor why it went badly"):
-        found = examination.examine(planned, outcome.model.parameters, outcome.history).findings
+        found = examination.examine(planned, outcome.own_model.parameters, outcome.history).findings
     return wrapped([f"doctor: {found[0].name}; try {found[0].advice}: backpass doctor {folder}"]) if found else []
 
 

@@ -29,7 +29,8 @@ class TargetEncoder:
     """Encodes the targets of a schema; `centers` and `spreads` are those of training rows, in the targets' units.
 
     `kind` says what amounts are: any "number"; a "count", of which a network learns the logarithm of the rate, and that
-    is only divided by its mean; or "positive", whose logarithms are standardized.
+    is only divided by its mean; or "positive", whose logarithms are standardized. Of one target `quantiles` may be
+    learned, ascending: an output each.
     """
 
     schema: Schema
@@ -37,6 +38,7 @@ class TargetEncoder:
     spreads: tuple[float, ...] = ()
     precision: Precision = "float32"
     kind: TargetKind = "number"
+    quantiles: tuple[float, ...] = ()
 
     @classmethod
     def fit(
@@ -47,12 +49,14 @@ class TargetEncoder:
         scale: bool = True,
         precision: Precision = "float32",
         kind: TargetKind = "number",
+        quantiles: tuple[float, ...] = (),
     ) -> TargetEncoder:
         """From training rows alone. Without `scale` amounts stay as they are."""
         if schema.task == "classification":
             return cls(schema, precision=precision)
         found = [_moments(table, schema, place, kind) if scale else (0.0, 1.0) for place in range(len(schema.targets))]
-        return cls(schema, tuple(each[0] for each in found), tuple(each[1] for each in found), precision, kind)
+        centers, spreads = zip(*found, strict=True)
+        return cls(schema, centers, spreads, precision, kind, quantiles)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -61,8 +65,13 @@ class TargetEncoder:
 
     @property
     def width(self) -> int:
-        """How many outputs there are to learn: classes, or targets."""
-        return len(self.classes) or len(self.schema.targets)
+        """How many outputs there are to learn: classes, quantiles, or targets."""
+        return len(self.classes) or len(self.quantiles) or len(self.schema.targets)
+
+    @property
+    def quantile_names(self) -> tuple[str, ...]:
+        """As columns of answers are called: q0.1 and so on."""
+        return tuple(f"q{quantile}" for quantile in self.quantiles)
 
     def encode(self, table: Table, *, notes: list[str] | None = None) -> npt.NDArray[Any]:
         """(rows,) int64 class numbers; or (rows, targets) standardized amounts.
@@ -86,7 +95,9 @@ class TargetEncoder:
         return encoded
 
     def decode(self, outputs: npt.ArrayLike) -> npt.NDArray[Any]:
-        """Class numbers to labels, in the type that the file has; or (rows, targets) outputs to original units."""
+        """Class numbers to labels, in the type that the file has; or outputs to original units, (rows, targets) or,
+        where quantiles are learned, (rows, quantiles).
+        """
         given = np.asarray(outputs)
         return self._labels(given) if self.classes else self._amounts(given)
 
@@ -108,7 +119,8 @@ class TargetEncoder:
 
     def _amounts(self, outputs: npt.NDArray[Any]) -> Floats:
         targets = len(self.schema.targets)
-        if outputs.shape[-1:] != (targets,) and not (targets == 1 and outputs.ndim == 1):
+        fits = outputs.shape[-1:] in ((targets,), (self.width,))
+        if not fits and not (targets == 1 and outputs.ndim == 1):
             raise ShapeError(f"outputs of shape {outputs.shape} do not fit {targets} targets: give (rows, {targets})")
         amounts = outputs.astype(np.float64) * self.spreads + self.centers
         return np.asarray(np.exp(np.minimum(amounts, _LARGEST_LOGARITHM)) if self.kind == "positive" else amounts)
@@ -121,6 +133,7 @@ class TargetEncoder:
             "spreads": list(self.spreads),
             "precision": self.precision,
             "kind": self.kind,
+            **({"quantiles": list(self.quantiles)} if self.quantiles else {}),
         }
 
     @classmethod
@@ -133,10 +146,16 @@ class TargetEncoder:
             record.numbers("spreads"),
             cast("Precision", record.choice("precision", PRECISIONS)),
             cast("TargetKind", record.choice("kind", TARGET_KINDS) if record.has("kind") else "number"),
+            record.numbers("quantiles") if record.has("quantiles") else (),
         )
         record.finish()
         if encoder.classes and encoder.kind != "number":
             raise fault(f"{where}.kind", "that of classes, 'number'")
+        quantiles, one = encoder.quantiles, len(encoder.schema.targets) == 1 and not encoder.classes
+        if quantiles and not (
+            one and list(quantiles) == sorted(set(quantiles)) and 0 < min(quantiles) <= max(quantiles) < 1
+        ):
+            raise fault(f"{where}.quantiles", "ascending numbers between 0 and 1, of one target that is a number")
         expected = 0 if encoder.classes else len(encoder.schema.targets)
         if len(encoder.centers) != expected or len(encoder.spreads) != expected or min(encoder.spreads, default=1) <= 0:
             raise fault(f"{where}.spreads", f"{expected} positive numbers, and as many centers")

@@ -9,6 +9,7 @@ from backpass.errors import UsageError
 from backpass.recipes.again import Run
 from backpass.recipes.judged import Judged, judge
 from backpass.recipes.prepare import Prepared
+from backpass.recipes.run import scored
 
 BINS = 10
 CURVE = 200  # points of a curve
@@ -23,7 +24,7 @@ def results(run: Run) -> dict[str, Any]:
         UsageError: no network was saved yet, or no rows were held out.
         ModelFileError: its file cannot be read.
     """
-    if not (run.folder / "model.safetensors").exists():
+    if not scored(run.folder).exists():
         raise UsageError("there is no network yet: it is saved when the training ends or is stopped")
     prepared, model = run.plan.prepared, run.model
     judged = judge(run.plan, model)

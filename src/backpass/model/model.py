@@ -128,7 +128,13 @@ class Model(Content):
         if self.tabular is None:
             return []
         targets = self.tabular.targets
-        return self.tabular.calibration.told(targets.classes, scores, targets.schema.target_names)
+        told = self.tabular.calibration.told(targets.classes, scores, targets.schema.target_names)
+        below = [
+            f"{100 * scores[f'below_{name}']:.1f} % below {name}"
+            for name in targets.quantile_names
+            if f"below_{name}" in scores
+        ]
+        return [*told, *([f"quantiles: of these rows {', '.join(below)}"] if below else [])]
 
     def _forward(self, shape: Any, threads: int | None) -> ForwardPass:
         """The program for rows of this shape: made once. From then on the parameters cannot be written over."""

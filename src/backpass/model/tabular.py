@@ -70,6 +70,8 @@ class Predictions:
         probabilities: (rows, classes), in the order of `classes`; None for numbers.
         threshold: that told the answers, of two classes; None where the most probable class is the answer.
         lower, upper: the ends of intervals around numbers (rows, targets); None where they were not asked for.
+        levels, quantiles: the quantiles that were learned, such as (0.1, 0.9), and what they are (rows, quantiles),
+            ascending in each row; the answer is then the one nearest to the median.
     """
 
     names: tuple[str, ...]
@@ -79,6 +81,8 @@ class Predictions:
     threshold: Threshold | None = None
     lower: Array | None = None
     upper: Array | None = None
+    levels: tuple[float, ...] = ()
+    quantiles: Array | None = None
 
     @np.errstate(over="ignore", invalid="ignore")  # squares of numbers near 1e300: such a score is not finite
     def scores(self, actual: Array) -> dict[str, float]:
@@ -86,7 +90,8 @@ class Predictions:
 
         Of classes accuracy, log_loss, calibration_error and of two auc, with a threshold also f1, balanced_accuracy
         and youden; of numbers rmse, mae and r2, with intervals also interval_coverage and interval_width, their mean
-        width. Several targets have the means of these, and each its own.
+        width, with quantiles also pinball, the mean loss of theirs, and how many rows lie below each, as below_q0.1.
+        Several targets have the means of these, and each its own.
         """
         if self.probabilities is not None:
             return class_scores(self.probabilities, actual, self.threshold)
@@ -95,14 +100,34 @@ class Predictions:
             inside, width = (self.lower <= actual) & (actual <= self.upper), self.upper - self.lower
             for i, each in enumerate(own):
                 each |= {"interval_coverage": float(inside[:, i].mean()), "interval_width": float(width[:, i].mean())}
+        if self.quantiles is not None:
+            own[0]["pinball"] = float(pinball(self.quantiles, actual, self.levels).mean())
+            below = (actual < self.quantiles).mean(axis=0).tolist()
+            own[0] |= {f"below_q{level}": part for level, part in zip(self.levels, below, strict=True)}
         return _with_means(own, self.names)
+
+
+def pinball(quantiles: Array, actual: Array, levels: tuple[float, ...]) -> Array:
+    """Of each row the mean over the quantiles of the loss that each makes small (Koenker and Bassett, 1978).
+
+    `quantiles` (rows, levels) are answers, `actual` (rows, 1) is what was right.
+    """
+    above, parts = actual - quantiles, np.array(levels)
+    return np.asarray(np.maximum(parts * above, (parts - 1) * above).mean(axis=1))
 
 
 def answers(tabular: Tabular, predictions: Array) -> Predictions:
     """What a network's predictions say of rows: `predictions` are probabilities, or standardized numbers."""
     names = tabular.targets.schema.target_names
     if not tabular.targets.classes:
-        amounts = tabular.targets.decode(predictions.reshape(len(predictions), len(names)))
+        amounts = tabular.targets.decode(predictions.reshape(len(predictions), tabular.targets.width))
+        levels = tabular.targets.quantiles
+        if levels:
+            # Put in order, they are nearer to the right ones, never farther (Chernozhukov, Fernandez-Val and Galichon,
+            # Quantile and probability curves without crossing, 2010).
+            amounts = np.sort(amounts, axis=1)
+            middle = int(np.argmin(np.abs(np.array(levels) - 0.5)))
+            return Predictions(names, amounts[:, [middle]], levels=levels, quantiles=amounts)
         intervals = tabular.calibration.intervals
         lower, upper = (None, None) if intervals is None else intervals.around(amounts)
         if lower is not None and tabular.targets.kind != "number":

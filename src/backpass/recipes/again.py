@@ -134,7 +134,7 @@ class Run:
 
     @property
     def model(self) -> Model:
-        """Its network, as it was saved last.
+        """Its network, as it was saved last: the one that was scored, where that was trained again on all rows.
 
         Raises:
             UsageError: the run is finished, and the file is of another network than it ended with.
@@ -149,7 +149,7 @@ class Run:
             UsageError: as `model` and `plan`.
             CheckpointError: there is no model file yet, and no step was saved.
         """
-        if (self.folder / "model.safetensors").exists():
+        if run.scored(self.folder).exists():
             return self.model
         snapshot = newest(run.checkpoints(self.folder).store)
         planned, prepared = self.plan, self.plan.prepared
@@ -231,7 +231,7 @@ class Run:
         calibration, trainer = Calibration(), planned.trainer()
         if step is not None:
             parameters = self.replay(step).before
-        elif (self.folder / "model.safetensors").exists():
+        elif run.scored(self.folder).exists():
             model = self.model
             parameters = model.parameters
             calibration = model.tabular.calibration if model.tabular else calibration
@@ -253,7 +253,7 @@ class Run:
             raw=cells(own, 0, prepared.tabular.inputs.columns),
             output=output,
             temperature=calibration.temperature,
-            units=list(zip(targets.spreads, targets.centers, strict=True)),
+            units=list(zip(targets.spreads, targets.centers, strict=True)) * (len(targets.quantiles) or 1),
         )
 
     def what_if(self, row: int, *, member: int | None = None) -> Ledger:
@@ -276,7 +276,7 @@ class Run:
             named = inputs if isinstance(inputs, dict) else {NUMBERS: inputs}
             inputs = {**named, prepared.fold: np.full(1, -1, np.int64)}
         last = self.replay(self.steps)
-        kept = (self.folder / "model.safetensors").exists()
+        kept = run.scored(self.folder).exists()
         moment = replace(
             last.moment,
             network=self._in_use(),
@@ -324,10 +324,17 @@ class Run:
 
 
 def _own_model(folder: Path, about: Mapping[str, Any]) -> Model:
-    model, weights = load(folder), about.get("outcome", {}).get("weights")
+    outcome, path = about.get("outcome", {}), run.scored(folder)
+    refit = outcome.get("refit")
+    return _ended_with(path, about, outcome.get("weights") if refit is None else refit["scored_weights"])
+
+
+def _ended_with(path: Path, about: Mapping[str, Any], weights: str | None) -> Model:
+    """The network in a file, which is to have these weights where the run is finished."""
+    model = load(path)
     if about.get("state") == fields.FINISHED and weights not in (None, model.weights):
         raise UsageError(
-            f"{folder / 'model.safetensors'}: is not the network that this run ended with: its weights have another "
+            f"{path}: is not the network that this run ended with: its weights have another "
             "sha256: put that back, or train anew"
         )
     return model
@@ -415,17 +422,34 @@ def compare(folder: Path, planned: Plan, *, progress: bool = False) -> Compariso
     trainer.fit(
         epochs=planned.recipe.epochs, on_divergence=planned.on_divergence, progress=progress, **planned.arguments()
     )
-    now = trainer.model()
-    old, new = ([np.asarray(value) for value in flatten(each.parameters)] for each in (then, now))
+    pairs = [(then, trainer.model())]
+    if content.get("outcome", {}).get("refit") is not None:
+        final = _ended_with(folder / run.MODEL, content, content["outcome"]["weights"])
+        whole = planned.whole()
+        trained = whole.trainer()
+        trained.fit(
+            epochs=trainer.history.kept,
+            on_divergence=planned.on_divergence,
+            progress=progress,
+            **whole.arguments(),
+        )
+        pairs.append((final, trained.model()))
+    old, new = ([np.asarray(value) for pair in pairs for value in flatten(pair[side].parameters)] for side in (0, 1))
     fit = [a.shape for a in old] == [b.shape for b in new]
     largest = (
         max((float(np.max(np.abs(a - b), initial=0.0)) for a, b in zip(old, new, strict=True)), default=0.0)
         if fit
         else np.inf
     )
-    sums = then.weights, now.weights
+    sums = pairs[-1][0].weights, pairs[-1][1].weights
     epochs = content.get("outcome", {}).get("epochs") or 0, len(trainer.history)
-    return Comparison(sums[0] == sums[1], sums, largest, epochs, _different(content, circumstances()))
+    return Comparison(
+        all(then.weights == now.weights for then, now in pairs),
+        sums,
+        largest,
+        epochs,
+        _different(content, circumstances()),
+    )
 
 
 def _different(then: dict[str, Any], now: dict[str, Any]) -> list[str]:

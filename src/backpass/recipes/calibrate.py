@@ -93,7 +93,7 @@ def _intervals(prepared: Prepared, trainer: Trainer, level: float) -> Intervals:
 
 def _temperature(prepared: Prepared, trainer: Trainer, class_weights: Mapping[str, float] | str | None) -> Calibration:
     validation = prepared.validation
-    of_class = _weights(prepared, class_weights)
+    of_class = class_weights_of(prepared, class_weights)
     if validation is None:
         return Calibration(class_weights=of_class)
     weights = np.array(of_class)[validation.targets] if of_class else None
@@ -107,7 +107,7 @@ def _present(value: Value | None) -> Value:
     return value
 
 
-def _weights(prepared: Prepared, class_weights: Mapping[str, float] | str | None) -> tuple[float, ...]:
+def class_weights_of(prepared: Prepared, class_weights: Mapping[str, float] | str | None) -> tuple[float, ...]:
     """The weight of each class, in their order; empty where all rows count alike."""
     if class_weights is None:
         return ()

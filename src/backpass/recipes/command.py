@@ -36,6 +36,7 @@ _DEFAULTS = {
     "on_divergence": "stop",
     "scale": True,
     "stream": False,
+    "refit": False,
 }
 
 
@@ -49,6 +50,7 @@ def command_of(asked: Mapping[str, Any]) -> str | None:
     for name, option in _OPTIONS.items():
         if asked.get(name) not in (None, _DEFAULTS.get(name)):
             words += [option, f"{asked[name]:g}s" if name == "seconds" else str(asked[name])]
+    words += ["--quantiles", ",".join(map(str, asked["quantiles"]))] if asked.get("quantiles") else []
     words += [word for name in asked.get("exclude") or () for word in ("--exclude", _csv([name]))]
     words += [word for name, kind in (asked.get("columns") or {}).items() for word in ("--column", f"{name}={kind}")]
     weights = asked.get("class_weights")
@@ -60,6 +62,7 @@ def command_of(asked: Mapping[str, Any]) -> str | None:
     words += [word for name in _OF_RECIPE if name in recipe for word in (_option(name), str(recipe[name]))]
     words += ["--no-scale"] if asked.get("scale") is False else []
     words += ["--stream"] if asked.get("stream") else []
+    words += ["--refit"] if asked.get("refit") else []
     return "backpass train " + " ".join(map(shlex.quote, words))
 
 

@@ -31,6 +31,7 @@ LOSSES = {
     "number": ("squared", "half_sum_of_squares", "absolute", "huber"),
     "positive": ("squared", "half_sum_of_squares", "absolute", "huber"),
     "count": ("poisson",),
+    "quantiles": ("quantile",),
 }
 """The losses that fit what is predicted, the usual one first."""
 MOST_PARAMETERS = 200_000_000  # with Adam's state and a gradient some 4 GB in float32
@@ -213,7 +214,7 @@ def linear_network(encoder: TableEncoder, targets: TargetEncoder) -> nn.Sequenti
 
 
 def outputs(targets: TargetEncoder) -> int:
-    """One for two classes (the second one's logit), otherwise one a class or target."""
+    """One for two classes (the second one's logit), otherwise one a class, quantile or target."""
     return 1 if len(targets.classes) == 2 else targets.width
 
 
@@ -223,10 +224,13 @@ def loss(targets: TargetEncoder, recipe: Recipe | None = None) -> losses.Loss:
     Raises:
         UsageError: the recipe's does not fit them.
     """
-    kind = targets.kind if not targets.classes else "two classes" if len(targets.classes) == 2 else "classes"
+    kind: str = "quantiles" if targets.quantiles else targets.kind
+    kind = kind if not targets.classes else "two classes" if len(targets.classes) == 2 else "classes"
     name = recipe.loss if recipe is not None and recipe.loss else LOSSES[kind][0]
     if name not in LOSSES[kind]:
         raise UsageError(f"the loss {name} does not fit a target of the kind {kind}: take {' or '.join(LOSSES[kind])}")
+    if targets.quantiles:
+        return losses.by_name(name, quantiles=targets.quantiles)
     smoothing = recipe.label_smoothing if recipe is not None and kind == "classes" else 0.0
     return losses.by_name(name, **({"label_smoothing": smoothing} if smoothing else {}))
 

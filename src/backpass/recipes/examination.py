@@ -68,8 +68,8 @@ def examine_run(folder: Path, planned: Plan, history: Sequence[Mapping[str, Any]
     Raises:
         CheckpointError: it is not finished, and nothing of it was saved.
     """
-    if (folder / "model.safetensors").exists():
-        return examine(planned, load(folder).parameters, history)
+    if run.scored(folder).exists():
+        return examine(planned, load(run.scored(folder)).parameters, history)
     snapshot = newest(run.checkpoints(folder).store)
     like = planned.network.init(planned.prepared.row_shape, Key.of(planned.seed).fold("parameters"))
     return examine(planned, unflatten(like, snapshot.best or snapshot.parameters), history)

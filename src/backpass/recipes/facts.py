@@ -117,6 +117,7 @@ def _training(about: Mapping[str, Any], history: Sequence[Mapping[str, Any]], mo
         "steps": outcome.get("steps"),
         "seconds": outcome.get("seconds"),
         "stopped": outcome.get("stopped", ""),
+        "refit": outcome.get("refit"),
         "history": {
             "epoch": [record["epoch"] for record in history],
             **{name: [_plain(record.get(name)) for record in history] for name in names},
@@ -242,7 +243,12 @@ def _residuals(judged: Judged) -> dict[str, Any]:
     scored = judged.predictions.scores(judged.actual)
     inside = {name: scored[name] for name in scored if name.startswith(("interval_coverage", "interval_width"))}
     level = None if intervals is None else intervals.level
-    return {"targets": targets, "interval": None if level is None else {"level": level} | scores.finite(inside)}
+    below = {name.removeprefix("below_"): part for name, part in scored.items() if name.startswith("below_")}
+    return {
+        "targets": targets,
+        "interval": None if level is None else {"level": level} | scores.finite(inside),
+        "quantiles": below or None,
+    }
 
 
 def _reproduce(folder: Path, about: Mapping[str, Any], model: Model | None) -> dict[str, Any]:

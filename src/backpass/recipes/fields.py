@@ -80,10 +80,17 @@ ASKED = {
         lambda x: (isinstance(x, str) and x in RATES) or (_is_number(x) and 0 <= x <= 1),
     ).optional,
     "target_kind": one_of("number", "count", "positive").optional,
+    "quantiles": Kind(
+        "numbers between 0 and 1, all different, such as 0.1,0.5,0.9",
+        lambda x: (
+            isinstance(x, list) and 0 < len(x) == len(set(map(str, x))) and all(_is_number(q) and 0 < q < 1 for q in x)
+        ),
+    ).optional,
     "threads": THREADS.optional,
     "on_divergence": one_of(*ON_DIVERGENCE),
     "save_every": SECONDS,
     "recipe": named(ANYTHING, "choices by name").optional,
+    "refit": FLAG,
     "test": NUMBER.optional,
     "validation": NUMBER.optional,
     "group": TEXT.optional,
@@ -128,7 +135,8 @@ DATA = {
     "sums": TEXT,
 }
 
-OUTCOME = {"epochs": COUNT.optional, "stopped": TEXT.optional, "weights": TEXT.optional}
+OUTCOME = {"epochs": COUNT.optional, "stopped": TEXT.optional, "weights": TEXT.optional, "refit": OBJECT.optional}
+REFIT = {"rows": COUNT, "epochs": COUNT, "scored_weights": TEXT}
 
 
 def check(content: Mapping[str, Any], kinds: Mapping[str, Kind], where: str = "") -> None:
@@ -171,6 +179,8 @@ def check_run(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     for name, kinds in (("data", DATA), ("outcome", OUTCOME)):
         if name in known:
             check(known[name], kinds, f"{path}: {name}.")
+    if known.get("outcome", {}).get("refit") is not None:
+        check(known["outcome"]["refit"], REFIT, f"{path}: outcome.refit.")
     return known
 
 

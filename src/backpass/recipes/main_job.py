@@ -21,7 +21,7 @@ from backpass.model.network import MOST_THREADS, require_count
 from backpass.model.tabular import Tabular, answers
 from backpass.optimizers import Adam, Cosine
 from backpass.recipes import defaults, duration, fields, run, scores
-from backpass.recipes.calibrate import calibrate, numbered, require_rows
+from backpass.recipes.calibrate import calibrate, class_weights_of, numbered, require_rows
 from backpass.recipes.defaults import Recipe
 from backpass.recipes.prepare import Part, Prepared, prepare
 from backpass.recipes.scores import Score
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 LINEAR_ROWS = 20_000  # the linear baseline learns all it can from so many rows
 LINEAR_EPOCHS = 30
+_READING = ("group", "order", "columns", "exclude", "task", "scale", "target_kind", "quantiles")
+"""How a table is understood, whichever rows are held out."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -51,6 +53,7 @@ class Outcome:
         interrupted_by: the number of the signal that ended it, such as 2 for Ctrl-C; 0 for none.
         steps: made in all.
         finished: whether the network was trained to its end. A signal after that leaves out the linear model alone.
+        scored: the network that `history` and `scores` tell of, where `model` was trained again on all rows.
     """
 
     model: Model
@@ -62,6 +65,7 @@ class Outcome:
     interrupted_by: int = 0
     steps: int = 0
     finished: bool = True
+    scored: Model | None = None
 
     def __str__(self) -> str:
         return "\n".join(scores.table(list(self.scores))) if self.scores else "no rows were held out: no score"
@@ -70,6 +74,11 @@ class Outcome:
     def metrics(self) -> dict[str, float]:
         """The network's metrics on the held-out rows."""
         return self.scores[0].metrics if self.scores else {}
+
+    @property
+    def own_model(self) -> Model:
+        """The network that `history` and `scores` tell of."""
+        return self.scored or self.model
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +95,7 @@ class Plan:
     on_divergence: str = "stop"
     save_every: float = run.SECONDS
     seconds: float | None = None
+    refit: bool = False
     begun: float = field(default_factory=time.perf_counter)
     asked: dict[str, Any] = field(default_factory=dict)
     """The arguments of `plan` that make it again; a table is "-" where it was no file."""
@@ -104,7 +114,8 @@ class Plan:
         trainer = self.trainer(listeners, steering)
         arguments = self.arguments() | {"progress": progress, "stop_on_interrupt": stop_on_interrupt}
         if self.seconds is not None:
-            arguments["seconds"] = duration.left(self.seconds, time.perf_counter() - self.begun)
+            gone = time.perf_counter() - self.begun
+            arguments["seconds"] = duration.left(self.seconds * duration.first_part(self), gone)
         if checkpoints is not None and checkpoints.store.steps():
             trainer.resume(checkpoints, **arguments)
         else:
@@ -113,6 +124,47 @@ class Plan:
         if trainer.interrupted_by and not trainer.steps:  # there is nothing to keep
             raise Interrupted(trainer.interrupted_by)
         return self._measured(trainer, started, stop_on_interrupt=stop_on_interrupt)
+
+    def fit_again(
+        self,
+        outcome: Outcome,
+        *,
+        progress: bool = False,
+        stop_on_interrupt: bool = False,
+        checkpoints: Checkpoints | None = None,
+        steering: Steering | None = None,
+    ) -> Outcome:
+        """Train again on all rows, for as many epochs as were kept: what is left is that network, with the scores and
+        the calibration of the first. Where that is interrupted, the first one stays.
+        """
+        if outcome.interrupted_by:
+            return replace(outcome, finished=False)
+        started, whole = time.perf_counter(), self.whole()
+        trainer = whole.trainer()
+        trainer.steering = steering  # its history stays that of the first
+        arguments = whole.arguments() | {"progress": progress, "stop_on_interrupt": stop_on_interrupt}
+        if checkpoints is not None and checkpoints.store.steps():
+            trainer.resume(checkpoints, **arguments)
+        else:
+            arguments |= {"epochs": outcome.history.kept, "on_divergence": self.on_divergence}
+            trainer.fit(checkpoints=checkpoints, **arguments)
+        seconds = outcome.seconds + time.perf_counter() - started
+        if trainer.interrupted_by:
+            return replace(outcome, seconds=seconds, interrupted_by=trainer.interrupted_by, finished=False)
+        first, tabular = outcome.model, whole.prepared.tabular
+        calibration = first.tabular.calibration if first.tabular else Calibration()
+        of_class = class_weights_of(whole.prepared, self.class_weights)
+        tabular = replace(tabular, calibration=replace(calibration, class_weights=of_class))
+        model = whole.model(tabular, trainer, outcome.scores, outcome.held_out)
+        return replace(outcome, model=model, scored=first, seconds=seconds)
+
+    def whole(self) -> "Plan":
+        """The same with no row held out: columns are understood and encoded by all rows; the recipe stays."""
+        reading = {name: self.asked[name] for name in _READING if name in self.asked}
+        asked = {"class_weights": None, "recipe": {}} | self.asked
+        prepared = _prepared(self.prepared.table, None, asked, reading | {"test": 0.0, "validation": 0.0})
+        recipe, network = _fitted(prepared, self.recipe)
+        return replace(self, prepared=prepared, recipe=recipe, network=network)
 
     def arguments(self) -> dict[str, Any]:
         """Of the Trainer's `fit`, `resume` and `replay`: what this is trained on."""
@@ -145,7 +197,7 @@ class Plan:
         tabular = replace(self.prepared.tabular, calibration=self._calibration(trainer))
         found = self._scores(tabular, trainer, None if came_late else linear, part)
         return Outcome(
-            self._model(tabular, trainer, found, held_out),
+            self.model(tabular, trainer, found, held_out),
             trainer.history,
             found,
             held_out,
@@ -194,13 +246,14 @@ class Plan:
         window, batch = self.prepared.train.window, self.recipe.batch_size
         return None if window is None else max(batch, window // batch * batch)
 
-    def _model(self, tabular: Tabular, trainer: Trainer, found: tuple[Score, ...], held_out: str | None) -> Model:
+    def model(self, tabular: Tabular, trainer: Trainer, found: tuple[Score, ...], held_out: str | None) -> Model:
         about = {
             "epochs": len(trainer.history),
             "scores": [each.to_json() for each in found],
             "scored_on": held_out,
             "recipe": self.recipe.to_json(),
             "seed": self.seed,
+            "rows": self.prepared.train.rows,
         }
         return Model(
             self.network,
@@ -282,6 +335,7 @@ def plan(
     on_divergence: str = "stop",
     save_every: float = run.SECONDS,
     recipe: Mapping[str, Any] | None = None,
+    refit: bool = False,
     **reading: Any,
 ) -> Plan:
     """Read and understand the table, and choose a network for it; see `train` for the arguments.
@@ -302,11 +356,14 @@ def plan(
         "on_divergence": on_divergence,
         "save_every": save_every,
         "recipe": recipe,
+        "refit": refit,
         **reading,
     }
     # What a run.json will hold is what is used: of another type a number may be another, and the network with it.
     asked = {name: fields.plain(value) for name, value in given.items()}
     fields.check_asked(asked)
+    if asked.get("quantiles"):
+        asked["quantiles"] = sorted(map(float, asked["quantiles"]))
     asked["recipe"] = {name: value for name, value in (asked["recipe"] or {}).items() if value is not None}
     _check(asked, own_test=test_table is not None)
     # Opened once: standard input is there only once.
@@ -317,21 +374,21 @@ def plan(
     asked["stream"] = prepared.train.window is not None  # what goes on with it must do the same
 
     def chosen() -> Plan:
-        chosen = defaults.recipe(prepared.train.rows, asked["effort"], **asked["recipe"])
-        places = defaults.places_of_waves(chosen, prepared.tabular.inputs, prepared.train.sample.inputs)
-        chosen = chosen if places else replace(chosen, waves=0)
-        defaults.loss(prepared.tabular.targets, chosen)  # of a recipe that does not fit it is told before any work
+        usual = defaults.recipe(prepared.train.rows, asked["effort"], **asked["recipe"])
+        own, network = _fitted(prepared, usual)
         return Plan(
             prepared,
-            chosen,
-            defaults.network(chosen, prepared.tabular.inputs, prepared.tabular.targets, places),
+            own,
+            network,
             **{name: asked[name] for name in ("seed", "precision", "class_weights", "threads")},
-            **{name: asked[name] for name in ("on_divergence", "save_every", "seconds")},
+            **{name: asked[name] for name in ("on_divergence", "save_every", "seconds", "refit")},
             begun=begun,
             asked=_kept(table, test_table, asked),
         )
 
     planned = chosen()
+    if refit and prepared.validation is None and not len(prepared.division.split.test):
+        raise UsageError("--refit trains again with the rows that were held out, and none are: leave it out")
     if seconds is not None and not duration.FITTED & asked["recipe"].keys():
         # What this machine can do in that time is now part of what was asked: another will do the same, if later.
         folds, asked["recipe"] = _folds(asked), asked["recipe"] | duration.fitting(planned, seconds)
@@ -341,6 +398,19 @@ def plan(
     return planned
 
 
+def _fitted(prepared: Prepared, recipe: Recipe) -> tuple[Recipe, nn.Layer]:
+    """A recipe and its network as they fit what was understood.
+
+    Raises:
+        UsageError: the recipe does not.
+    """
+    inputs, targets = prepared.tabular.inputs, prepared.tabular.targets
+    places = defaults.places_of_waves(recipe, inputs, prepared.train.sample.inputs)
+    recipe = recipe if places else replace(recipe, waves=0)
+    defaults.loss(targets, recipe)  # of a recipe that does not fit it is told before any work
+    return recipe, defaults.network(recipe, inputs, targets, places)
+
+
 def _check(asked: dict[str, Any], *, own_test: bool) -> None:
     """What does not hang on a table, before one is read."""
     if not 0 <= asked["seed"] < 1 << 63:
@@ -348,8 +418,21 @@ def _check(asked: dict[str, Any], *, own_test: bool) -> None:
     if own_test and asked.get("test") is not None:
         raise UsageError("--test and --test-part both say which rows are scored: give one of them")
     require_count("threads", asked["threads"], MOST_THREADS)
+    if asked.get("quantiles"):
+        _check_quantiles(asked)
+    if asked["refit"] and asked.get("interval") is not None:
+        raise UsageError("--refit trains on the rows that --interval calibrates with: give one of them")
     if asked.get("target_kind") not in (None, "number") and asked.get("task") == "classification":
         raise UsageError("--target-kind goes with numbers, and --task says that the target is classes: leave one out")
+
+
+def _check_quantiles(asked: dict[str, Any]) -> None:
+    if asked.get("task") == "classification":
+        raise UsageError("--quantiles goes with numbers, and --task says that the target is classes: leave one out")
+    if asked.get("target_kind") == "count":
+        raise UsageError("--quantiles goes with --target-kind number or positive: of counts the rate is learned")
+    if asked.get("interval") is not None:
+        raise UsageError("--quantiles and --interval both say how far a number may be off: give one of them")
 
 
 def _prepared(opened: Table, test_table: Table | None, asked: dict[str, Any], reading: dict[str, Any]) -> Prepared:
@@ -406,10 +489,12 @@ def train(
     precision: str = "float32",
     class_weights: Mapping[Any, float] | str | None = None,
     target_kind: str | None = None,
+    quantiles: Sequence[float] | None = None,
     interval: float | None = None,
     threshold: float | str | None = None,
     threads: int | None = None,
     recipe: Mapping[str, Any] | None = None,
+    refit: bool = False,
     on_divergence: str = "stop",
     save_every: float = run.SECONDS,
     out: str | Path | None = None,
@@ -439,12 +524,15 @@ def train(
         class_weights: how much a row of each class counts, as {"yes": 5, "no": 1}; "balanced" makes all classes count
             the same.
         target_kind: "count" for whole numbers from 0 up, "positive" for numbers above 0 that vary by factors.
+        quantiles: of a number, such as (0.1, 0.5, 0.9), to be learned and predicted in its place.
         interval: the part of the cases, such as 0.9, that intervals around numbers are to hold.
         threshold: of two classes, the probability from which on the second is the answer; or what it is to be best
             for on the rows that validate: "f1", "balanced_accuracy" or "youden".
         threads: how many share the work, at most 256; None for as many as pay. The weights do not depend on it.
         recipe: choices in place of defaults: hidden, activation, dropout, learning_rate, weight_decay, batch_size,
             epochs, patience, members, waves, clip, averaging, label_smoothing, optimizer, loss.
+        refit: whether the network is at the end trained again on all rows, for as many epochs as were best; the scores
+            are those of the first.
         on_divergence: "stop", or "rollback": go back to the best epoch and on with half the learning rate.
         save_every: seconds from one checkpoint to the next, where there is a folder for them.
         out: a new or empty folder to save the run in; None saves nothing.
@@ -466,12 +554,14 @@ def train(
         precision=precision,
         class_weights=class_weights,
         target_kind=target_kind,
+        quantiles=quantiles,
         interval=interval,
         threshold=threshold,
         threads=threads,
         on_divergence=on_divergence,
         save_every=save_every,
         recipe=recipe,
+        refit=refit,
         test_table=test_table,
         test=test,
         validation=validation,
@@ -486,7 +576,8 @@ def train(
     )
     shown = on_terminal() if progress is None else progress
     if out is None:
-        return planned.fit(progress=shown)
+        outcome = planned.fit(progress=shown)
+        return planned.fit_again(outcome, progress=shown) if planned.refit else outcome
     with run.folder_for(Path(out), planned.prepared.table.name, str(target)) as folder:
         return fit_into(folder, planned, progress=shown, page=page)
 
@@ -519,17 +610,29 @@ def fit_into(
             progress=progress, stop_on_interrupt=stop_on_interrupt, checkpoints=checkpoints, steering=steering
         )
     outcome = replace(outcome, run=folder)
-    state = fields.FINISHED if outcome.finished else fields.INTERRUPTED
-    try:
-        run.end(folder, state, outcome.model, outcome.history, report(planned, outcome, folder))
-    except (BackpassError, MemoryError) as error:
-        what = str(error) or f"{folder}: there is not enough memory to write it"
-        raise NotSavedError(f"{what}; {_how_it_stands(folder)}", outcome) from error
+    if planned.refit and outcome.finished:
+        _save(folder, planned, outcome, fields.TRAINING)
+        outcome = planned.fit_again(
+            outcome,
+            progress=progress,
+            stop_on_interrupt=stop_on_interrupt,
+            checkpoints=run.checkpoints_again(folder, planned.save_every),
+            steering=steering,
+        )
+    _save(folder, planned, outcome, fields.FINISHED if outcome.finished else fields.INTERRUPTED)
     if page:
         from backpass.recipes.report_page import write_report
 
         write_report(folder, planned, outcome)
     return outcome
+
+
+def _save(folder: Path, planned: Plan, outcome: Outcome, state: str) -> None:
+    try:
+        run.end(folder, state, outcome.model, outcome.history, report(planned, outcome, folder), scored=outcome.scored)
+    except (BackpassError, MemoryError) as error:
+        what = str(error) or f"{folder}: there is not enough memory to write it"
+        raise NotSavedError(f"{what}; {_how_it_stands(folder)}", outcome) from error
 
 
 def _how_it_stands(folder: Path) -> str:
@@ -554,6 +657,7 @@ def report(planned: Plan, outcome: Outcome, folder: Path | None) -> dict[str, An
         "scored_on": outcome.held_out,
         "baselines": [each.to_json() for each in outcome.scores[1:]],
         "weights": outcome.model.weights,
+        "refit": _of_refit(outcome),
         "run": None if folder is None else str(folder),
         "steps": outcome.steps,
         "kept_epoch": outcome.history.kept,
@@ -561,6 +665,17 @@ def report(planned: Plan, outcome: Outcome, folder: Path | None) -> dict[str, An
         "stopped": outcome.history.reason,
         "interrupted_by": outcome.interrupted_by,
         "table": planned.prepared.summary(),
+    }
+
+
+def _of_refit(outcome: Outcome) -> dict[str, Any] | None:
+    """How the network was trained again on all rows, and the weights of the one that was scored."""
+    if outcome.scored is None:
+        return None
+    return {
+        "rows": outcome.model.about["rows"],
+        "epochs": outcome.model.about["epochs"],
+        "scored_weights": outcome.scored.weights,
     }
 
 

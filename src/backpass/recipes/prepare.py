@@ -98,7 +98,12 @@ class Prepared:
     def describe(self) -> list[str]:
         """What was understood, in lines for people."""
         schema, kind = self.division.schema, self.tabular.targets.kind
-        lines = [*describe(schema, self.table, kind), *(f"  note: {note}" for note in self.notes)]
+        quantiles = ", ".join(map(str, self.tabular.targets.quantiles))
+        lines = [
+            *describe(schema, self.table, kind),
+            *([f"  learned of the target: its quantiles {quantiles}"] if quantiles else []),
+        ]
+        lines += [f"  note: {note}" for note in self.notes]
         window = self.train.window
         if window is not None:
             held = sum(array.nbytes for array in flatten(self.train.inputs))
@@ -110,7 +115,13 @@ class Prepared:
 
     def summary(self) -> dict[str, Any]:
         """The same for programs."""
-        more = {"target_kind": self.tabular.targets.kind, "split": self.rows(), "notes_of_reading": list(self.notes)}
+        targets = self.tabular.targets
+        more = {
+            "target_kind": targets.kind,
+            "quantiles": list(targets.quantiles),
+            "split": self.rows(),
+            "notes_of_reading": list(self.notes),
+        }
         return summary(self.division.schema, self.table) | more
 
     def rows(self) -> dict[str, int]:
@@ -136,6 +147,7 @@ def prepare(
     scale: bool = True,
     precision: str = "float32",
     target_kind: Any = None,
+    quantiles: Sequence[float] | None = None,
     calibrated: bool = False,
     folds: int = 0,
     stream: bool | None = None,
@@ -151,6 +163,8 @@ def prepare(
         UsageError: an option does not fit the table.
     """
     opened = open_table(table, delimiter, stream=stream)
+    if quantiles and len(targets) > 1:
+        raise UsageError(f"--quantiles goes with one target, and {len(targets)} are named: leave it out, or name one")
     own_test = None if test_table is None else open_table(test_table, delimiter)
     asked = validation is not None or calibrated or group is not None or order is not None
     asked = asked or isinstance(opened, FileTable)
@@ -166,14 +180,21 @@ def prepare(
         order=order,
         overrides=columns or {},
         exclude=exclude,
-        task="regression" if target_kind not in (None, "number") else task,
+        task="regression" if target_kind not in (None, "number") or quantiles else task,
     )
     notes = [*opened.notes, *(own_test.notes if own_test else ())]
     schema = division.schema
     kind: Any = precision
     tabular = Tabular(
         TableEncoder.fit(division.train, schema, scale=scale, precision=kind),
-        TargetEncoder.fit(division.train, schema, scale=scale, precision=kind, kind=target_kind or "number"),
+        TargetEncoder.fit(
+            division.train,
+            schema,
+            scale=scale,
+            precision=kind,
+            kind=target_kind or "number",
+            quantiles=tuple(quantiles or ()),
+        ),
     )
     # Held-out rows are judged by what was learned from others: a text that is new among numbers is no value there.
     lenient = tabular.inputs.coercible

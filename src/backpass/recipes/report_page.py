@@ -49,7 +49,7 @@ def facts_of_run(opened: "Run", findings: Findings = None) -> dict[str, Any]:
 def write_report(folder: Path, planned: "Plan", outcome: "Outcome", findings: Findings = None) -> None:
     """Write the report of a run that has just ended. Where that cannot be, a warning says so, and the run is whole."""
     try:
-        found = facts(folder, run.read(folder), outcome.history, planned, outcome.model, findings=findings)
+        found = facts(folder, run.read(folder), outcome.history, planned, outcome.own_model, findings=findings)
         write_whole(folder / NAME, page(found).encode(), links=False, advice="see to the disk")
     except (BackpassError, MemoryError) as error:
         what = str(error) or "there is not enough memory"

@@ -4,6 +4,7 @@ run.json            what was asked, of which data, on which machine, how far it 
 history.jsonl       one line an epoch
 checkpoints/        what it takes to go on, or to make any step again
 model.safetensors   the network; `backpass predict` reads it
+scored.safetensors  where that was trained again on all rows, the network that was scored
 report.html         all of it to look at; nothing reads it
 """
 
@@ -31,11 +32,12 @@ from backpass.storage.locks import FolderLock
 from backpass.training import Checkpoints, History, Steering
 
 FORMAT = 4
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, AGAIN = "checkpoints", "checkpoints-again"
+MODEL, SCORED = "model.safetensors", "scored.safetensors"
 HISTORY = "history.jsonl"
 SECONDS = 60.0  # from one checkpoint to the next
 NOTED = 0.5  # seconds from one look for new epochs to the next
-FILES = ("run.json", HISTORY, "model.safetensors", "report.html")
+FILES = ("run.json", HISTORY, MODEL, SCORED, "report.html")
 LARGEST = 1 << 26  # bytes of a run.json
 LARGEST_HISTORY = 1 << 28
 
@@ -128,9 +130,23 @@ def checkpoints(folder: Path, seconds: float = SECONDS) -> Checkpoints:
     Raises:
         UsageError: their folder is a link, which may lead anywhere.
     """
-    if (folder / CHECKPOINTS).is_symlink():
-        raise UsageError(f"{folder / CHECKPOINTS}: is a link, expected a folder")
-    return Checkpoints(folder / CHECKPOINTS, seconds)
+    return _checkpoints(folder / CHECKPOINTS, seconds)
+
+
+def checkpoints_again(folder: Path, seconds: float = SECONDS) -> Checkpoints:
+    """Those of the training on all rows, where it is trained again at the end; see `checkpoints`."""
+    return _checkpoints(folder / AGAIN, seconds)
+
+
+def _checkpoints(folder: Path, seconds: float) -> Checkpoints:
+    if folder.is_symlink():
+        raise UsageError(f"{folder}: is a link, expected a folder")
+    return Checkpoints(folder, seconds)
+
+
+def scored(folder: Path) -> Path:
+    """The file of the network that the scores, the history and the checkpoints are of."""
+    return folder / SCORED if (folder / SCORED).exists() else folder / MODEL
 
 
 def can_be_resumed(folder: Path) -> bool:
@@ -143,7 +159,7 @@ def can_be_resumed(folder: Path) -> bool:
 def has_saved(folder: Path) -> bool:
     """Is there anything in the folder of a run that took work: a checkpoint after its beginning, or a network?"""
     with suppress(BackpassError, OSError):
-        return (folder / "model.safetensors").exists() or any(checkpoints(folder).store.steps())
+        return (folder / MODEL).exists() or any(checkpoints(folder).store.steps())
     return True  # what cannot be looked into may be anything
 
 
@@ -196,7 +212,9 @@ def _note(path: Path, steering: Steering, over: threading.Event) -> None:
             written, last = len(records), records[-1]
 
 
-def end(folder: Path, state: str, model: Model, history: History, outcome: dict[str, Any]) -> None:
+def end(
+    folder: Path, state: str, model: Model, history: History, outcome: dict[str, Any], *, scored: Model | None = None
+) -> None:
     """The files of a run that has ended, for now or for good. What says so comes last: then the others are there.
 
     Raises:
@@ -204,9 +222,13 @@ def end(folder: Path, state: str, model: Model, history: History, outcome: dict[
         UsageError: the run.json of its beginning is not there any more.
     """
     records = "".join(json.dumps(record) + "\n" for record in history)
-    write_whole(folder / "model.safetensors", to_bytes(model), links=False, advice="see to the disk")
+    if scored is not None:
+        write_whole(folder / SCORED, to_bytes(scored), links=False, advice="see to the disk")
+    write_whole(folder / MODEL, to_bytes(model), links=False, advice="see to the disk")
     write_whole(folder / HISTORY, records.encode(), links=False, advice="see to the disk")
     _write(folder, {**read(folder), "state": state, "outcome": outcome}, advice="see to the disk")
+    if state == fields.FINISHED:
+        shutil.rmtree(folder / AGAIN, ignore_errors=True)  # no step of theirs is looked into
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -264,7 +286,8 @@ def _remove_all(folder: Path) -> None:
     for file in (folder / name for name in FILES):
         with suppress(OSError):
             file.unlink()
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    for checkpoints in (CHECKPOINTS, AGAIN):
+        shutil.rmtree(folder / checkpoints, ignore_errors=True)
 
 
 def _plain(name: str) -> str:

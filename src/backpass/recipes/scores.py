@@ -8,7 +8,7 @@ import numpy as np
 from backpass.data.arrays import Array
 from backpass.model import Predictions
 from backpass.model.calibration import Threshold
-from backpass.model.tabular import chosen
+from backpass.model.tabular import chosen, pinball
 from backpass.records import dataclass
 
 LEAST = 0.0005  # a margin of a part that is below rounds to 0: chance has no say, as in what is so by construction
@@ -24,7 +24,7 @@ class Score:
         metrics: by name.
         margins: half the widths of their 95 % intervals, by sampling alone.
         losses: how bad each row's answer is, (rows,): minus the logarithm of the right class's probability, or the
-            squared error, in several targets' variances.
+            squared error, in several targets' variances; of quantiles their pinball loss.
     """
 
     label: str
@@ -42,7 +42,10 @@ def score(label: str, predictions: Predictions, actual: Array) -> Score:
     if predictions.probabilities is None:
         squares = (predictions.values.astype(np.float64) - actual) ** 2
         losses = (squares / np.maximum(actual.var(axis=0), np.finfo(np.float64).tiny)).mean(axis=1)
+        if predictions.quantiles is not None:
+            losses = pinball(predictions.quantiles, actual, predictions.levels)
         margins = _number_margins(predictions.values, actual)
+        margins |= {"pinball": _of_mean(losses)} if predictions.quantiles is not None else {}
     else:
         given = predictions.probabilities[np.arange(len(actual)), actual].astype(np.float64)
         losses = -np.log(np.clip(given, 1e-15, 1))
@@ -109,12 +112,18 @@ def _number_margins(predicted: Array, actual: Array) -> dict[str, float]:
 
 
 def baseline(like: Predictions, targets: Array, actual: Array, class_weights: tuple[float, ...] = ()) -> Score:
-    """The score of what says the same for every row: the most common class, or the mean, of the training `targets`.
+    """The score of what says the same for every row: the most common class, the mean, or the quantiles, of the training
+    `targets`.
 
     Its probabilities are how common each class is. With class weights these are, as those of a network that learned
     with them, those of a table in which rows stand so often; the answer is the most common class all the same.
     """
     rows = len(actual)
+    if like.quantiles is not None:
+        same = np.tile(np.quantile(targets, like.levels), (rows, 1))
+        middle = [int(np.argmin(np.abs(np.array(like.levels) - 0.5)))]
+        constant = Predictions(like.names, same[:, middle], levels=like.levels, quantiles=same)
+        return score("always the same", constant, actual)
     if like.probabilities is None:
         mean = np.tile(targets.mean(axis=0), (rows, 1))
         return score("always the mean", Predictions(like.names, mean), actual)
@@ -143,7 +152,9 @@ def table(scores: list[Score]) -> list[str]:
     every = scores[0].metrics
     # Several targets have units of their own: what can be told of them side by side is R².
     names = [name for name in every if name.startswith("r2_")]
-    names = names or [name for name in every if all(name in each.metrics for each in scores)]
+    names = names or [
+        name for name in every if all(name in each.metrics for each in scores) and not name.startswith("below_")
+    ]
     rows = [["", *map(_title, names)]]
     rows += [[each.label, *(_cell(each, name) for name in names)] for each in scores]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -161,6 +172,7 @@ _TITLES = {
     "rmse": "RMSE",
     "mae": "mean abs. error",
     "r2": "R²",
+    "pinball": "pinball loss",
 }
 _PARTS = ("accuracy", "auc", "log_loss", "calibration_error", "r2")
 

@@ -40,7 +40,7 @@ def words_of(prepared: Prepared, *, held_out: bool = False) -> Words:
             **({prepared.fold: ["(held out in fold)"]} if prepared.folds else {}),
         },
         columns=columns | keys,
-        outputs=classes[1:] if len(classes) == 2 else classes or targets.schema.target_names,
+        outputs=classes[1:] if len(classes) == 2 else classes or targets.quantile_names or targets.schema.target_names,
         targets=targets.schema.target_names,
         row=lambda place: train.row_number(own(place)),
         raw=raw,

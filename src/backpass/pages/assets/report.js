@@ -5,7 +5,7 @@
   const { make, shown, tableOf } = charts;
   const main = document.getElementById("report");
   const TITLES = { accuracy: "accuracy", auc: "AUC", log_loss: "log loss", calibration_error: "calibration error", rmse: "RMSE",
-    mae: "mean abs. error", r2: "R²", f1: "F1", balanced_accuracy: "balanced accuracy", youden: "Youden's J",
+    mae: "mean abs. error", pinball: "pinball loss", r2: "R²", f1: "F1", balanced_accuracy: "balanced accuracy", youden: "Youden's J",
     interval_coverage: "inside the interval", interval_width: "width of the interval", rmse_in_deviations: "RMSE in standard deviations",
     loss: "training", validation_loss: "validation", seconds: "seconds", rows_per_second: "rows a second" };
   const PARTS = new Set(["accuracy", "auc", "log_loss", "calibration_error", "r2", "f1", "balanced_accuracy", "youden", "interval_coverage"]);
@@ -60,7 +60,7 @@
       amount(each.metrics[name], each.margins[name], PARTS.has(name) || name.startsWith("r2_")))]);
     const heads = ["", ...names.map((name) => (name.startsWith("r2_") ? `R² ${name.slice(3)}` : title(name)))];
     host.append(tableOf(heads, rows, { class: "score" }));
-    const more = every.filter((name) => !names.includes(name) && !name.startsWith("interval_"));
+    const more = every.filter((name) => !names.includes(name) && !name.startsWith("interval_") && !name.startsWith("below_"));
     if (more.length && !own.length) list(host, more.map((name) => [title(name), amount(of[0].metrics[name], null, PARTS.has(name))]));
     if (facts.scores.on === "validation") say(host, "These rows told when to stop, too: no others were held out to test.");
   }
@@ -78,7 +78,9 @@
     const host = section("Training", "training"), told = facts.training, history = told.history;
     list(host, [
       ["epochs", told.epochs], ["steps", told.steps], ["weights kept", told.kept_epoch ? `of epoch ${shown(told.kept_epoch)}` : ""],
-      ["ended", told.stopped], ["time", told.seconds ? `${shown(told.seconds)} s` : ""],
+      ["ended", told.stopped],
+      ["then", told.refit ? `trained again on all ${shown(told.refit.rows)} rows for ${shown(told.refit.epochs)} epochs: that is the model, and what is shown here is of the network before` : ""],
+      ["time", told.seconds ? `${shown(told.seconds)} s` : ""],
     ]);
     if (!told.epochs) return say(host, "No whole epoch was saved.");
     const marks = told.kept_epoch ? [{ x: told.kept_epoch, label: "kept" }] : [];
@@ -176,6 +178,9 @@
       charts.histogram(place, { title: `How errors${of} are spread`, told: `In the mean ${shown(each.mean_error, 3)}; the middle half from ${shown(q["0.25"], 3)} to ` +
           `${shown(q["0.75"], 3)}, 9 in 10 from ${shown(q["0.05"], 3)} to ${shown(q["0.95"], 3)}.`,
         x: { label: "error" }, y: { label: "rows" }, edges: each.histogram.edges, legend: false, series: [{ label: "rows", counts: each.histogram.counts }] });
+    }
+    if (told.quantiles) {
+      list(host, Object.entries(told.quantiles).map(([name, part]) => [`of these rows below ${name}`, percent(part)]));
     }
     if (told.interval) {
       list(host, [["intervals are to hold", percent(told.interval.level)],
