@@ -249,3 +249,12 @@ def test_quantiles_are_asked_for_in_training_and_are_columns_of_the_predictions(
     ran = run("train", ABALONE, "--target", "Rings", "--quantiles", "ten")
     assert (ran.status, ran.err.count("\n")) == (2, 1)
     assert '--quantiles is "ten", expected numbers between 0 and 1, such as 0.1,0.5,0.9' in ran.err
+
+
+def test_folds_are_told_with_their_mean_and_spread(run):
+    told = trained(run, IRIS, "--target", "species", "--folds", "3", "--hidden", "0")
+    assert "then as often anew for the other 2 of 3 folds" in " ".join(told.split())
+    assert "\nmean of 3 folds, with what chance may add or take (95 %):\n" in told
+    assert re.search(r"this network from fold to fold: accuracy [\d.]+ to [\d.]+, log loss", told)
+    assert max(map(len, told.splitlines())) <= 80
+    assert "--folds 3" in json.loads(run("report", "m", "--json").out)["reproduce"]["command"]

@@ -77,6 +77,7 @@ NEARLY_PERFECT = 0.995  # of accuracy or R², where a column that tells the answ
 @click.option("--group", metavar="COLUMN", help="Rows of one group stay together when rows are held out.")
 @click.option("--order", metavar="COLUMN", help="Hold out the latest rows by this column, a date or number.")
 @click.option("--test-part", type=float, help="The part of the rows held out for the score, such as 0.2.")
+@click.option("--folds", type=int, metavar="K", help="Score K times: each of K parts tests once what others trained.")
 @click.option("--validation-part", type=float, help="The part held out to know when to stop.")
 @click.option("--hidden", metavar="SIZES", help="Nodes of each hidden layer, such as 256,128; 0 for none.")
 @click.option(
@@ -242,6 +243,7 @@ def _plan(table: str, options: dict[str, Any]) -> "Plan":
         threshold=threshold(options["threshold"]),
         threads=options["threads"],
         refit=options["refit"],
+        folds=options["folds"],
         on_divergence=options["on_divergence"],
         save_every=options["save_every"],
         recipe={"hidden": sizes(options["hidden"])} | {name: options[name] for name in ("activation", *numbers)},
@@ -278,6 +280,7 @@ def _understood(planned: "Plan") -> list[str]:
     folds = planned.prepared.folds
     parts += [f"1 in {folds} left out by each network to validate"] if folds else []
     parts += [f"{verb} on {rows[name]:,}" for name, verb in _PARTS.items() if rows.get(name)]
+    parts += [f"then as often anew for the other {planned.folds - 1} of {planned.folds} folds"] if planned.folds else []
     again = duration.rows_again(planned)
     parts += [f"then training again on all {again:,}"] if again else []
     from backpass.recipes.provenance import sha256
@@ -321,8 +324,8 @@ def _result(planned: "Plan", outcome: "Outcome", folder: Path) -> list[str]:
     if not outcome.finished:
         name = "Ctrl-C" if outcome.interrupted_by == signal.SIGINT else "a signal to end"
         stopped = f"stopped by {name} after step {outcome.steps:,}, with {len(history)} epochs done; all is saved"
-        late = f"training again on all rows was stopped by {name}: the model is the one that is scored here"
-        lines = [*lines, late] if planned.refit and history.reason != INTERRUPTED else [stopped]
+        late = f"what was to come after that was stopped by {name}: the model is the one that is scored here"
+        lines = [*lines, late] if (planned.refit or planned.folds) and history.reason != INTERRUPTED else [stopped]
     if history.kept != len(history):
         lines += [f"the weights of epoch {history.kept} are kept"]
     if outcome.scores:
@@ -335,6 +338,7 @@ def _result(planned: "Plan", outcome: "Outcome", folder: Path) -> list[str]:
         lines += _doubt(planned, outcome)
     else:
         lines += ["no rows were held out: there is no score"]
+    lines += _of_folds(outcome)
     if outcome.scored is not None:
         rows, epochs = (outcome.model.about[name] for name in ("rows", "epochs"))
         lines += wrapped([f"trained again on all {rows:,} rows, for {_several(epochs, 'epoch')}: that is the model"])
@@ -345,6 +349,21 @@ def _result(planned: "Plan", outcome: "Outcome", folder: Path) -> list[str]:
         *(_look(folder / "report.html") if (folder / "report.html").exists() else []),
         *([f"go on: backpass resume {folder}"] if not outcome.finished else []),
         *_next(f"backpass predict {folder} NEW.csv", f"backpass evaluate {folder} LABELLED.csv"),
+    ]
+
+
+def _of_folds(outcome: "Outcome") -> list[str]:
+    """The means over the folds of a cross-validation, and how they differ."""
+    from backpass.recipes.crossed import means, spreads
+    from backpass.recipes.scores import table
+
+    if not outcome.folds:
+        return []
+    lines = [f"  {line}" for line in table(means(outcome.folds))]
+    return [
+        f"mean of {len(outcome.folds)} folds, with what chance may add or take (95 %):",
+        *lines,
+        *wrapped([f"  this network from fold to fold: {', '.join(spreads(outcome.folds))}"], 4),
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,11 +57,13 @@ def divide(
     overrides: Mapping[str, str] = NO_OVERRIDES,
     exclude: Collection[str] = (),
     task: str | None = None,
+    fold: tuple[int, int] | None = None,
 ) -> Division:
     """Reads the targets, splits the rows (see `hold_out`), and only then learns the schema, from training rows.
 
     Of the whole table only the targets are read first: their classes tell how to split. `group` names the column
     whose equal rows stay together, and is left out of the inputs; `order` the column of time or numbers to split by.
+    With a `fold` of a cross-validation all of its folds are seen to be possible.
     """
     names = as_names(targets)
     for option, column in (("--group", group), ("--order", order)):
@@ -71,7 +74,8 @@ def divide(
     check_options(table, names, overrides, exclude)
     reading = target_schema(table, names, task)
     used = usable_rows(table, reading)
-    split = hold_out(
+    split_by = partial(
+        hold_out,
         used.rows,
         test=0.0 if test_table is not None else test,
         validation=validation,
@@ -80,6 +84,7 @@ def divide(
         groups=None if group is None else _groups(used, group),
         order=None if order is None else _moments(used, order),
     )
+    split = split_by() if fold is None else [split_by(fold=(place, fold[1])) for place in range(fold[1])][fold[0]]
     train = used.take(split.train)
     left_out = {*exclude, *([group] if group is not None else [])}
     # What the whole target asks for, a part of it must not change.

@@ -36,15 +36,23 @@ def hold_out(
     strata: npt.ArrayLike | None = None,
     groups: npt.ArrayLike | None = None,
     order: npt.ArrayLike | None = None,
+    fold: tuple[int, int] | None = None,
 ) -> Split:
     """Holds out shares of `n` rows for testing and validation, the same for the same seed.
 
     A share of None is a tenth, and for testing a fifth under 1,000 rows; 0 leaves a part empty. With `strata` (one
     class a row) every part has every class in proportion: a class of one row is in training, one of two rows in
     training and testing. With `groups` no group is in two parts. With `order` (times or numbers) the latest rows
-    test, those before them validate. Raises UsageError for shares and arrays that do not fit, TableError for too few
-    rows, groups or rows of a class.
+    test, those before them validate.
+
+    `fold` (k, of how many) tests part k, from 0, of a cross-validation: each row is in one part, each group too, and
+    each class in proportion; a class of one row always trains. In an order part k is tested by what was learned from
+    the rows before it, and the last part is of the latest rows; rows after it are in no part.
+
+    Raises UsageError for shares and arrays that do not fit, TableError for too few rows, groups or rows of a class.
     """
+    if fold is not None:
+        return _of_fold(n, fold, validation, seed, strata, groups, order)
     shares = (
         _checked("--test-part", test, SMALL_SHARE if n < SMALL_TABLE else SHARE),
         _checked("--validation-part", validation, SHARE),
@@ -59,6 +67,67 @@ def hold_out(
     if order is not None:
         return _with_all_classes(_by_time(_checked_order(order, n), shares), classes)
     return _at_random(n, classes, shares, seed)
+
+
+def _of_fold(
+    n: int,
+    fold: tuple[int, int],
+    validation: float | None,
+    seed: int,
+    strata: npt.ArrayLike | None,
+    groups: npt.ArrayLike | None,
+    order: npt.ArrayLike | None,
+) -> Split:
+    place, count = fold
+    if n <= count:
+        raise TableError(f"the table has {n:,} usable rows, too few for {count} folds: add rows, or give fewer --folds")
+    if groups is not None and order is not None:
+        raise UsageError("--group and --order both say how rows are split: give one of them")
+    classes = None if strata is None else _codes("strata", strata, n)
+    if order is not None:
+        before, tested = _fold_of_time(_checked_order(order, n), place, count)
+    else:
+        own = None if groups is None else _codes("groups", groups, n)
+        numbers = _folds_at_random(n, count, classes, seed) if own is None else _folds_of_groups(own, count, seed)
+        before, tested = np.flatnonzero(numbers != place), np.flatnonzero(numbers == place)
+    strata, groups, order = (None if each is None else np.asarray(each)[before] for each in (classes, groups, order))
+    inner = hold_out(len(before), test=0.0, validation=validation, seed=seed, strata=strata, groups=groups, order=order)
+    return _with_all_classes(Split(before[inner.train], before[inner.validation], tested), classes)
+
+
+def _folds_at_random(n: int, count: int, classes: Indices | None, seed: int) -> Indices:
+    """Each row's part, -1 for none: those of one class, drawn by chance, go to one part after the other."""
+    rows = _generator(seed).permutation(n)
+    if classes is not None:
+        rows = rows[np.argsort(classes[rows], kind="stable")]
+        alone = np.bincount(classes)[classes[rows]] == 1
+        rows = rows[~alone]
+    numbers = np.full(n, -1, np.int64)
+    numbers[rows] = np.arange(len(rows)) % count
+    return numbers
+
+
+def _folds_of_groups(groups: Indices, count: int, seed: int) -> Indices:
+    """Each row's part: the largest groups first, each to the part that has the fewest rows yet."""
+    sizes = np.bincount(groups)
+    if len(sizes) < count:
+        raise TableError(f"the rows are of {len(sizes)} groups, fewer than {count} folds: give fewer --folds")
+    drawn = _generator(seed).permutation(len(sizes))
+    filled, parts = np.zeros(count, np.int64), np.zeros(len(sizes), np.int64)
+    for group in drawn[np.argsort(-sizes[drawn], kind="stable")]:
+        parts[group] = np.argmin(filled)
+        filled[parts[group]] += sizes[group]
+    return np.asarray(parts[groups])
+
+
+def _fold_of_time(order: npt.NDArray[Any], place: int, count: int) -> tuple[Indices, Indices]:
+    """The rows before part `place`, and its own; the first rows of all are in no part."""
+    by_time = np.argsort(order, kind="stable")
+    times, n = order[by_time], len(order)
+    cuts = [_between_times(times, round(n * part / (count + 1)), n) for part in range(1, count + 1)] + [n]
+    if sorted(set(cuts)) != cuts or cuts[0] < 1:
+        raise TableError(f"--order: its rows are of too few times for {count} folds: give fewer --folds")
+    return np.sort(by_time[: cuts[place]]), np.sort(by_time[cuts[place] : cuts[place + 1]])
 
 
 def _checked(option: str, share: float | None, default: float) -> float:

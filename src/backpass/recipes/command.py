@@ -22,6 +22,7 @@ _OPTIONS = {
     "validation": "--validation-part",
     "target_kind": "--target-kind",
     "interval": "--interval",
+    "folds": "--folds",
     "threshold": "--threshold",
     "precision": "--precision",
     "on_divergence": "--on-divergence",

@@ -31,11 +31,12 @@ def most_seconds(planned: "Plan", recipe: "Recipe | None" = None) -> float:
     recipe, rows = recipe or planned.recipe, planned.prepared.train.rows
     weights = sum(value.size for value in flatten(planned.network.init(shape, Key.of(0))) if value.ndim == 2)
     weights *= recipe.members / planned.recipe.members
-    rows += rows_again(planned)
+    times = planned.folds or 1
+    rows = rows * times + rows_again(planned)
     steps = recipe.epochs * -(-rows // recipe.batch_size)
     speed = PART * (planned.threads or available_threads()) * _products_a_second()
     products = 3 * float(weights) * rows * recipe.epochs
-    return BEGIN + recipe.members * (BEGIN_A_MEMBER + STEP * steps) + products / speed
+    return times * BEGIN + recipe.members * (times * BEGIN_A_MEMBER + STEP * steps) + products / speed
 
 
 def rows_again(planned: "Plan") -> int:
@@ -45,9 +46,11 @@ def rows_again(planned: "Plan") -> int:
 
 
 def first_part(planned: "Plan") -> float:
-    """Of the time there is for all, the part of the first training: the second has no more epochs, of all rows."""
+    """Of the time there is for all, the part of the first training: that on all rows has no more epochs, nor has any
+    of the other folds.
+    """
     rows = planned.prepared.train.rows
-    return rows / (rows + rows_again(planned))
+    return rows / (rows * (planned.folds or 1) + rows_again(planned))
 
 
 def left(seconds: float, gone: float) -> float:

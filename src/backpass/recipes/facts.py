@@ -59,6 +59,7 @@ def facts(
         "network": _network(planned, model),
         "training": _training(about, history, model),
         "scores": _scores(about, model, planned, judged),
+        "folds": about.get("outcome", {}).get("folds"),
         "absent": "" if judged else absent,
         "held_out": None if judged is None else {"part": judged.name, "rows": judged.rows, "of": judged.of},
         **({} if judged is None or model is None else _of_answers(judged, model, learned)),

@@ -91,6 +91,7 @@ ASKED = {
     "save_every": SECONDS,
     "recipe": named(ANYTHING, "choices by name").optional,
     "refit": FLAG,
+    "folds": Kind("a whole number from 2 to 100", lambda x: type(x) is int and 2 <= x <= 100).optional,
     "test": NUMBER.optional,
     "validation": NUMBER.optional,
     "group": TEXT.optional,

@@ -22,6 +22,7 @@ from backpass.model.tabular import Tabular, answers
 from backpass.optimizers import Adam, Cosine
 from backpass.recipes import defaults, duration, fields, run, scores
 from backpass.recipes.calibrate import calibrate, class_weights_of, numbered, require_rows
+from backpass.recipes.crossed import Fold, fit_folds, told
 from backpass.recipes.defaults import Recipe
 from backpass.recipes.prepare import Part, Prepared, prepare
 from backpass.recipes.scores import Score
@@ -53,6 +54,7 @@ class Outcome:
         interrupted_by: the number of the signal that ended it, such as 2 for Ctrl-C; 0 for none.
         steps: made in all.
         finished: whether the network was trained to its end. A signal after that leaves out the linear model alone.
+        folds: of a cross-validation, what came of each part: see `backpass.recipes.crossed`.
         scored: the network that `history` and `scores` tell of, where `model` was trained again on all rows.
     """
 
@@ -66,6 +68,7 @@ class Outcome:
     steps: int = 0
     finished: bool = True
     scored: Model | None = None
+    folds: tuple[Fold, ...] = ()
 
     def __str__(self) -> str:
         return "\n".join(scores.table(list(self.scores))) if self.scores else "no rows were held out: no score"
@@ -96,6 +99,7 @@ class Plan:
     save_every: float = run.SECONDS
     seconds: float | None = None
     refit: bool = False
+    folds: int = 0
     begun: float = field(default_factory=time.perf_counter)
     asked: dict[str, Any] = field(default_factory=dict)
     """The arguments of `plan` that make it again; a table is "-" where it was no file."""
@@ -158,10 +162,22 @@ class Plan:
         model = whole.model(tabular, trainer, outcome.scores, outcome.held_out)
         return replace(outcome, model=model, scored=first, seconds=seconds)
 
+    def fold(self, place: int) -> "Plan":
+        """The same, tested by another part of its cross-validation."""
+        asked = {"class_weights": None, "recipe": {}} | self.asked
+        names = (*_READING, "validation", "interval", "threshold")
+        prepared = _prepared(
+            self.prepared.table, None, asked, {name: asked[name] for name in names if name in asked}, place
+        )
+        recipe, network = _fitted(prepared, self.recipe)
+        seconds = None if self.seconds is None else self.seconds * duration.first_part(self)
+        own = replace(self, prepared=prepared, recipe=recipe, network=network)
+        return replace(own, seconds=seconds, refit=False, folds=0, begun=time.perf_counter())
+
     def whole(self) -> "Plan":
         """The same with no row held out: columns are understood and encoded by all rows; the recipe stays."""
         reading = {name: self.asked[name] for name in _READING if name in self.asked}
-        asked = {"class_weights": None, "recipe": {}} | self.asked
+        asked = {"class_weights": None, "recipe": {}} | self.asked | {"folds": None}
         prepared = _prepared(self.prepared.table, None, asked, reading | {"test": 0.0, "validation": 0.0})
         recipe, network = _fitted(prepared, self.recipe)
         return replace(self, prepared=prepared, recipe=recipe, network=network)
@@ -336,6 +352,7 @@ def plan(
     save_every: float = run.SECONDS,
     recipe: Mapping[str, Any] | None = None,
     refit: bool = False,
+    folds: int | None = None,
     **reading: Any,
 ) -> Plan:
     """Read and understand the table, and choose a network for it; see `train` for the arguments.
@@ -357,6 +374,7 @@ def plan(
         "save_every": save_every,
         "recipe": recipe,
         "refit": refit,
+        "folds": folds,
         **reading,
     }
     # What a run.json will hold is what is used: of another type a number may be another, and the network with it.
@@ -382,6 +400,7 @@ def plan(
             network,
             **{name: asked[name] for name in ("seed", "precision", "class_weights", "threads")},
             **{name: asked[name] for name in ("on_divergence", "save_every", "seconds", "refit")},
+            folds=folds or 0,
             begun=begun,
             asked=_kept(table, test_table, asked),
         )
@@ -391,8 +410,8 @@ def plan(
         raise UsageError("--refit trains again with the rows that were held out, and none are: leave it out")
     if seconds is not None and not duration.FITTED & asked["recipe"].keys():
         # What this machine can do in that time is now part of what was asked: another will do the same, if later.
-        folds, asked["recipe"] = _folds(asked), asked["recipe"] | duration.fitting(planned, seconds)
-        if folds != _folds(asked):
+        before, asked["recipe"] = _folds(asked), asked["recipe"] | duration.fitting(planned, seconds)
+        if before != _folds(asked):
             prepared = _prepared(opened, tested, asked, dict(reading))
         planned = chosen()
     return planned
@@ -417,6 +436,9 @@ def _check(asked: dict[str, Any], *, own_test: bool) -> None:
         raise UsageError(f"--seed is {asked['seed']}, expected a whole number from 0 to 2^63 - 1")
     if own_test and asked.get("test") is not None:
         raise UsageError("--test and --test-part both say which rows are scored: give one of them")
+    if asked["folds"] is not None and (own_test or asked.get("test") is not None):
+        other = "--test" if own_test else "--test-part"
+        raise UsageError(f"--folds and {other} both say which rows are scored: give one of them")
     require_count("threads", asked["threads"], MOST_THREADS)
     if asked.get("quantiles"):
         _check_quantiles(asked)
@@ -435,14 +457,22 @@ def _check_quantiles(asked: dict[str, Any]) -> None:
         raise UsageError("--quantiles and --interval both say how far a number may be off: give one of them")
 
 
-def _prepared(opened: Table, test_table: Table | None, asked: dict[str, Any], reading: dict[str, Any]) -> Prepared:
-    """The table, understood as was asked."""
+def _prepared(
+    opened: Table,
+    test_table: Table | None,
+    asked: dict[str, Any],
+    reading: dict[str, Any],
+    place: int | None = None,
+) -> Prepared:
+    """The table, understood as was asked; of a cross-validation part `place` tests, by default the last."""
     target = asked["target"]
     interval, threshold = (reading.pop(name, None) for name in ("interval", "threshold"))
     targets = (target,) if target in opened.columns else split_names(target) if isinstance(target, str) else target
     chosen = {name: value for name, value in reading.items() if value is not None}
     chosen |= {"seed": asked["seed"], "precision": asked["precision"], "calibrated": interval is not None}
-    chosen["folds"] = _folds(asked)
+    chosen["folds"], count = _folds(asked), asked["folds"]
+    if count is not None:
+        chosen["fold"] = (count - 1 if place is None else place, count)
     prepared = prepare(opened, tuple(targets), test_table=test_table, **chosen)
     require_rows(prepared, interval, threshold)
     if asked["class_weights"] is not None:
@@ -495,6 +525,7 @@ def train(
     threads: int | None = None,
     recipe: Mapping[str, Any] | None = None,
     refit: bool = False,
+    folds: int | None = None,
     on_divergence: str = "stop",
     save_every: float = run.SECONDS,
     out: str | Path | None = None,
@@ -533,6 +564,7 @@ def train(
             epochs, patience, members, waves, clip, averaging, label_smoothing, optimizer, loss.
         refit: whether the network is at the end trained again on all rows, for as many epochs as were best; the scores
             are those of the first.
+        folds: of how many parts each tests once a network that was trained on others; the model is that of the last.
         on_divergence: "stop", or "rollback": go back to the best epoch and on with half the learning rate.
         save_every: seconds from one checkpoint to the next, where there is a folder for them.
         out: a new or empty folder to save the run in; None saves nothing.
@@ -562,6 +594,7 @@ def train(
         save_every=save_every,
         recipe=recipe,
         refit=refit,
+        folds=folds,
         test_table=test_table,
         test=test,
         validation=validation,
@@ -577,6 +610,7 @@ def train(
     shown = on_terminal() if progress is None else progress
     if out is None:
         outcome = planned.fit(progress=shown)
+        outcome = fit_folds(planned, outcome, progress=shown) if planned.folds else outcome
         return planned.fit_again(outcome, progress=shown) if planned.refit else outcome
     with run.folder_for(Path(out), planned.prepared.table.name, str(target)) as folder:
         return fit_into(folder, planned, progress=shown, page=page)
@@ -610,6 +644,10 @@ def fit_into(
             progress=progress, stop_on_interrupt=stop_on_interrupt, checkpoints=checkpoints, steering=steering
         )
     outcome = replace(outcome, run=folder)
+    if planned.folds and outcome.finished:
+        _save(folder, planned, outcome, fields.TRAINING)
+        kept = folder / run.FOLDS
+        outcome = fit_folds(planned, outcome, kept=kept, progress=progress, stop_on_interrupt=stop_on_interrupt)
     if planned.refit and outcome.finished:
         _save(folder, planned, outcome, fields.TRAINING)
         outcome = planned.fit_again(
@@ -658,6 +696,7 @@ def report(planned: Plan, outcome: Outcome, folder: Path | None) -> dict[str, An
         "baselines": [each.to_json() for each in outcome.scores[1:]],
         "weights": outcome.model.weights,
         "refit": _of_refit(outcome),
+        "folds": told(outcome.folds) if outcome.folds else None,
         "run": None if folder is None else str(folder),
         "steps": outcome.steps,
         "kept_epoch": outcome.history.kept,

@@ -150,13 +150,15 @@ def prepare(
     quantiles: Sequence[float] | None = None,
     calibrated: bool = False,
     folds: int = 0,
+    fold: tuple[int, int] | None = None,
     stream: bool | None = None,
 ) -> Prepared:
     """Read, understand, split and encode. See `backpass.train` for the arguments.
 
     Where it is to be `calibrated`, half of the rows held out for validation are kept for that; these are twice as many
     where their part is not given. With `folds` no rows are held out for validation alone, where nothing else is asked
-    for and the rows are enough, and not too many to be looked through after every epoch; see `Prepared`.
+    for and the rows are enough, and not too many to be looked through after every epoch; see `Prepared`. `fold` says
+    which part of a cross-validation tests; see `hold_out`.
 
     Raises:
         TableError: a table cannot be read or does not hold what is needed.
@@ -180,6 +182,7 @@ def prepare(
         order=order,
         overrides=columns or {},
         exclude=exclude,
+        fold=fold,
         task="regression" if target_kind not in (None, "number") or quantiles else task,
     )
     notes = [*opened.notes, *(own_test.notes if own_test else ())]

@@ -4,6 +4,7 @@ run.json            what was asked, of which data, on which machine, how far it 
 history.jsonl       one line an epoch
 checkpoints/        what it takes to go on, or to make any step again
 model.safetensors   the network; `backpass predict` reads it
+folds.json          of a cross-validation, what came of each part
 scored.safetensors  where that was trained again on all rows, the network that was scored
 report.html         all of it to look at; nothing reads it
 """
@@ -33,11 +34,12 @@ from backpass.training import Checkpoints, History, Steering
 
 FORMAT = 4
 CHECKPOINTS, AGAIN = "checkpoints", "checkpoints-again"
+FOLDS = "folds.json"
 MODEL, SCORED = "model.safetensors", "scored.safetensors"
 HISTORY = "history.jsonl"
 SECONDS = 60.0  # from one checkpoint to the next
 NOTED = 0.5  # seconds from one look for new epochs to the next
-FILES = ("run.json", HISTORY, MODEL, SCORED, "report.html")
+FILES = ("run.json", HISTORY, FOLDS, MODEL, SCORED, "report.html")
 LARGEST = 1 << 26  # bytes of a run.json
 LARGEST_HISTORY = 1 << 28
 

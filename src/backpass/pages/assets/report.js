@@ -74,6 +74,20 @@
     }
   }
 
+  function folds() {
+    const told = facts.folds;
+    if (!told) return;
+    const host = section("Cross-validation", "folds");
+    say(host, `The means of ${told.each.length} folds; ± is half of a 95 % interval, and in brackets are the least and the most.`, "faint");
+    for (const [place, score] of told.scores.entries()) {
+      host.append(make("h3", score.label));
+      list(host, Object.entries(score.metrics).filter(([name]) => !name.startsWith("below_")).map(([name, value]) => {
+        const each = told.each.map((fold) => fold.scores[place === 0 ? 0 : fold.scores.length - told.scores.length + place].metrics[name]);
+        return [title(name), `${shown(value)} ± ${shown(score.margins[name])} (${shown(Math.min(...each))} to ${shown(Math.max(...each))})`];
+      }));
+    }
+  }
+
   function course() {
     const host = section("Training", "training"), told = facts.training, history = told.history;
     list(host, [
@@ -237,6 +251,6 @@
 
   const { run } = facts, rows = facts.data ? `${several(facts.data.rows, "row")}, ` : "";
   document.getElementById("about").textContent = `Run ${run.name}: ${rows}${several(facts.training.epochs, "epoch")}, ${OF_STATE[run.state] || run.state}`;
-  for (const part of [scores, findings, course, importance, answers, data, network, again]) part();
+  for (const part of [scores, folds, findings, course, importance, answers, data, network, again]) part();
   charts.themes(document.getElementById("theme"));
 })();

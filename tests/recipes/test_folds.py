@@ -1,0 +1,129 @@
+"""Cross-validation: which rows test, what the mean and its interval are, and that what is done is not done again."""
+
+import json
+import signal
+
+import numpy as np
+import pytest
+
+import backpass as bp
+from backpass.errors import TableError, UsageError
+from backpass.recipes import again, crossed, plan, run
+from backpass.recipes.main_job import fit_into
+
+QUICK = {"hidden": (), "epochs": 2, "waves": 0}
+
+
+def table(rows=90, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=rows)
+    labels = np.where(x + rng.normal(size=rows) > 0, "yes", "no").tolist()
+    labels[7] = "once"
+    return {"x": x, "when": rng.permutation(rows), "whose": [f"g{place // 9}" for place in range(rows)], "y": labels}
+
+
+def parts_of(**options):
+    """The rows that each fold tests and trains, by their places."""
+    planned = plan(table(), "y", folds=3, recipe=QUICK, exclude=["whose"], **options)
+    splits = [planned.fold(place).prepared.division.split for place in range(2)] + [planned.prepared.division.split]
+    return [(each.test.tolist(), [*each.train.tolist(), *each.validation.tolist()]) for each in splits]
+
+
+def test_every_row_tests_once_and_classes_keep_their_proportions():
+    """But for a class of a single row, which always trains."""
+    folds, labels = parts_of(), np.array(table()["y"])
+    assert sorted(row for rows, _ in folds for row in rows) == [row for row in range(90) if row != 7]
+    for rows, others in folds:
+        assert sorted(rows + others) == list(range(90))
+        assert abs((labels[rows] == "yes").mean() - (labels == "yes").mean()) < 0.04
+
+
+def test_groups_stay_whole():
+    whose = np.array(table()["whose"])
+    planned = plan(table(), "x", folds=3, group="whose", recipe=QUICK, exclude=["y"])
+    splits = [planned.fold(place).prepared.division.split for place in range(2)] + [planned.prepared.division.split]
+    assert sorted(row for split in splits for row in split.test.tolist()) == list(range(90))
+    for split in splits:
+        assert not set(whose[split.test]) & set(whose[[*split.train, *split.validation]])
+        assert 27 <= len(split.test) <= 36
+
+
+def test_in_an_order_each_part_is_tested_by_what_came_before():
+    """The rows are cut into one part more than there are folds; of the first nothing is tested."""
+    when = table()["when"]
+    planned = plan(table(), "x", folds=2, order="when", recipe=QUICK, exclude=["y", "whose"])
+    splits = [planned.fold(0).prepared.division.split, planned.prepared.division.split]
+    assert [sorted(when[split.test].tolist()) for split in splits] == [list(range(30, 60)), list(range(60, 90))]
+    for split in splits:
+        assert when[split.validation].min() > when[split.train].max()
+        assert when[split.validation].max() < when[split.test].min()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"folds": 1}, "folds is 1, expected a whole number from 2 to 100"),
+        ({"folds": 3, "test": 0.2}, "--folds and --test-part both say which rows are scored"),
+        ({"folds": 3, "test_table": table()}, "--folds and --test both say which rows are scored"),
+        ({"folds": 90}, "has 90 usable rows, too few for 90 folds"),
+        ({"folds": 11, "group": "whose"}, "the rows are of 10 groups, fewer than 11 folds"),
+        ({"folds": 9, "group": "whose", "order": "when"}, "--group and --order both say"),
+        ({"folds": 2, "order": "same"}, "--order: its rows are of too few times for 2 folds"),
+    ],
+)
+def test_what_does_not_go_with_folds_is_one_line_before_training(options, told):
+    with pytest.raises((UsageError, TableError), match=told):
+        plan({**table(), "same": [1.0] * 89 + [2.0]}, "x", **options)
+
+
+def fold(accuracy, trained=80, tested=20):
+    return crossed.Fold(trained, tested, (("ours", {"accuracy": accuracy, "auc": None}),))
+
+
+def test_the_interval_of_the_mean_counts_that_folds_share_rows():
+    """By hand: of 0.8, 0.9 and 1.0 the deviation is 0.1; Student's t of two degrees is 4.303; 1/3 + 20/80."""
+    (found,) = crossed.means([fold(0.8), fold(0.9), fold(1.0)])
+    assert found.metrics == {"accuracy": pytest.approx(0.9)}
+    assert found.margins["accuracy"] == pytest.approx(4.303 * 0.1 * np.sqrt(1 / 3 + 1 / 4), rel=1e-3)
+    assert crossed.spreads([fold(0.8), fold(1.0)]) == ["accuracy 0.8 to 1"]
+
+
+@pytest.mark.parametrize(("degrees", "expected"), [(1, 12.706), (4, 2.776), (99, 1.984)])
+def test_students_t_is_that_of_the_tables(degrees, expected):
+    assert crossed.student(degrees) == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_fold_is_the_training_that_it_would_be_alone_and_nothing_is_done_twice(tmp_path, monkeypatch):
+    """Stopped in its second fold a run goes on there; the scores are those of a run that was never stopped."""
+    path = tmp_path / "t.parquet"
+    bp.Table.from_data({name: table()[name] for name in ("x", "when")}).frame.write_parquet(path)
+    whole = bp.train(path, "when", folds=3, recipe=QUICK, out=tmp_path / "whole", page=False)
+    planned, trained = plan(str(path), "when", folds=3, recipe=QUICK), []
+    assert planned.fold(0).fit().metrics == whole.folds[0].scores[0][1]
+    assert whole.metrics == whole.folds[2].scores[0][1]
+    original = type(planned).fold
+
+    def stopping(self, place):
+        trained.append(place)
+        if place == 1 and len(trained) == 2:
+            return Stopped()
+        return original(self, place)
+
+    class Stopped:
+        def fit(self, **_):
+            from dataclasses import replace
+
+            return replace(whole, interrupted_by=signal.SIGINT)
+
+    monkeypatch.setattr(type(planned), "fold", stopping)
+    (tmp_path / "cut").mkdir()
+    cut = fit_into(tmp_path / "cut", planned, page=False)
+    assert (cut.finished, cut.interrupted_by, cut.folds) == (False, signal.SIGINT, ())
+    on = fit_into(tmp_path / "cut", again.plan_of(tmp_path / "cut"), begins=False, page=False)
+    assert trained == [0, 1, 1]
+    assert crossed.told(on.folds) == crossed.told(whole.folds)
+    about = json.loads((tmp_path / "cut" / "run.json").read_text())
+    assert about["outcome"]["folds"] == crossed.told(whole.folds)
+    (tmp_path / "cut" / run.FOLDS).write_text('[{"trained": 1}]')
+    with pytest.raises(UsageError, match=r"folds.json: tested is not there"):
+        crossed._read(tmp_path / "cut" / run.FOLDS, 2)
