@@ -72,3 +72,48 @@ def test_a_wrong_time_leaves_no_folder_locked(tmp_path):
         one.fit(X, Y, epochs=1, seconds="5", checkpoints=tmp_path / "run")
     assert not list(tmp_path.rglob("*.lock"))
     assert not list(tmp_path.rglob(".lock"))
+
+
+def test_what_goes_on_has_what_is_left_of_the_time(tmp_path, monkeypatch):
+    """The seconds that the epochs before took are not given anew."""
+    from backpass.recipes import again, duration, run
+
+    path, folder = tmp_path / "t.parquet", tmp_path / "run"
+    bp.Table.from_data({"x": RNG.normal(size=90), "y": RNG.normal(size=90)}).frame.write_parquet(path)
+    recipe = {"hidden": (), "epochs": 4}
+    outcome = bp.train(path, "y", seconds=1e4, recipe=recipe, out=folder, page=False)
+    before = duration.trained_before(run.checkpoints(folder))
+    assert before == pytest.approx(sum(outcome.history.column("seconds")))
+    assert before > 0
+    asked = []
+    monkeypatch.setattr(duration, "left", lambda seconds, gone: asked.append((seconds, gone)) or 1.0)
+    monkeypatch.setattr(duration, "trained_before", lambda _: 5000.0)
+    again.plan_of(folder).fit(checkpoints=run.checkpoints(folder))
+    assert asked[0][0] == 1e4
+    assert 5000 < asked[0][1] < 5100
+
+
+def test_the_time_that_is_left_is_shown_by_the_clock_where_that_ends_it():
+    """Where the epochs would take longer; without a time it is theirs."""
+    from backpass.training.events import StepFinished, TrainingStarted
+    from backpass.training.progress import Watch
+
+    shown = {}
+    for seconds in (None, 90.0, 1e9):
+        watch = Watch(lambda _: None)
+        watch(TrainingStarted(epochs=1000, rows=100, batch_size=50, parameters=1, seconds=seconds))
+        watch._started -= 10
+        watch(StepFinished(step=1, epoch=1, loss=0.5, rows=50))
+        shown[seconds] = watch.left
+    assert shown[90.0] == "1:20 left  "
+    assert shown[None][:3] == shown[1e9][:3] == "333"
+
+
+def test_a_time_that_allows_more_networks_than_there_are_is_told():
+    from backpass.cli.train import _effort
+
+    columns = {"x": RNG.normal(size=60), "z": RNG.normal(size=60), "y": RNG.normal(size=60)}
+    told = _effort(plan(columns, "y", seconds=1e5))
+    assert "mean of 32 networks (never more), up to " in told
+    assert ": over after about " in told
+    assert "more" not in _effort(plan(columns, "y", seconds=0.01))

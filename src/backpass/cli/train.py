@@ -297,13 +297,16 @@ def _understood(planned: "Plan") -> list[str]:
 
 def _effort(planned: "Plan") -> str:
     """What is going to be done, and how long it may take."""
-    from backpass.recipes.duration import most_seconds
+    from backpass.recipes.duration import MOST_MEMBERS, most_seconds
 
     members = planned.recipe.members
     what = "one network" if members == 1 else f"mean of {members} networks"
     epochs = _several(planned.recipe.epochs, "epoch")
     if planned.seconds is not None:
-        return f"what fits into {planned.seconds:,.4g} s: {what}, up to {epochs}"
+        most = " (never more)" if members == MOST_MEMBERS[0] else ""
+        sooner = most_seconds(planned)
+        over = f": over after about {_rounded(sooner)} s" if sooner < planned.seconds / 2 else ""
+        return f"what fits into {planned.seconds:,.4g} s: {what}{most}, up to {epochs}{over}"
     return f"{planned.asked['effort']}: {what}, up to {epochs}: about {_rounded(most_seconds(planned))} s at most"
 
 

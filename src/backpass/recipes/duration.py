@@ -9,10 +9,12 @@ import numpy as np
 from backpass.forward import flatten, one_thread
 from backpass.native import available_threads
 from backpass.ops import Key
+from backpass.training.snapshots import newest, records_of
 
 if TYPE_CHECKING:
     from backpass.recipes.defaults import Recipe
     from backpass.recipes.main_job import Plan
+    from backpass.training import Checkpoints
 
 PROBE = 192  # rows and columns of the matrices whose product tells how fast this machine is
 PART = 0.7  # of that speed is what each thread comes to in whole steps, with activations, waves and updates
@@ -51,6 +53,13 @@ def first_part(planned: "Plan") -> float:
     """
     rows = planned.prepared.train.rows
     return rows / (rows * (planned.folds or 1) + rows_again(planned))
+
+
+def trained_before(checkpoints: "Checkpoints") -> float:
+    """Seconds that the epochs of a training took which goes on: they are not given anew."""
+    if not checkpoints.store.steps():
+        return 0.0
+    return sum(float(record.get("seconds") or 0.0) for record in records_of(newest(checkpoints.store)))
 
 
 def left(seconds: float, gone: float) -> float:

@@ -119,6 +119,7 @@ class Plan:
         arguments = self.arguments() | {"progress": progress, "stop_on_interrupt": stop_on_interrupt}
         if self.seconds is not None:
             gone = time.perf_counter() - self.begun
+            gone += 0.0 if checkpoints is None else duration.trained_before(checkpoints)
             arguments["seconds"] = duration.left(self.seconds * duration.first_part(self), gone)
         if checkpoints is not None and checkpoints.store.steps():
             trainer.resume(checkpoints, **arguments)

@@ -8,13 +8,17 @@ from backpass.records import dataclass
 
 @dataclass(frozen=True)
 class TrainingStarted:
-    """Training begins: `epochs` at most, each over `rows` rows in batches of `batch_size`; `done` were made before."""
+    """Training begins: `epochs` at most, each over `rows` rows in batches of `batch_size`; `done` were made before.
+
+    `seconds` is the time there is for it; None for as much as it takes.
+    """
 
     epochs: int
     rows: int
     batch_size: int
     parameters: int
     done: int = 0
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,8 @@ class Loop:
         history, keeper = progress.history, self.keeper
         epochs, done = progress.last - progress.first, self._epochs_done(progress)
         diverged: NotFiniteError | None = None
-        self._tell(TrainingStarted(epochs, self.data.count, self.batch_size, count(state.parameters), done))
+        parameters, seconds = count(state.parameters), self.seconds
+        self._tell(TrainingStarted(epochs, self.data.count, self.batch_size, parameters, done, seconds))
         executor = self._executor(state, progress)
         if progress.good is None and progress.on_divergence == "rollback":
             progress.good = replace(state), len(history)

@@ -1,5 +1,6 @@
 """The progress of a training, on standard error: epoch, loss, rows a second, time left."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -36,13 +37,14 @@ class Watch:
     def __init__(self, show: Callable[["Watch"], None]) -> None:
         self._show = show
         self._started = time.monotonic()
+        self._limit: float | None = None
         self.epochs = self.epoch = self.rows = self.seen = self._before = 0
         self.loss = float("nan")
         self.validation = self._best = ""
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, TrainingStarted):
-            self._started = time.monotonic()
+            self._started, self._limit = time.monotonic(), event.seconds
             self.epochs, self.rows, self.epoch = event.epochs, event.rows, event.done
             self.seen = self._before = event.done * event.rows
         elif isinstance(event, StepFinished):
@@ -74,10 +76,17 @@ class Watch:
 
     @property
     def left(self) -> str:
-        """Time left if no epoch is saved, as minutes and seconds; nothing while it is a guess."""
-        if self.seen - self._before < self.rows / 4 and time.monotonic() - self._started < GUESSING:
+        """Time left if no epoch is saved, or until the time is over, as minutes and seconds; nothing while it is a
+        guess.
+        """
+        gone = time.monotonic() - self._started
+        guess = self.seen - self._before < self.rows / 4 and gone < GUESSING
+        left = math.inf if guess else (self.total - self.seen) / max(1e-9, self.rows_per_second)
+        if self._limit is not None:
+            left = min(left, max(0.0, self._limit - gone))
+        if left == math.inf:
             return ""
-        seconds = round((self.total - self.seen) / max(1e-9, self.rows_per_second))
+        seconds = round(left)
         return f"{seconds // 60}:{seconds % 60:02d} left  "
 
     @property
