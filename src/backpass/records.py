@@ -97,9 +97,10 @@ def _hash(kind: Any) -> Callable[[Any], int]:
 
 
 def _values(kind: Any) -> Callable[[Any], Any]:
-    """A function that gives the fields that are compared: of one alone the value, of several a tuple."""
+    """A function that gives the fields that are compared, as a tuple, which holds a NaN equal to itself."""
     names = [field.name for field in dataclasses.fields(kind) if field.compare]
-    return attrgetter(*names) if names else lambda _: ()
+    found = attrgetter(*names) if names else lambda _: ()
+    return found if len(names) != 1 else lambda self: (found(self),)
 
 
 def _text(kind: Any) -> Callable[[Any], str]:
