@@ -7,6 +7,8 @@ all was a good part of the time until the first step of a training.
 
 import dataclasses
 from collections.abc import Callable
+from operator import attrgetter
+from reprlib import recursive_repr
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ else:
     def dataclass(cls: type | None = None, /, **options: bool) -> Any:
         """As that of the standard library, which is called at the first instance, or when the fields are asked for.
 
-        `slots` is not to be had. A dataclass of either kind may inherit from the other.
+        `slots`, `order` and `unsafe_hash` are not to be had. A dataclass of either kind may inherit from the other.
         """
         return _Unmade(cls, options).kind if cls is not None else lambda cls: _Unmade(cls, options).kind
 
@@ -45,7 +47,7 @@ class _Unmade:
             with _lock:
                 options, self._options = self._options, None
                 if options is not None:
-                    dataclasses.dataclass(**options)(self.kind)
+                    _make(self.kind, **options)
                     self._is_made = True
         return self.kind
 
@@ -61,6 +63,54 @@ class _Unmade:
         self.make()
         _, *parameters = (whole := inspect.signature(kind.__init__)).parameters.values()
         return whole.replace(parameters=parameters)
+
+
+def _make(kind: Any, *, eq: bool = True, repr: bool = True, **options: bool) -> None:  # noqa: A002 - its name there
+    """A dataclass of `kind`. Comparison, hash and text need no functions of its own: those here look at its fields."""
+    own = vars(kind)
+    hashes = own.get("__hash__") is not None or ("__hash__" in own and "__eq__" not in own)
+    dataclasses.dataclass(eq=False, repr=False, **options)(kind)
+    if eq and "__eq__" not in own:
+        kind.__eq__ = _equality(kind)
+    if eq and not hashes:
+        kind.__hash__ = _hash(kind) if options.get("frozen") else None
+    if repr and "__repr__" not in own:
+        kind.__repr__ = _text(kind)
+
+
+def _equality(kind: Any) -> Callable[[Any, object], Any]:
+    values = _values(kind)
+
+    def equal(self: Any, other: object) -> Any:
+        return values(self) == values(other) if other.__class__ is self.__class__ else NotImplemented
+
+    return equal
+
+
+def _hash(kind: Any) -> Callable[[Any], int]:
+    values = _values(kind)
+
+    def hashed(self: Any) -> int:
+        return hash(values(self))
+
+    return hashed
+
+
+def _values(kind: Any) -> Callable[[Any], Any]:
+    """A function that gives the fields that are compared, as a tuple, which holds a NaN equal to itself."""
+    names = [field.name for field in dataclasses.fields(kind) if field.compare]
+    found = attrgetter(*names) if names else lambda _: ()
+    return found if len(names) != 1 else lambda self: (found(self),)
+
+
+def _text(kind: Any) -> Callable[[Any], str]:
+    names = [field.name for field in dataclasses.fields(kind) if field.repr]
+
+    @recursive_repr()
+    def shown(self: Any) -> str:
+        return f"{type(self).__qualname__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+
+    return shown
 
 
 class _Fact:

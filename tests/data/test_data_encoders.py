@@ -38,6 +38,9 @@ def fitted(table: Table, target: str = "target", **options) -> TableEncoder:
     return TableEncoder.fit(table, infer_schema(table, [target]), **options)
 
 
+FEW = fitted(Table("small.csv", everything().frame.drop("day")), one_hot_limit=8)
+
+
 def single(cells, **options) -> tuple[TableEncoder, np.ndarray]:
     """The encoder of one column x beside a target, and its block."""
     cells = list(cells)
@@ -53,6 +56,57 @@ def again(value):
 
 def same(one: dict, other: dict) -> bool:
     return one.keys() == other.keys() and all(np.array_equal(one[key], other[key]) for key in one)
+
+
+PLAIN = st.one_of(
+    st.none(),
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    st.booleans(),
+    st.text(max_size=4),
+    st.sampled_from(["Rome", " Oslo", "NA"]),
+)
+FEW_COLUMNS = {
+    "age": st.one_of(st.none(), st.floats(-1e3, 1e3), st.integers(-9, 99)),
+    "income": st.one_of(st.floats(), st.none()),
+    "city": st.sampled_from(["Rome", "Bonn ", "", "n/A", "Ulm", None]),
+    "street": st.one_of(st.text(max_size=3), st.sampled_from([f"s{place}" for place in range(40)])),
+    "member": st.booleans(),
+    "unread": PLAIN,
+}
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_a_few_plain_values_are_encoded_as_in_a_table_or_left_to_it(data):
+    """To the bit; and where the table has an error or a remark for them, they are left to it."""
+    encoder, rows = FEW, data.draw(st.integers(1, 3))
+    odd = data.draw(st.sampled_from([*FEW_COLUMNS, ""]))
+    columns = {
+        name: data.draw(st.lists(PLAIN if name == odd else cells, min_size=rows, max_size=rows))
+        for name, cells in FEW_COLUMNS.items()
+    }
+    few = encoder.encode_few(columns)
+    try:
+        table, notes = Table.from_data(columns), []
+        whole = encoder.encode(table, notes=notes)
+    except TableError:
+        assert few is None
+        return
+    if few is not None:
+        assert not table.notes
+        assert not notes
+        assert same(few, whole)
+        assert [each.dtype for each in few.values()] == [each.dtype for each in whole.values()]
+
+
+def test_a_row_of_numbers_and_texts_needs_no_table():
+    columns = {"age": [41], "income": np.array([1e4]), "city": ["Rome"], "street": ["s3"], "member": [True]}
+    few = FEW.encode_few(columns)
+    assert same(few, FEW.encode(Table.from_data(columns)))
+    assert FEW.encode_few(columns | {"income": ["a lot"]}) is None
+    assert FEW.encode_few({name: columns[name] for name in columns if name != "city"}) is None
+    assert FEW.encode_few(columns | {"age": [41, 42]}) is None
 
 
 # The dense block

@@ -68,6 +68,23 @@ def test_steps_of_some_rows_give_what_one_step_gives(count, threads):
             np.testing.assert_array_equal(part, expected)
 
 
+def test_calls_of_few_rows_and_of_many_in_any_order_give_the_same():
+    """Few rows are copied to a place of the program's own, many are read where they lie."""
+    specs = Spec((BATCH, 5), np.float32), Spec((BATCH,), np.int64), Spec((5, 3), np.float32)
+    graph = graph_of(lambda x, i, w: [x @ ops.tanh(w), i * 2, ops.sum(x @ w)], *specs)
+    program, given = NativeProgram(graph, rows=8), np.random.default_rng(3)
+    w = given.normal(size=(5, 3)).astype(np.float32)
+    w.flags.writeable = False
+    for rows in (1, 40, 2, 1, 16, 17, 1, 0, 3):
+        x, i = given.normal(size=(rows, 10)).astype(np.float32)[:, ::2], np.arange(rows)
+        first, *_ = found = program(x, i, w)
+        kept = first.copy()
+        for ours, theirs in zip(found, Program(graph)(x, i, w), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+        program(x + 1, i, w)
+        np.testing.assert_array_equal(first, kept)
+
+
 SUMS = {
     "added": lambda w, g: w + g,
     "in the other order": lambda w, g: g + w,

@@ -62,6 +62,48 @@ def test_it_is_what_the_standard_library_makes(decorators):
         made()
 
 
+def test_methods_of_the_class_itself_stay_and_what_is_not_compared_is_not():
+    """As the standard library has it, for every way to say what is compared, hashed and shown."""
+    for dataclass in (records.dataclass, dataclasses.dataclass):
+
+        @dataclass(frozen=True)
+        class Own:
+            a: int
+            b: int = dataclasses.field(default=0, compare=False, repr=False)
+
+            def __eq__(self, other):
+                return isinstance(other, Own) and self.a % 2 == other.a % 2
+
+            def __hash__(self):
+                return self.a % 2
+
+        @dataclass()
+        class Open:
+            a: int
+            b: int = dataclasses.field(default=0, compare=False, repr=False)
+            c: object = None
+
+        @dataclass(frozen=True, eq=False, repr=False)
+        class Bare:
+            a: int
+
+        @dataclass(frozen=True)
+        class Empty: ...
+
+        assert (Own(1), hash(Own(3))) == (Own(5), 1)
+        assert repr(Own(1, 2)).endswith("Own(a=1)")
+        assert Open(1, 2) == Open(1, 3) != Open(2, 2)
+        assert Open(1) != Own(1)
+        assert Open.__hash__ is None
+        whole = Open(1)
+        whole.c = [whole]
+        assert repr(whole).endswith("Open(a=1, c=[...])")
+        assert Bare(1) != Bare(1)
+        assert len({Bare(1), Bare(1)}) == 2
+        assert repr(Bare(1)).startswith("<")
+        assert (Empty(), hash(Empty())) == (Empty(), hash(Empty()))
+
+
 def test_the_base_alone_hashes_by_its_values():
     base, _ = pair(records.dataclass, records.dataclass)
     assert hash(base(1)) == hash(base(1))

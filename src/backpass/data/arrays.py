@@ -2,6 +2,7 @@
 
 import mmap
 from collections.abc import Iterable, Iterator, Mapping
+from math import isfinite
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,6 +12,7 @@ from backpass.errors import ShapeError
 Array: TypeAlias = np.ndarray[Any, Any]
 Inputs: TypeAlias = Array | dict[str, Array]
 
+FEW = 1 << 12  # numbers
 PIECE = 1 << 25  # bytes that are looked at together
 
 
@@ -22,7 +24,7 @@ def as_inputs(values: Any, dtype: Any) -> Inputs:
     Raises:
         ShapeError: there are no rows, the parts differ in their number of rows, or a value is not a finite number.
     """
-    if isinstance(values, Mapping):
+    if not isinstance(values, np.ndarray) and isinstance(values, Mapping):
         parts = {str(name): _rows(part, f'input "{name}"', dtype) for name, part in values.items()}
         if len({len(part) for part in parts.values()}) != 1:
             found = ", ".join(f"{name} {len(part):,}" for name, part in parts.items())
@@ -111,14 +113,30 @@ def _rows(values: Any, label: str, dtype: Any) -> Array:
         raise ShapeError(
             f"{label} holds {array.dtype}, expected numbers: a table with text goes through backpass.train"
         )
-    with np.errstate(over="ignore", invalid="ignore"):
-        real: Array = array if array.dtype == dtype else np.asarray(array).astype(dtype)
-        before = 0
-        for piece in pieces(real) if isinstance(real, np.memmap) else [real]:
-            if not np.isfinite(piece.sum()):  # otherwise all are; a sum is quicker than as many answers
-                _refuse_infinite(array, piece, before, label, dtype)
-            before += len(piece)
+    real: Array = array if array.dtype == dtype else _as_type(array, dtype)
+    before = 0
+    for piece in pieces(real) if isinstance(real, np.memmap) else [real]:
+        if not looks_finite(piece):
+            _refuse_infinite(array, piece, before, label, dtype)
+        before += len(piece)
     return real
+
+
+@np.errstate(over="ignore")
+def _as_type(array: Array, dtype: Any) -> Array:
+    return np.asarray(array).astype(dtype)
+
+
+def looks_finite(array: Array) -> bool:
+    """Then all numbers are finite. Of a large array a sum tells it sooner than as many answers, if it is finite."""
+    if array.size <= FEW:
+        return int(np.count_nonzero(np.isfinite(array))) == array.size
+    return _sum_is_finite(array)
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _sum_is_finite(array: Array) -> bool:
+    return isfinite(array.sum())
 
 
 def _refuse_infinite(array: Array, piece: Array, before: int, label: str, dtype: Any) -> None:

@@ -96,7 +96,7 @@ class Program:
         rows: int | None = None
         for node, given in zip(self.graph.inputs, inputs, strict=True):
             array = np.asarray(given, self._type(node.dtype))
-            rows = _rows(node, array, rows)
+            rows = rows_of(node, array, rows)
             values[self._places[node]] = array
         return values, rows
 
@@ -189,10 +189,17 @@ def _with_rows(forward: Callable[..., Any], rows: int | None) -> Callable[..., A
     return partial(forward.func, **{key: bind_rows(value, rows) for key, value in forward.keywords.items()})
 
 
-def _rows(node: Node, array: Array, rows: int | None) -> int | None:
-    """The number of rows of the batch, once `array` is seen as the value of the input `node`."""
-    if array.shape == node.shape:
+def rows_of(node: Node, array: Array, rows: int | None) -> int | None:
+    """The number of rows of the batch, once `array` is seen as the value of the input `node`.
+
+    Raises:
+        ShapeError: it is not, or another input had another number of rows.
+    """
+    shape = array.shape
+    if shape == node.shape:
         return rows
+    if shape and node.shape == (BATCH, *shape[1:]) and rows in (None, shape[0]):
+        return int(shape[0])
     fits = array.ndim == node.ndim and all(
         axis is BATCH or axis == n for axis, n in zip(node.shape, array.shape, strict=True)
     )

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backpass.data.arrays import Array, as_inputs, row_shape
+from backpass.data.arrays import Array, as_inputs, looks_finite, row_shape
 from backpass.data.table import Table
 from backpass.errors import NotFiniteError, UsageError
 from backpass.forward import flatten
-from backpass.model.calibration import Calibration
 from backpass.model.file import Content, read, to_bytes
 from backpass.model.network import ForwardPass
 from backpass.model.tabular import Predictions, Tabular, answers, network_inputs
@@ -57,14 +56,11 @@ class Model(Content):
         rows = as_inputs(inputs, self.precision)
         forward = self._forward(row_shape(rows), threads)
         outputs, predictions = forward.with_predictions(self.loss, self.parameters, rows)
-        finite = np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
-        if not finite.all():
-            row = before + int(np.argmin(finite)) + 1
-            raise NotFiniteError(
-                f"row {row:,}: the outputs are not finite: are numbers in it far beyond those learned?"
-            )
-        calibration = Calibration() if self.tabular is None else self.tabular.calibration
-        return predictions if calibration.temperature == 1 else calibration.predictions(self.loss, outputs)
+        if not looks_finite(outputs):
+            _refuse_infinite(outputs, before)
+        if self.tabular is None or self.tabular.calibration.temperature == 1:
+            return predictions
+        return self.tabular.calibration.predictions(self.loss, outputs)
 
     def predict_table(
         self,
@@ -85,7 +81,9 @@ class Model(Content):
             NotFiniteError: numbers so large that the network overflows.
         """
         tabular, parts, before = self._table_part(), [], 0
-        for encoded in tabular.inputs.encode_pieces(open_table(table), coerce=coerce, notes=notes):
+        few = None if coerce else tabular.inputs.encode_few(table)
+        whole = () if few else tabular.inputs.encode_pieces(open_table(table), coerce=coerce, notes=notes)
+        for encoded in [few] if few else whole:
             parts.append(self._predicted(network_inputs(encoded), threads, before))
             before += len(parts[-1])
         return answers(tabular, parts[0] if len(parts) == 1 else np.concatenate(parts))
@@ -139,7 +137,7 @@ class Model(Content):
     def _forward(self, shape: Any, threads: int | None) -> ForwardPass:
         """The program for rows of this shape: made once. From then on the parameters cannot be written over."""
         forwards: dict[Any, ForwardPass] = self.__dict__.setdefault("_forwards", {})
-        key = str(shape), threads
+        key = shape if isinstance(shape, tuple) else str(shape), threads
         if key not in forwards:
             for value in flatten(self.parameters):
                 value.flags.writeable = False
@@ -179,6 +177,13 @@ def load(path: str | Path) -> Model:
     """
     content = read(path)
     return Model(**{part.name: getattr(content, part.name) for part in fields(content)})
+
+
+def _refuse_infinite(outputs: Array, before: int) -> None:
+    finite = np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
+    if not finite.all():
+        row = before + int(np.argmin(finite)) + 1
+        raise NotFiniteError(f"row {row:,}: the outputs are not finite: are numbers in it far beyond those learned?")
 
 
 def open_table(table: Any, delimiter: str | None = None, *, stream: bool | None = None) -> Table:

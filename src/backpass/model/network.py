@@ -82,13 +82,11 @@ class ForwardPass:
         fixed = self._known[1]
         count = count_rows(inputs)
         program = self._program(loss, min(count, self._rows))
-        parts = []
-        for at in range(0, count, self._piece):
-            rows = inputs if count <= self._piece else take_rows(inputs, slice(at, at + self._piece))
-            given = flatten(rows)
-            parts.append(program(*fixed, *given))
-            let_go(*given)
-        return parts[0] if len(parts) == 1 else [np.concatenate(column) for column in zip(*parts, strict=True)]
+        if count <= self._piece:
+            return _given(program, fixed, inputs)
+        cuts = [slice(at, at + self._piece) for at in range(0, count, self._piece)]
+        parts = [_given(program, fixed, take_rows(inputs, cut)) for cut in cuts]
+        return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
     def explanation(self, loss: Loss, parameters: Structure, rows: int | None = None) -> "Explanation":
         """What the native program of `with_predictions` is made of, for so many rows, or as many as it ever takes."""
@@ -139,6 +137,14 @@ def require_count(name: str, value: Any, most: int) -> None:
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if value is not None and not (whole and 1 <= value <= most):
         raise UsageError(f"{name} is {value!r}, expected a whole number from 1 to {most:,}")
+
+
+def _given(program: Callable[..., list[Array]], fixed: list[Any], rows: Inputs) -> list[Array]:
+    """The outputs for some rows, which are let go of then."""
+    parts = list(rows.values()) if isinstance(rows, dict) else [rows]
+    outputs = program(*fixed, *parts)
+    let_go(*parts)
+    return outputs
 
 
 def _in_steps(program: Callable[..., list[Array]], fixed: int, rows: int) -> Callable[..., list[Array]]:

@@ -5,12 +5,14 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from hashlib import sha256
+from operator import is_
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from backpass.errors import ShapeError
+from backpass.forward.evaluate import rows_of
 from backpass.graph import BATCH, Graph, Node, bind_rows, size
 from backpass.native import cache as disk
 from backpass.native import random
@@ -29,7 +31,7 @@ Array = np.ndarray[Any, Any]
 
 _Native = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
 _WORTH_WAKING = 2e-4  # seconds of work of one thread, from which on another one is woken for it
-_CALL = [PLACES.count, PLACES.batch, PLACES.epochs]
+_FEW, _FEW_BYTES = 16, 1 << 16  # rows that are copied, which takes less time than to find out where they lie
 _OURS = frozenset((*CATALOGUE, CONSTANT, INPUT, ROWS))
 
 
@@ -60,6 +62,10 @@ class Machine:
         self._native = _Native(self._function)
         self._in_order = np.arange(0, dtype=np.uint32)
         self._given = self.compiler.row_outputs()
+        self._few: dict[int, _Few] = {}
+        rows = [node for _, node in self.compiler.batch_inputs()] + self._rows_given()
+        bytes_ = sum(size(node.shape[1:]) * node.dtype.itemsize for node in rows)
+        self._most_copied = min(_FEW, _FEW_BYTES // max(1, bytes_))
         self._seconds_a_row = self.compiler.expected_seconds / job.rows
         self._held: dict[int, Any] = {}
         self._point(PLACES.arena, self.arena)
@@ -184,27 +190,24 @@ class Machine:
             run(self._function, context.ctypes.data, threads, poll=poll, stop_flag=stop)
         self._look()
 
+    def _rows_given(self) -> list[Node]:
+        return [self.compiler.outputs[place] for place in self._given]
+
     def _room(self, count: int) -> list[Array]:
         """For the outputs that are given row by row."""
-        nodes = [self.compiler.outputs[place] for place in self._given]
-        return [np.empty((count, *node.shape[1:]), node.dtype) for node in nodes]
+        return [_rows_for(node, count) for node in self._rows_given()]
 
     def call(self, arrays: Sequence[Array], count: int, batch: int = 0) -> list[Array]:
         """The outputs for the rows of `arrays`, taken in their order: as `data` and `run`, with less around it.
 
         They are worked on in one step, or in steps of `batch` rows.
         """
-        context, batch = self.context, batch or max(1, count)
-        given = self._room(count)
-        for place, array in enumerate([*arrays, *given], start=PLACES.data):
-            context[place] = array.ctypes.data
-            if self._watch is not None:
-                self._sizes[place] = array.nbytes
-        if count > len(self._in_order):
-            self._in_order = np.arange(max(count, self.job.rows), dtype=np.uint32)
-        self._point(PLACES.order, self._in_order)
-        context[_CALL] = (count, batch, 1)
-        context[PLACES.stop : PLACES.barrier + 16] = 0
+        few = self._few_rows(arrays, count) if 0 < count <= self._most_copied else None
+        given = self._room(count) if few is None else few.outputs
+        if few is None:
+            self._show(arrays, given, count)
+        context = self.context
+        context[PLACES.batch] = batch or max(1, count)
         # To wake threads takes longer than many a call.
         alone = self.threads == 1 or count * self._seconds_a_row < _WORTH_WAKING
         context[PLACES.threads] = 1 if alone else self.threads
@@ -213,9 +216,39 @@ class Machine:
         else:
             run(self._function, self._address, self.threads)
         self._look()
-        outputs = dict(zip(self._given, given, strict=True))
+        if few is not None:
+            given = [array.copy() for array in given]
         places = range(len(self.compiler.outputs))
+        if len(given) == len(places):
+            return given
+        outputs = dict(zip(self._given, given, strict=True))
         return [outputs[place] if place in outputs else self.take_output(place, count) for place in places]
+
+    def _show(self, arrays: Sequence[Array], given: Sequence[Array], count: int) -> None:
+        """Have the next call read these rows where they lie, and write what comes of them there."""
+        context = self.context
+        for place, array in enumerate([*arrays, *given], start=PLACES.data):
+            context[place] = array.ctypes.data
+            if self._watch is not None:
+                self._sizes[place] = array.nbytes
+        if count > len(self._in_order):
+            self._in_order = np.arange(max(count, self.job.rows), dtype=np.uint32)
+        self._point(PLACES.order, self._in_order)
+        context[PLACES.count], context[PLACES.epochs] = count, 1
+        context[PLACES.stop : PLACES.barrier + 16] = 0
+
+    def _few_rows(self, arrays: Sequence[Array], count: int) -> "_Few":
+        """The same for few rows, which are copied to a place that is known."""
+        few = self._few.get(count)
+        if few is None:
+            inputs = [_rows_for(node, count) for _, node in self.compiler.batch_inputs()]
+            outputs = self._room(count)
+            self._show(inputs, outputs, count)
+            few = self._few[count] = _Few(inputs, outputs, self.context.copy(), self._in_order)
+        for room, array in zip(few.inputs, arrays, strict=True):
+            np.copyto(room, array)
+        self.context[:] = few.context
+        return few
 
     def _look(self) -> None:
         """Of a checked program: whether it met an address outside of its memory."""
@@ -265,6 +298,15 @@ class Machine:
         return float(sums[0]), float(sums[1])
 
 
+class _Few(NamedTuple):
+    """Room of a machine's own for so many rows, with the block of numbers that names it."""
+
+    inputs: list[Array]
+    outputs: list[Array]
+    context: Array
+    order: Array
+
+
 class NativeProgram:
     """A graph compiled to run many times: what `backpass.forward.Program` does, natively.
 
@@ -284,7 +326,7 @@ class NativeProgram:
         self._machine: Machine | None = None
         self._least = rows
         self._fixed: dict[int, Any] = {}
-        self._batch: list[int] = []
+        self._batch = {place: node for place, node in enumerate(graph.inputs) if _is_rows(node)}
         self._rows_elsewhere = 1
         self._turn = Lock()
 
@@ -316,18 +358,15 @@ class NativeProgram:
             return self._call(inputs, batch)
 
     def _call(self, inputs: Sequence[Any], most: int = 0) -> list[Array]:
-        if len(inputs) == len(self.graph.inputs) and self._fixed and self._are_known(inputs):
-            batch = [(self.graph.inputs[place], inputs[place]) for place in self._batch]
-        else:
-            batch = self._bound(inputs)
+        bound = inputs if self._fixed and self._are_known(inputs) else self._bound(inputs)
         rows: int | None = None
         arrays: list[Array] = []
-        for node, given in batch:
-            array = np.ascontiguousarray(given, node.dtype)
+        for place, node in self._batch.items():
+            array = np.ascontiguousarray(bound[place], node.dtype)
             rows = rows_of(node, array, rows)
             arrays.append(array)
         count = self._rows_elsewhere if rows is None else rows
-        machine = self.machine(max(1, min(count, most or count)))
+        machine = self.machine(min(count, most) if most else count)
         if not self._fixed:
             self._put(inputs)
         outputs = machine.call(arrays, count, most)
@@ -336,22 +375,21 @@ class NativeProgram:
         return outputs
 
     def _are_known(self, inputs: Sequence[Any]) -> bool:
-        return all(inputs[place] is known for place, known in self._fixed.items())
+        same = map(is_, map(inputs.__getitem__, self._fixed), self._fixed.values())
+        return len(inputs) == len(self.graph.inputs) and all(same)
 
-    def _bound(self, inputs: Sequence[Any]) -> list[tuple[Node, Any]]:
-        """All inputs checked, and those returned that are rows; the others go to the machine, once it is there."""
+    def _bound(self, inputs: Sequence[Any]) -> Sequence[Any]:
+        """All inputs checked; those that are no rows go to the machine, once it is there."""
         arrays, rows = bind(self.graph, inputs)
         self._fixed.clear()
         self._rows_elsewhere = 1 if rows is None else rows
-        self._batch = [place for place, node in enumerate(self.graph.inputs) if _is_rows(node)]
-        return [(self.graph.inputs[place], arrays[place]) for place in self._batch]
+        return arrays
 
     def _put(self, inputs: Sequence[Any]) -> None:
         machine = self._machine
         if machine is None:
             raise AssertionError("it is made before")
-        batch = set(self._batch)
-        fixed = {place: value for place, value in enumerate(inputs) if place not in batch}
+        fixed = {place: value for place, value in enumerate(inputs) if place not in self._batch}
         for place, value in fixed.items():
             machine.put(place, value)
         if all(map(_is_frozen, fixed.values())):
@@ -373,6 +411,11 @@ def bind(graph: Graph, inputs: Sequence[Any]) -> tuple[list[Array], int | None]:
         rows = rows_of(node, array, rows)
         arrays.append(array)
     return arrays, rows
+
+
+def _rows_for(node: Node, count: int) -> Array:
+    """Memory for so many rows of a value."""
+    return np.empty((count, *node.shape[1:]), node.dtype)
 
 
 def _is_rows(node: Node) -> bool:
@@ -428,13 +471,6 @@ def _clock() -> int:
     if sys.platform == "win32":
         return 0
     return int(ctypes.cast(ctypes.CDLL(None).clock_gettime, ctypes.c_void_p).value or 0)
-
-
-def rows_of(node: Node, array: Array, rows: int | None) -> int | None:
-    """The number of rows of the batch, once `array` is seen as the value of the input `node`."""
-    from backpass.forward.evaluate import _rows
-
-    return _rows(node, array, rows)
 
 
 __all__ = ["Machine", "NativeProgram", "Reason", "bind"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from backpass.data.arrays import Array, as_inputs, row_shape
+from backpass.data.arrays import Array, Inputs, as_inputs, row_shape
 from backpass.data.table import Table
 from backpass.errors import UsageError
 from backpass.forward import Spec, Structure
@@ -135,8 +135,12 @@ class Trainer:
 
     def build(self, inputs: Any) -> "Trainer":
         """Make the first weights for inputs like these, if there are none yet."""
-        rows = as_inputs(inputs, self.precision)
-        if self._state is None:
+        self._built(as_inputs(inputs, self.precision))
+        return self
+
+    def _built(self, rows: Inputs) -> tuple[State, ForwardPass]:
+        """What `build` makes, for inputs that are seen to be rows."""
+        if self._state is None or self._forward is None:
             self._row_shape = row_shape(rows)
             start = typed(self.network.init(self._row_shape, Key.of(self.seed).fold("parameters")), self.precision)
             self._state = State(start, self.optimizer.init(start))
@@ -148,7 +152,7 @@ class Trainer:
                 executor=self.executor,
                 threads=self.threads,
             )
-        return self
+        return self._state, self._forward
 
     def restart(self, parameters: Structure = None) -> "Trainer":
         """Begin anew with the first weights, or with `parameters`: what was trained, and its history, are forgotten.
@@ -559,12 +563,6 @@ class Trainer:
             raise UsageError(f'this Trainer learns "{learned}", found "{target}": make another Trainer for it')
         held_out = None if validation is None else self._tabular.encode(open_table(validation))
         return *self._tabular.encode(opened), held_out
-
-    def _built(self, inputs: Any) -> tuple[State, ForwardPass]:
-        self.build(inputs)
-        if self._state is None or self._forward is None:
-            raise AssertionError("build makes both")
-        return self._state, self._forward
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy.typing as npt
 from backpass.data.checked_json import Record, fault
 from backpass.data.kinds import Column
 from backpass.data.lazy import pl
+from backpass.data.numerals import MISSING_TEXT
 from backpass.data.values import Reader
 from backpass.records import dataclass
 
@@ -56,6 +59,18 @@ class Levels:
             codes = codes.set(texts.is_null(), self.size - 1)
         return codes.to_numpy()
 
+    def few(self, cells: Sequence[Any]) -> list[int] | None:
+        """The numbers of the levels of a few rows, for texts and whole numbers; None where `codes` must judge them."""
+        if not all(cell is None or type(cell) in (str, int) for cell in cells):
+            return None
+        texts = ["" if cell is None else str(cell).strip() for cell in cells]
+        missing = self.size - 1 if self.marks_missing else 0
+        return [missing if text.lower() in MISSING_TEXT else self._numbers.get(text, 0) for text in texts]
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {text: number for number, text in enumerate(self.texts, start=1)}
+
     def to_json(self) -> dict[str, Any]:
         return {"levels": list(self.texts), "marks_missing": self.marks_missing}
 
@@ -90,6 +105,11 @@ class OneHotEncoder:
         block[:] = 0
         known = np.flatnonzero(codes)
         block[known, codes[known] - 1] = 1
+
+    def few(self, cells: Sequence[Any]) -> list[list[float]] | None:
+        """The features of a few rows; see `Levels.few`."""
+        codes, width = self.levels.few(cells), self.levels.size - 1
+        return None if codes is None else [[float(code == place) for place in range(1, 1 + width)] for code in codes]
 
     def to_json(self) -> dict[str, Any]:
         return self.levels.to_json()

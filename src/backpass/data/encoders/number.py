@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,20 @@ class NumberEncoder:
         block[:, 0] = self.scaling.apply(values)
         if self.marks_missing:
             block[:, 1] = np.isnan(values)
+
+    def few(self, cells: Sequence[Any]) -> list[list[float]] | None:
+        """The features of a few rows, for plain numbers; None where `fill` must judge them."""
+        if any(isinstance(cell, str) for cell in cells):
+            return None
+        values = [math.nan if cell is None else float(cell) for cell in cells]
+        if any(map(math.isinf, values)):
+            return None
+        scaled = map(self.scaling.apply_one, values)
+        return (
+            [[x, float(math.isnan(v))] for x, v in zip(scaled, values, strict=True)]
+            if self.marks_missing
+            else [[x] for x in scaled]
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {"scaling": self.scaling.to_json(), "marks_missing": self.marks_missing}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from statistics import NormalDist
 from typing import Any
 
@@ -63,6 +64,15 @@ class Scaling:
             with np.errstate(over="ignore"):
                 mapped = np.clip((mapped - self.center) / self.spread, -LIMIT, LIMIT)
         return np.where(np.isnan(values), self.fill, mapped)
+
+    def apply_one(self, value: float) -> float:
+        """As `apply` of one number, without the cost of arrays."""
+        if math.isnan(value):
+            return self.fill
+        mapped = (
+            value if self.knots is None or self.scores is None else float(np.interp(value, self.knots, self.scores))
+        )
+        return min(max((mapped - self.center) / self.spread, -LIMIT), LIMIT) if self.scales else mapped
 
     def to_json(self) -> dict[str, Any]:
         return {

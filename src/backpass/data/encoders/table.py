@@ -8,9 +8,11 @@ from typing import Any, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
+from backpass.data.arrays import looks_finite
 from backpass.data.checked_json import Record, fault
 from backpass.data.encoders.category import Levels, OneHotEncoder
 from backpass.data.encoders.date import DateEncoder
+from backpass.data.encoders.few import plain_cells
 from backpass.data.encoders.number import NumberEncoder
 from backpass.data.file_table import FileTable
 from backpass.data.kinds import Column, Schema
@@ -110,6 +112,30 @@ class TableEncoder:
         for levels in self.embedded:
             arrays[_key(levels.column)] = levels.codes(reader)
         return arrays
+
+    def encode_few(self, columns: Any) -> dict[str, npt.NDArray[Any]] | None:
+        """What `encode` gives, to the bit, for a dictionary of a few plain values, without the table it would need.
+
+        Only what needs no judging is done: numbers where there were numbers, texts or whole numbers where there were
+        categories. None for all else, dates among it: the table knows what to say of it.
+        """
+        cells = plain_cells(columns)
+        if cells is None or not all(name in cells for name in self.columns):
+            return None
+        blocks = [
+            None if isinstance(encoder, DateEncoder) else encoder.few(cells[encoder.column.name])
+            for encoder in self.block
+        ]
+        codes = {_key(levels.column): levels.few(cells[levels.column.name]) for levels in self.embedded}
+        if None in blocks or None in codes.values():
+            return None
+        rows = len(next(iter(cells.values())))
+        block = np.empty((rows, len(self.feature_names)), self.precision)
+        with np.errstate(over="ignore"):
+            for row, parts in enumerate(zip(*cast("Any", blocks), strict=True)):
+                block[row] = [number for part in parts for number in part]
+        arrays = {NUMBERS: block} | {key: np.array(numbers, np.int32) for key, numbers in codes.items()}
+        return arrays if looks_finite(block) else None
 
     def encode_pieces(
         self, table: Table, *, coerce: Collection[str] = (), notes: list[str] | None = None
