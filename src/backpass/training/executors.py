@@ -302,7 +302,7 @@ class NativeExecutor:
 
         many = self._pace.epochs(epochs)
         started = time.perf_counter()
-        alone = 0 < self._pace.epoch * many < PATIENCE / 10
+        alone = 0 < self._pace.epoch * many < PATIENCE / 5
         self._threads = self._pace.threads(self._machine.compiler.choices)
         self.finished, self._told = [], 0
         try:
