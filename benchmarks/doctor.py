@@ -28,6 +28,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -596,31 +597,43 @@ def main() -> int:
 
 
 def _go_round(asked: argparse.Namespace, lines: Lines) -> None:
-    """Ask the doctor about every patient of the part."""
+    """Ask the doctor about every patient of the part, a few of each kind in turn: so what is known early is of all."""
     part, parts = map(int, asked.part.split("/"))
     names = [*SICKNESSES, "healthy", "defaults"]
     wanted = asked.only or [*names[part - 1 : len(SICKNESSES) : parts], "healthy", "defaults"]
-    for place, name in enumerate(wanted):
-        seed = asked.seed * 1000 + 10 * names.index(name) + asked.seed % 2
-        if name == "defaults":
-            for table in [*DEFAULTS][part - 1 :: parts]:
-                lines.of(f"defaults/{table}", lambda table=table: by_default(table, asked.data))
-                _bar(f"defaults: {table}", place / len(wanted))
-            continue
-        each = -(-asked.healthy // parts) if name == "healthy" else -(-asked.sick // len(SICKNESSES))
-        had = 0
-        for attempt, setting in enumerate(settings(seed)):
-            if had >= each or attempt > 5 * each * parts:
-                break
-            if name == "healthy":
-                if attempt % parts == part - 1:
-                    had += lines.of(f"healthy/{attempt}", lambda setting=setting: well(setting)) is not None
-            else:
-                sickness = SICKNESSES[name]
-                degree = sickness.degrees[attempt // len(TABLES) % len(sickness.degrees)]
-                ask = lambda n=name, s=sickness, h=setting, d=degree: sick(n, s, h, d)  # noqa: E731
-                had += lines.of(f"{name}/{attempt}", ask) is not None
-            _bar(f"{name} {had}/{each}", (place + had / each) / len(wanted))
+    queues = {name: _patients(name, names.index(name), asked, lines, part, parts) for name in wanted}
+    most = {"healthy": -(-asked.healthy // parts), "defaults": len(DEFAULTS)}
+    had = dict.fromkeys(wanted, 0)
+    while queues:
+        for name in list(queues):
+            for _ in range(12 if name == "healthy" else 1 if name == "defaults" else 3):
+                each = most.get(name, -(-asked.sick // len(SICKNESSES)))
+                told = next(queues[name], False) if had[name] < each else False
+                if told is False:
+                    del queues[name]
+                    break
+                had[name] += told is not None
+            _bar(f"{name} {had[name]}", 1 - len(queues) / len(wanted))
+
+
+def _patients(
+    name: str, place: int, asked: argparse.Namespace, lines: Lines, part: int, parts: int
+) -> Iterator[dict[str, Any] | None]:
+    """What is told of each patient of a kind; None of one that is none."""
+    if name == "defaults":
+        for table in [*DEFAULTS][part - 1 :: parts]:
+            yield lines.of(f"defaults/{table}", partial(by_default, table, asked.data))
+        return
+    tries = 5 * (asked.healthy if name == "healthy" else -(-asked.sick // len(SICKNESSES)))
+    drawn = settings(asked.seed * 1000 + 10 * place + asked.seed % 2)
+    for attempt, setting in zip(range(tries), drawn, strict=False):
+        if name != "healthy":
+            sickness = SICKNESSES[name]
+            degree = sickness.degrees[attempt // len(TABLES) % len(sickness.degrees)]
+            ask = partial(sick, name, sickness, setting, degree)
+            yield lines.of(f"{name}/{attempt}", ask)
+        elif attempt % parts == part - 1:
+            yield lines.of(f"healthy/{attempt}", partial(well, setting))
 
 
 def _sorted(lines: Lines) -> tuple[list[dict[str, Any]], Counter[str], list[dict[str, Any]]]:

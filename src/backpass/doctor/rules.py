@@ -201,12 +201,10 @@ def _rate(chart: Chart, name: str, wanted: Callable[[float], bool]) -> Suspicion
     best = max(chosen, key=lambda factor: min(ladder[factor]), default=1.0)
     if best == 1.0 or not math.isfinite(min(ladder[best])):
         return None
-    # The nearest to the rate as it is that does about as well.
+    # At an edge of those that do about as well luck would decide: the middle one, of two the lower.
     enough = [skill - NEAR for skill in ladder[best]]
-    near = min(
-        (f for f in chosen if all(a >= b for a, b in zip(ladder[f], enough, strict=True))),
-        key=lambda factor: abs(math.log(factor)),
-    )
+    alike = sorted(f for f in chosen if all(a >= b for a, b in zip(ladder[f], enough, strict=True)))
+    near = alike[(len(alike) - 1) // 2]
     rate = learning_rate(chart.case.optimizer)
     shown = f"{rate:.3g}" if rate is not None else "the rate as it is"
     better = f"{rate * near:.2g}" if rate is not None else f"{near:g} times the rate"
