@@ -197,7 +197,7 @@ def going_on_told(folder: Path, voice: Voice) -> Iterator[None]:
     except NotSavedError:  # which says it
         raise
     except NotFiniteError as error:
-        stays = f"; what was saved stays in {folder}" if run.has_saved(folder) else ""
+        stays = f"; what was saved stays in {folder}: backpass doctor {folder}" if run.has_saved(folder) else ""
         options = "options of backpass train: --learning-rate, --clip, --no-scale"
         failed = NotFiniteError(f"{error} ({options}){stays}", error.blame)
         if error.blame is not None:
