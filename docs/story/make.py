@@ -25,7 +25,7 @@ from pictures import biases_of, values_of, weights_of  # noqa: E402
 
 COLUMNS = ("sepal length", "sepal width", "petal length", "petal width")
 MARKS = (0, 150, 1_500, 4_500, 15_000)  # steps after which the story says how well the flowers are named
-CURVE = sorted({*MARKS, *range(0, MARKS[-1], 300)})  # and those after which the picture of the loss does
+CURVE = sorted({*MARKS, *range(0, MARKS[-1], 600)})  # and those after which the picture of the loss does
 NUDGE = 0.001
 DIGITS = 4
 

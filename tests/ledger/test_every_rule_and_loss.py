@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from ledger_networks import inputs, step_of, targets
+from ledger_networks import inputs, targets
 
 import backpass as bp
 from backpass import losses, nn, optimizers
@@ -34,20 +34,24 @@ def every_rule():
     return optimizers.Groups({f"{name}.*": rule for name, rule in rules.items()} | {"output.*": optimizers.SGD(0.1)})
 
 
-@pytest.fixture(scope="module", params=[2, 19])
-def step(request, tmp_path_factory):
-    """A step of a training by all rules at once, in float64: an early one, and one in which RAdam divides."""
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """The ledgers of two steps of a training by all rules at once, in float64: in the second RAdam divides."""
     layers = {name: layer for each in RULES for name, layer in ((each, nn.Dense(3)), (f"{each}_bent", nn.Tanh()))}
+    x, y, folder = inputs()["numbers"], targets("numbers"), tmp_path_factory.mktemp("rules")
     network = nn.Sequential(**layers, output=nn.Dense(2))
-    return step_of(
-        tmp_path_factory.mktemp("rules"), network, losses.Squared(), every_rule(), inputs()["numbers"],
-        targets("numbers"), step=request.param, precision="float64",
-    )  # fmt: skip
+    trainer = bp.Trainer(network, losses.Squared(), every_rule(), batch_size=8, seed=1, precision="float64")
+    trainer.fit(x, y, epochs=3, checkpoints=folder)
+    return {step.step: step.trace() for step in trainer.replays([2, 19], folder, x, y)}
 
 
-def test_the_formula_of_every_rule_is_what_the_program_made_of_the_weights(step):
+@pytest.fixture(params=[2, 19])
+def found(request, told):
+    return told[request.param]
+
+
+def test_the_formula_of_every_rule_is_what_the_program_made_of_the_weights(found):
     """Of each weight, old value and written change are the new value of the native program, to the last digits."""
-    found = step.trace()
     assert found.sums.ok
     assert {each.change.optimizer for each in found.parameters.values()} == {kind.__name__ for kind in RULES.values()}
     for label, each in found.parameters.items():
@@ -58,17 +62,17 @@ def test_the_formula_of_every_rule_is_what_the_program_made_of_the_weights(step)
         assert all(names for told in each.change.steps for names in told.names), label
 
 
-def test_the_shares_of_every_change_add_up(step):
+def test_the_shares_of_every_change_add_up(found):
     """Rows, earlier steps and decay."""
-    for parameter in step.trace().parameters.values():
+    for parameter in found.parameters.values():
         for index in np.ndindex(parameter.before.shape):
             movers = parameter.movers(index)
             assert movers.difference < 1e-12
 
 
-def test_the_terms_of_every_schedule_come_to_its_rate(step):
+def test_the_terms_of_every_schedule_come_to_its_rate(found):
     """A schedule is written out, and comes to what the rate is; a rate that is always the same needs no formula."""
-    changes = {each.telling.name: each.change for each in step.trace().parameters.values()}
+    changes = {each.telling.name: each.change for each in found.parameters.values()}
     written = {name: change for name, change in changes.items() if change.rate_terms is not None}
     assert set(written) == set(RATES) - {"lion"}
     for name, change in written.items():
@@ -107,9 +111,9 @@ def every_loss():
 def test_the_formula_of_every_loss_is_what_the_program_made(loss, kind, outputs, tmp_path):
     """What is written of all rows adds up to the native program's loss, and each derivative is the engine's."""
     x, y = inputs()["numbers"], (targets("numbers") > 0).astype(float) if kind == "labels" else targets(kind)
-    trainer = bp.Trainer(nn.Dense(outputs), loss, optimizers.SGD(0.05), batch_size=12, precision="float64")
-    history = trainer.fit(x[:12], y[:12], epochs=3, checkpoints=tmp_path)
-    step = trainer.replay(3, tmp_path, x[:12], y[:12])
+    trainer = bp.Trainer(nn.Dense(outputs), loss, optimizers.SGD(0.05), batch_size=4, precision="float64")
+    history = trainer.fit(x[:4], y[:4], epochs=3, checkpoints=tmp_path)
+    step = trainer.replay(3, tmp_path, x[:4], y[:4])
     found = [step.trace(int(row)) for row in step.rows]
     assert all(each.sums.ok for each in found)
     for each in found:

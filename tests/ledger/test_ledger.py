@@ -167,16 +167,26 @@ def _leaf(structure, label):
     return structure
 
 
-@pytest.mark.parametrize("activation", nn.ACTIVATIONS.values(), ids=lambda kind: kind.__name__)
-def test_every_activation_and_a_residual_add_up(activation, tmp_path):
-    """Formula and derivative of each activation, written out, are the engine's; so are joins."""
-    block = nn.Residual(nn.Dense(5), activation())
-    network = nn.Sequential(nn.Dense(5), activation(), block, nn.Flatten(), nn.Dense(3))
+def test_every_activation_and_a_residual_add_up(tmp_path):
+    """Formula and derivative of each activation, written out, are the engine's, in one network; so are joins."""
+    layers = {}
+    for name, activation in nn.ACTIVATIONS.items():
+        layers |= {
+            f"before_{name}": nn.Dense(5),
+            name: activation(),
+            f"join_{name}": nn.Residual(nn.Dense(5), nn.Tanh()),
+        }
+    network = nn.Sequential(**layers, flat=nn.Flatten(), output=nn.Dense(3))
     step = step_of(
-        tmp_path, network, losses.CrossEntropy(), optimizers.SGD(0.1), inputs()["numbers"], targets("classes")
-    )
-    assert step.trace().sums.ok
-    assert all(formula.told for _, formula in step.trace().formulas())
+        tmp_path, network, losses.CrossEntropy(), optimizers.SGD(0.1), inputs()["numbers"], targets("classes"),
+        precision="float64",
+    )  # fmt: skip
+    found = step.trace()
+    assert found.sums.ok, found.sums
+    assert all(formula.told for _, formula in found.formulas())
+    assert {type(telling.layer) for layer in found.layers for telling in layer.tellings} >= set(nn.ACTIVATIONS.values())
+    for name in nn.ACTIVATIONS:
+        assert np.any(found.layer(f"before_{name}").deltas), name
 
 
 @pytest.mark.parametrize("name", CASES)

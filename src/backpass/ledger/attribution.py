@@ -33,7 +33,7 @@ CLOSE = 1e-4  # of the difference of the outputs: then the sum is good enough
 
 
 class Share(NamedTuple):
-    """What a column adds to an output; `raw` is its cell, None where a value is missing."""
+    """What a column adds to an output; `raw` is its cell, None where a value is missing, "" where there is no table."""
 
     column: str
     raw: str | None
@@ -129,7 +129,7 @@ def why(
         output=names[place],
         value=scale * float(answers[place]) + shift,
         baseline=scale * float(baseline[place]) + shift,
-        shares=tuple(Share(column, raw.get(column) or None, value) for column, value in ranked),
+        shares=tuple(Share(column, (raw[column] or None) if column in raw else "", value) for column, value in ranked),
         points=points,
         error=scale * error,
         answers={

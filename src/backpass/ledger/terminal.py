@@ -103,7 +103,7 @@ def of_why(found: Why, terms: int | None = None) -> Iterator[Line]:
     yield Line("   integrated gradients, the columns add")
     shown = found.shares if terms is None else found.shares[:terms]
     for share in shown:
-        text = f"   {_cut(share.column, 32):<32}  {_cut(share.raw or MISSING, 26):<26}"
+        text = f"   {_cut(share.column, 32):<32}  {_cut(MISSING if share.raw is None else share.raw, 26):<26}"
         yield Line(_ended(text, share.value))
     rest = found.shares[len(shown) :]
     if rest:
