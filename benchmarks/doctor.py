@@ -396,7 +396,7 @@ SICKNESSES: dict[str, Sickness] = {
     "imbalance": Sickness(
         ("imbalance",),
         (0.08, 0.05, 0.03),
-        _only(lambda s: s.table in REGRESSIONS, lambda s, d: replace(s, spoil=("rare", d))),
+        _only(lambda s: s.table in ("abalone", "waves"), lambda s, d: replace(s, spoil=("rare", d))),
         lambda s, _: replace(s, spoil=("rare", 0.5)),
         rare=True,
     ),
