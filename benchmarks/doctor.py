@@ -396,7 +396,7 @@ SICKNESSES: dict[str, Sickness] = {
     "imbalance": Sickness(
         ("imbalance",),
         (0.08, 0.05, 0.03),
-        _only(lambda s: s.table in REGRESSIONS, lambda s, d: replace(s, spoil=("rare", d))),
+        _only(lambda s: s.table in ("abalone", "waves"), lambda s, d: replace(s, spoil=("rare", d))),
         lambda s, _: replace(s, spoil=("rare", 0.5)),
         rare=True,
     ),
@@ -530,7 +530,9 @@ LARGE = 10_000  # rows, from which on a table is trained on with little effort
 
 
 def by_default(name: str, folder: Path) -> dict[str, Any] | None:
-    """What the doctor says of `backpass train TABLE --target COLUMN`; None where the table is not there."""
+    """What the doctor says of `backpass train TABLE --target COLUMN`, whose first metric stands for its skill; None where
+    the table is not there.
+    """
     file, target, exclude = DEFAULTS[name]
     if not (folder / file).exists():
         return None

@@ -8,6 +8,7 @@ import backpass as bp
 from backpass import losses, nn, optimizers
 from backpass.doctor import rows, rules
 from backpass.doctor.diagnosis import examined
+from backpass.doctor.remedies import Remedy
 from backpass.errors import UsageError
 
 
@@ -108,6 +109,15 @@ def test_rows_that_nothing_can_learn_by_heart():
     finding = found(patient, rules.one_batch)["cannot overfit one batch"]
     assert finding.evidence.startswith("32 rows alone, gone over 500 times")
     assert finding.remedy is None
+
+
+def test_a_column_that_differs_in_held_out_rows_alone_is_scaled_by_its_size():
+    """In other units it is as far from the others as it was: nothing is blown up that was never learned from."""
+    X, y = spoiled(True, in_other_units)
+    X[:, 3] = np.where(np.arange(len(X)) < 200, 1000, 2000)
+    applied = Remedy(inputs=True).applied(case(rows=(X, y), epochs=1))
+    assert (applied.inputs[:, 3] == 0).all()
+    assert (applied.held_out[0][:, 3] == 1).all()
 
 
 def leaking(X, y):

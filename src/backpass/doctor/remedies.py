@@ -176,7 +176,8 @@ def real_columns(change: Callable[[Array, Array], Array]) -> Callable[[Inputs, I
 def _moments(values: Array) -> tuple[Array, Array]:
     center, spread = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
     kind = values.dtype if values.dtype.kind == "f" else np.float32
-    return center.astype(kind), np.where(spread > 0, spread, 1.0).astype(kind)
+    # What is the same in all rows may differ in others, likely by no more than its size.
+    return center.astype(kind), np.where(spread > 0, spread, np.maximum(np.abs(center), 1.0)).astype(kind)
 
 
 @real_columns

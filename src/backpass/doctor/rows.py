@@ -25,7 +25,7 @@ from backpass.forward import flatten
 STRAY = 0.01  # of the rows, at which the label may change more often
 SAME = 0.9999  # correlation with a number to predict
 TWICE = 0.5  # of the held-out rows, that stand among those learned from
-SHIFTED, CHANCE = 0.25, 1e-6  # the largest difference of two distribution functions, and how likely it is by chance
+SHIFTED, CHANCE = 0.25, 1e-4  # the largest difference of two distribution functions, and how likely it is by chance
 DOUBTFUL, AS_WRONG = 0.04, 0.5  # of the labels, that are wrong where it is clearest; and by those of all
 TOO_HARD = 0.32  # of all: beyond, the other rows say too little
 CONTRADICTED = 0.5  # of the middle of how clear it is: how far likelier another label must be than a row's own

@@ -31,6 +31,7 @@ MORE, LEAST_EPOCHS = 5, 40  # how many times as many epochs are tried, and how m
 FITS = 0.88  # of skill on the rows learned from, beyond which nothing hinders learning
 SLOW = 0.15  # of skill, that more steps or longer ones must bring: a little is always left to learn
 TOO_LOW = "learning rate too low"
+FEW_STEPS = 100  # from which on a learning rate can be judged while the loss still falls
 SAME_NUMBER = 0.05  # of the spread of targets, by which answers differ that are worth no more than one
 NEAR = 0.03  # of skill, by which two learning rates are alike
 
@@ -194,8 +195,11 @@ def rate_too_low(chart: Chart) -> Suspicion | None:
 
 def _rate(chart: Chart, name: str, wanted: Callable[[float], bool]) -> Suspicion | None:
     """By a range test: short trainings at multiples of the rate."""
-    if min(chart.case.own) > FITS or (name == TOO_LOW and chart.case.own[0] > FITS):
+    case = chart.case
+    if min(case.own) > FITS or (name == TOO_LOW and case.own[0] > FITS):
         return None
+    if case.epochs * -(-case.rows // case.batch_size) < FEW_STEPS and too_few_epochs(chart) is not None:
+        return None  # what is best for so few steps is not so for enough
     ladder = chart.ladder
     chosen = [factor for factor in ladder if wanted(factor)]
     best = max(chosen, key=lambda factor: min(ladder[factor]), default=1.0)
