@@ -297,9 +297,9 @@ def test_a_call_is_measured_by_its_steps(monkeypatch):
     took = []
     monkeypatch.setattr(executor._pace, "took", lambda *step: took.append(step))
     executor.run(1, steps=1)
-    assert executor._pace.epoch == 4.0
+    assert executor._pace.epoch == pytest.approx(4.0, rel=1e-3)  # less what the call itself takes
     executor.run(1)
-    assert executor._pace.epoch == pytest.approx(4 / 3)
+    assert executor._pace.epoch == pytest.approx(4 / 3, rel=1e-3)
     assert took == [(1, 1.0), (1, pytest.approx(1 / 3))]
 
 

@@ -321,8 +321,8 @@ class NativeExecutor:
         sums = self._sums(seconds)
         self._go_on()
         step = seconds / max(1, self._feed.steps_done)
-        epoch = step * self._work.steps
-        self._pace.epoch = max(epoch - CALLING / max(1, self._feed.epochs_done), epoch / 8)
+        own = max(seconds - CALLING, seconds / 8)
+        self._pace.epoch = own / max(1, self._feed.steps_done) * self._work.steps
         self._pace.took(self._threads, step)
         if self._batch or time.perf_counter() - self._pace.fetched > FETCHING * self._pace.fetch:
             self.fetch()
