@@ -2,15 +2,21 @@
 
     python benchmarks/doctor.py
     python benchmarks/doctor.py --quick --seed 3
+    python benchmarks/doctor.py --part 1/2 --lines one.jsonl        (what is there already is not done again)
+    python benchmarks/doctor.py --read one.jsonl two.jsonl --write  (the table of both parts)
 
-Each patient is a healthy network (its twin) with one thing spoiled. A network that learns nearly as well as its twin
-in spite of that (within 0.15 of skill on held-out rows) is not sick, and is left out; how many these were is told.
+Each patient is a healthy network (its twin) with one thing spoiled, or two. A network that learns nearly as well as its
+twin in spite of that (within 0.15 of skill on held-out rows) is not sick, and is left out; how many these were is told.
 Skill is 1 where nothing is wrong and 0 for the best answer that is the same for every row. Rows that are spoiled so
-that the score does not show it (leakage, duplicates, shifted columns, wrong labels) are all counted.
+that the score does not show it (leakage, duplicates, shifted columns, wrong labels) are all counted. Of imbalance it is
+the mean over classes of the part of their rows that are answered right, in the place of skill; sick are those that
+answer less than a tenth of the rare class right.
 
 Named: the sickness stands first or second among the findings. Cured: the treated network is not found to have the
-sickness any more, and its skill on held-out rows is at most 0.1 below its twin's. A finding of any kind about a healthy
-network is a false alarm.
+sickness any more, and its skill on held-out rows is at most 0.1 below its twin's; how many are within 0.05 is told too.
+Where the doctor says that a person must act, as where there are too few rows, there is no cure to count. A finding of
+any kind about a healthy network is a false alarm. Healthy are good settings of the ward and the defaults of
+`backpass train` on tables of `--data`.
 """
 
 import argparse
@@ -22,20 +28,25 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from backpass import Trainer, __version__, losses, nn, optimizers
+from backpass.doctor import Diagnosis
 from backpass.doctor.case import Case, case_of
 from backpass.doctor.diagnosis import examined, trained
 from backpass.doctor.dial import Dial
+from backpass.recipes import examination, plan
 from backpass.recipes.prepare import prepare
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "data"
 RESULTS = Path(__file__).parent / "results"
-SICK, NEAR = 0.15, 0.1  # of skill: what makes a network sick, and what a cured one may lack of its twin
+BESIDE = Path(__file__).parents[2] / "shared" / "data"
+SICK, NEAR, CLOSE = 0.15, 0.1, 0.05  # of skill: what makes a network sick, and what a cured one may lack of its twin
+NEVER = 0.1  # of the rows of a rare class that are answered right, where it is sick
 ROWS, HELD = 500, 250
 STEPS = 1250  # of a healthy training, at most
 
@@ -97,6 +108,11 @@ GENERATED: dict[str, Callable[[np.random.Generator, int], tuple[Array, Array]]] 
 TABLES = (*FILES, *GENERATED)
 
 
+def _through_nothing(_: Any, x: Any) -> Any:
+    """A layer that lets nothing through."""
+    return x * 0.0
+
+
 @dataclass(frozen=True)
 class Setting:
     """How a network of the ward is built and trained."""
@@ -117,6 +133,7 @@ class Setting:
     last: nn.Initializer | None = None
     ends: str = ""
     batch: int = 16
+    wall: str = ""
     spoil: tuple[str, float] = ("", 0.0)
 
     def __str__(self) -> str:
@@ -130,6 +147,8 @@ class Setting:
                 nn.ACTIVATIONS[self.activation](),
                 *([nn.Dropout(self.dropout)] if self.dropout else []),
             ]
+        if self.wall:
+            layers.insert(0 if self.wall == "first" else len(layers), nn.Function(_through_nothing))
         last = self.last or (self.start if isinstance(self.start, nn.Constant) else None)
         layers += [nn.Dense(outputs, initializer=last), *([nn.ACTIVATIONS[self.ends]()] if self.ends else [])]
         return nn.Sequential(*layers)
@@ -213,6 +232,21 @@ def _shift(rows: Rows, degree: float, rng: np.random.Generator) -> Rows:
     return replace(rows, inputs=inputs, held_inputs=held_inputs)
 
 
+def _empty(rows: Rows, degree: float, _rng: np.random.Generator) -> Rows:
+    """Columns that are the same in every row; or so far from 0 that float32 cannot tell rows apart."""
+    if degree:
+        far = (rows.inputs + np.float32(degree)), (rows.held_inputs + np.float32(degree))
+        return replace(rows, inputs=far[0], held_inputs=far[1])
+    return replace(rows, inputs=np.ones_like(rows.inputs), held_inputs=np.ones_like(rows.held_inputs))
+
+
+def _rare(rows: Rows, degree: float, _rng: np.random.Generator) -> Rows:
+    """Two classes of a number to predict: so large a part of the rows has more than that."""
+    bound = np.quantile(rows.targets, 1 - degree)
+    own, held = ((y.reshape(-1) > bound).astype(np.int64) for y in (rows.targets, rows.held_targets))
+    return replace(rows, targets=own, held_targets=held, classes=2)
+
+
 def _mislabelled(rows: Rows, degree: float, rng: np.random.Generator) -> Rows:
     """So many of the labels learned from are others than they should be."""
     labels = rows.targets.copy()
@@ -229,6 +263,8 @@ SPOILS: dict[str, Callable[[Rows, float, np.random.Generator], Rows]] = {
     "twice": _twice,
     "shift": _shift,
     "mislabelled": _mislabelled,
+    "empty": _empty,
+    "rare": _rare,
 }
 
 
@@ -242,6 +278,10 @@ class Sickness:
     twin: Callable[[Setting, Any], Setting] = field(default=lambda healthy, _: healthy)
     of_rows: bool = False
     """Whether rows are spoiled so that the score does not tell: then all are sick, whatever they seem to learn."""
+    a_person: bool = False
+    """Whether only a person can do something about it."""
+    rare: bool = False
+    """Whether the rows of a rare class tell how well a network does."""
 
 
 def _with(name: str) -> Callable[[Setting, Any], Setting]:
@@ -259,6 +299,27 @@ def _only(condition: Callable[[Setting], bool], make: Callable[[Setting, Any], S
 def _large(setting: Setting, degree: float) -> Setting:
     """A large network that learns few rows for long."""
     return replace(setting, width=64, rule="adam", rate=0.01, epochs=150, spoil=("few", degree))
+
+
+def _two_at_once(setting: Setting, which: str) -> Setting:
+    """Two things are spoiled, so that no single change helps."""
+    if which == "dead, and the rate far too low":
+        return replace(setting, activation="relu", bias=-20.0, rate=setting.rate * 1e-5)
+    if which == "saturated, and columns apart":
+        return replace(
+            setting, activation="tanh", depth=max(2, setting.depth), start=nn.Normal(30.0), spoil=("columns", 1e4)
+        )
+    return replace(setting, start=nn.Constant(0.1), rate=setting.rate * 1e-5)
+
+
+def _twin_of_two(setting: Setting, which: str) -> Setting:
+    return replace(setting, activation={"d": "relu", "s": "tanh"}.get(which[0], setting.activation))
+
+
+def _constant(setting: Setting, which: str) -> Setting:
+    if which in ("first", "last"):
+        return replace(setting, wall=which)
+    return replace(setting, spoil=("empty", 1e9 if which == "far" else 0.0))
 
 
 REGRESSIONS = ("abalone", "wine", "waves")
@@ -332,6 +393,23 @@ SICKNESSES: dict[str, Sickness] = {
         _only(lambda s: s.table not in REGRESSIONS, lambda s, d: replace(s, spoil=("mislabelled", d))),
         of_rows=True,
     ),
+    "imbalance": Sickness(
+        ("imbalance",),
+        (0.08, 0.05, 0.03),
+        _only(lambda s: s.table in REGRESSIONS, lambda s, d: replace(s, spoil=("rare", d))),
+        lambda s, _: replace(s, spoil=("rare", 0.5)),
+        rare=True,
+    ),
+    "too few rows": Sickness(("too few rows",), (8, 16, 32), lambda s, d: replace(s, spoil=("few", d)), a_person=True),
+    "constant predictions": Sickness(
+        ("constant predictions",), ("first", "last", "empty", "far"), _constant, a_person=True
+    ),
+    "cannot overfit one batch": Sickness(
+        ("cannot overfit one batch", "constant predictions"),
+        ("dead, and the rate far too low", "saturated, and columns apart", "identical, and the rate far too low"),
+        _two_at_once,
+        _twin_of_two,
+    ),
 }
 
 
@@ -355,14 +433,28 @@ def settings(seed: int) -> Iterator[Setting]:
         number += 1
 
 
-_twins: dict[Setting, float] = {}
+_twins: dict[tuple[Setting, bool], float] = {}
 
 
-def skill(setting: Setting) -> float:
+def skill(setting: Setting, *, rare: bool = False) -> float:
     """Of the network on held-out rows, once trained."""
-    if setting not in _twins:
-        _twins[setting] = treated_case(setting.case()).own[1]
-    return _twins[setting]
+    if (setting, rare) not in _twins:
+        _twins[setting, rare] = measured(treated_case(setting.case()), rare=rare)
+    return _twins[setting, rare]
+
+
+def measured(case: Case, *, rare: bool) -> float:
+    """Skill on held-out rows, or the mean over classes of the part of their rows that are answered right."""
+    return float(np.mean(answered(case))) if rare else case.own[1]
+
+
+def answered(case: Case) -> list[float]:
+    """Of each class, the part of its held-out rows that are answered right."""
+    inputs, targets, _ = case.held_out
+    if case.model is None:
+        return [0.0]
+    answers = case.model.outputs(inputs).argmax(axis=1)
+    return [float(np.mean(answers[targets == label] == label)) for label in np.unique(targets)]
 
 
 def treated_case(case: Case) -> Case:
@@ -375,105 +467,192 @@ def sick(name: str, sickness: Sickness, healthy: Setting, degree: Any) -> dict[s
     made = sickness.make(healthy, degree)
     if made is None:
         return None
-    twin = skill(sickness.twin(healthy, degree))
+    twin = skill(sickness.twin(healthy, degree), rare=sickness.rare)
     case = treated_case(made.case())
-    if twin < 0.2 or (not sickness.of_rows and max(case.own[1], 0.0) > twin - SICK):
+    own = measured(case, rare=sickness.rare)
+    if twin < 0.2 or not (sickness.of_rows or _is_sick(case, own, twin, rare=sickness.rare)):
         return None
     started = time.process_time()
     diagnosis = examined(case)
     seconds = time.process_time() - started
     found = [finding.name for finding in diagnosis.findings]
-    named = any(each in sickness.names for each in found[:2])
-    after, cured = -math.inf, False
-    if any(finding.remedy for finding in diagnosis.findings):
+    after, gone = -math.inf, False
+    if any(finding.remedy for finding in diagnosis.findings) and not sickness.a_person:
         treated = diagnosis.treat()
-        after = treated.skills[1]
-        again = {each.name for each in examined(treated.case).findings[:2]}
-        cured = after >= twin - NEAR and not again & set(sickness.names)
+        after = measured(treated.case, rare=sickness.rare)
+        gone = not {each.name for each in examined(treated.case).findings[:2]} & set(sickness.names)
     return {
         "sickness": name,
         "degree": str(degree),
         "setting": str(healthy),
         "twin": twin,
-        "sick": case.own[1],
+        "sick": own,
         "after": after,
         "found": found,
-        "named": named,
-        "cured": cured,
+        "named": any(each in sickness.names for each in found[:2]),
+        "cured": None if sickness.a_person else gone and after >= twin - NEAR,
+        "close": None if sickness.a_person else gone and after >= twin - CLOSE,
         "seconds": seconds,
     }
 
 
+def _is_sick(case: Case, own: float, twin: float, *, rare: bool) -> bool:
+    return answered(case)[-1] < NEVER if rare else max(own, 0.0) <= twin - SICK
+
+
 def well(setting: Setting) -> dict[str, Any] | None:
-    """What the doctor says of a healthy network; None where it is not: it does not learn, or overfits."""
+    """What the doctor says of a healthy network; None where it is not: it does not learn."""
     case = treated_case(setting.case())
-    if case.own[1] < 0.2:
-        return None
+    return None if case.own[1] < 0.2 else _told(str(setting), case.own[1], lambda: examined(case))
+
+
+def _told(setting: str, score: float, ask: Callable[[], Diagnosis]) -> dict[str, Any]:
     started = time.process_time()
-    found = [finding.name for finding in examined(case).findings]
-    return {
-        "setting": str(setting),
-        "skill": case.own[1],
-        "found": found,
-        "seconds": time.process_time() - started,
-    }
+    found = [finding.name for finding in ask().findings]
+    return {"setting": setting, "skill": score, "found": found, "seconds": time.process_time() - started}
+
+
+DEFAULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "iris": ("iris.csv", "species", ()),
+    "penguins": ("penguins.csv", "species", ()),
+    "abalone": ("abalone.csv", "Rings", ()),
+    "red wine": ("winequality-red.csv", "quality", ()),
+    "white wine": ("winequality-white.csv", "quality", ()),
+    "titanic": ("titanic.csv", "survived", ("alive",)),
+    "adult": ("adult_train.csv.gz", "income", ()),
+    "letters": ("letter_recognition.csv", "lettr", ()),
+    "housing": ("california_housing.csv", "median_house_value", ()),
+    "bicycles": ("bike_sharing_hour.csv", "cnt", ("casual", "registered", "instant", "dteday")),
+    "diamonds": ("diamonds.csv.gz", "price", ()),
+    "cover types": ("covertype.csv.gz", "Cover_Type", ()),
+}
+LARGE = 10_000  # rows, from which on a table is trained on with little effort
+
+
+def by_default(name: str, folder: Path) -> dict[str, Any] | None:
+    """What the doctor says of `backpass train TABLE --target COLUMN`; None where the table is not there."""
+    file, target, exclude = DEFAULTS[name]
+    if not (folder / file).exists():
+        return None
+    planned = plan(folder / file, target, exclude=list(exclude), threads=1)
+    if planned.prepared.table.rows > LARGE:
+        planned = plan(folder / file, target, exclude=list(exclude), threads=1, effort="fast")
+    outcome = planned.fit()
+    score = next(iter(outcome.metrics.values()))
+    setting = f"{name}, {planned.asked['effort']} effort"
+    return _told(setting, score, lambda: examination.examine(planned, outcome.model.parameters, outcome.history))
+
+
+class Lines:
+    """What is known of patients, by their names, each a line of a file as soon as it is."""
+
+    def __init__(self, *files: Path) -> None:
+        self.files = files
+        self.known: dict[str, dict[str, Any] | None] = {}
+        for file in files:
+            if file.exists():
+                self.known |= {
+                    each["patient"]: each["told"] for each in map(json.loads, file.read_text("utf-8").splitlines())
+                }
+
+    def of(self, patient: str, ask: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
+        if patient not in self.known:
+            told = self.known[patient] = ask()
+            if self.files:
+                with self.files[0].open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"patient": patient, "told": told}) + "\n")
+        return self.known[patient]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1, help="of the ward; rules were made on odd ones")
-    parser.add_argument("--sick", type=int, default=840, help="how many sick networks, about")
+    parser.add_argument("--sick", type=int, default=828, help="how many sick networks, about")
     parser.add_argument("--healthy", type=int, default=300)
     parser.add_argument("--quick", action="store_true", help="a tenth of both")
-    parser.add_argument("--only", help="one sickness")
+    parser.add_argument("--only", nargs="*", metavar="SICKNESS", help="these; healthy, defaults")
+    parser.add_argument("--data", type=Path, default=BESIDE if BESIDE.is_dir() else EXAMPLES, help="tables")
+    parser.add_argument("--part", default="1/1", metavar="K/N", help="every Nth sickness, and healthy network")
+    parser.add_argument("--lines", type=Path, help="a file that what is known is added to, and gone on with")
+    parser.add_argument("--read", type=Path, nargs="*", default=(), help="such files: only their table")
     parser.add_argument("--write", action="store_true", help="keep the result in benchmarks/results")
     asked = parser.parse_args()
     if asked.quick:
         asked.sick, asked.healthy = asked.sick // 10, asked.healthy // 10
+    lines = Lines(*asked.read) if asked.read else Lines(*([asked.lines] if asked.lines else []))
     began = time.process_time()
-    patients, left_out = _ward(asked.seed, asked.sick, asked.only)
-    healthy = [] if asked.only else _healthy(asked.seed, asked.healthy)
-    lines = report(patients, left_out, healthy)
-    lines.append(f"seed {asked.seed}, {time.process_time() - began:,.0f} s of processor time")
-    print("\n".join(lines))
+    if not asked.read:
+        _go_round(asked, lines)
+    sick_ones, left_out, healthy = _sorted(lines)
+    told = [*report(sick_ones, left_out, healthy), ""]
+    told.append(
+        f"seed {asked.seed}" + ("" if asked.read else f", {time.process_time() - began:,.0f} s of processor time")
+    )
+    print("\n".join(told))
     if asked.write:
-        _write(asked, patients, left_out, healthy, lines)
-    missed = sum(not each["named"] for each in patients) + sum(bool(each["found"]) for each in healthy)
-    return int(missed > 0 or sum(each["cured"] for each in patients) < 0.985 * len(patients))
+        _write(asked, sick_ones, left_out, healthy, told)
+    cures = [each["cured"] for each in sick_ones if each["cured"] is not None]
+    missed = sum(not each["named"] for each in sick_ones) + sum(bool(each["found"]) for each in healthy)
+    return int(missed > 0 or sum(cures) < 0.985 * len(cures))
 
 
-def _ward(seed: int, number: int, only: str | None) -> tuple[list[dict[str, Any]], Counter[str]]:
-    patients: list[dict[str, Any]] = []
-    left_out: Counter[str] = Counter()
-    chosen = {only: SICKNESSES[only]} if only else SICKNESSES
-    each = -(-number // len(SICKNESSES))
-    for place, (name, sickness) in enumerate(chosen.items()):
-        drawn, had = settings(seed * 1000 + 10 * list(SICKNESSES).index(name) + seed % 2), 0
-        for attempt, healthy in enumerate(drawn):
-            if had >= each or attempt > 5 * each:
-                break
-            found = sick(name, sickness, healthy, sickness.degrees[attempt // len(TABLES) % len(sickness.degrees)])
-            had += found is not None
-            left_out[name] += found is None
-            patients += [found] if found is not None else []
-            _bar(f"{name} {had}/{each}", (place + had / each) / len(chosen))
-    return patients, left_out
+def _go_round(asked: argparse.Namespace, lines: Lines) -> None:
+    """Ask the doctor about every patient of the part, a few of each kind in turn: so what is known early is of all."""
+    part, parts = map(int, asked.part.split("/"))
+    names = [*SICKNESSES, "healthy", "defaults"]
+    wanted = asked.only or [*names[part - 1 : len(SICKNESSES) : parts], "healthy", "defaults"]
+    queues = {name: _patients(name, names.index(name), asked, lines, part, parts) for name in wanted}
+    most = {"healthy": -(-asked.healthy // parts), "defaults": len(DEFAULTS)}
+    had = dict.fromkeys(wanted, 0)
+    while queues:
+        for name in list(queues):
+            for _ in range(12 if name == "healthy" else 1 if name == "defaults" else 3):
+                each = most.get(name, -(-asked.sick // len(SICKNESSES)))
+                told = next(queues[name], False) if had[name] < each else False
+                if told is False:
+                    del queues[name]
+                    break
+                had[name] += told is not None
+            _bar(f"{name} {had[name]}", 1 - len(queues) / len(wanted))
 
 
-def _healthy(seed: int, number: int) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for setting in settings(seed * 1000 + 990 + seed % 2):
-        if len(found) >= number:
-            break
-        each = well(setting)
-        found += [each] if each is not None else []
-        _bar(f"healthy {len(found)}/{number}", len(found) / number)
-    return found
+def _patients(
+    name: str, place: int, asked: argparse.Namespace, lines: Lines, part: int, parts: int
+) -> Iterator[dict[str, Any] | None]:
+    """What is told of each patient of a kind; None of one that is none."""
+    if name == "defaults":
+        for table in [*DEFAULTS][part - 1 :: parts]:
+            yield lines.of(f"defaults/{table}", partial(by_default, table, asked.data))
+        return
+    tries = 5 * (asked.healthy if name == "healthy" else -(-asked.sick // len(SICKNESSES)))
+    drawn = settings(asked.seed * 1000 + 10 * place + asked.seed % 2)
+    for attempt, setting in zip(range(tries), drawn, strict=False):
+        if name != "healthy":
+            sickness = SICKNESSES[name]
+            degree = sickness.degrees[attempt // len(TABLES) % len(sickness.degrees)]
+            ask = partial(sick, name, sickness, setting, degree)
+            yield lines.of(f"{name}/{attempt}", ask)
+        elif attempt % parts == part - 1:
+            yield lines.of(f"healthy/{attempt}", partial(well, setting))
+
+
+def _sorted(lines: Lines) -> tuple[list[dict[str, Any]], Counter[str], list[dict[str, Any]]]:
+    """Sick ones, how many were not sick by what was tried, and healthy ones."""
+    sick_ones, left_out, healthy = [], Counter[str](), []
+    for patient, told in lines.known.items():
+        kind = patient.split("/")[0]
+        if told is None:
+            left_out[kind] += 1
+        elif kind in ("healthy", "defaults"):
+            healthy.append(told)
+        else:
+            sick_ones.append(told)
+    return sick_ones, left_out, healthy
 
 
 def _bar(what: str, part: float) -> None:
     if sys.stderr.isatty():
-        print(f"\r{'#' * int(40 * part):40} {what:40}", end="\n" if part >= 1 else "", file=sys.stderr, flush=True)
+        print(f"\r{'#' * int(40 * part):40} {what:40}", end="", file=sys.stderr, flush=True)
 
 
 def report(patients: list[dict[str, Any]], left_out: Counter[str], healthy: list[dict[str, Any]]) -> list[str]:
@@ -481,16 +660,32 @@ def report(patients: list[dict[str, Any]], left_out: Counter[str], healthy: list
     for each in patients:
         by_name[each["sickness"]].append(each)
     lines = [
-        "| sickness | networks | named first or second | cured | not sick, left out |",
-        "| --- | ---: | ---: | ---: | ---: |",
+        "| sickness | networks | named first or second | cured | within 0.05 | not sick, left out |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for name, group in (*by_name.items(), ("all", patients)):
-        named, cured = (sum(each[what] for each in group) for what in ("named", "cured"))
-        out = left_out[name] if name != "all" else left_out.total()
-        lines.append(f"| {name} | {len(group)} | {named} | {cured} | {out} |")
+    for name, group in (*sorted(by_name.items()), ("all", patients)):
+        named = sum(each["named"] for each in group)
+        cures = [(each["cured"], each["close"]) for each in group if each["cured"] is not None]
+        cured, close = (f"{sum(each[place] for each in cures)} of {len(cures)}" for place in (0, 1))
+        out = left_out[name] if name != "all" else sum(left_out[each] for each in by_name)
+        shown = f"{cured} | {close}" if cures else "a person's | "
+        lines.append(f"| {name} | {len(group)} | {named} | {shown} | {out} |")
     lines += ["", f"healthy networks {len(healthy)}, false alarms {sum(bool(each['found']) for each in healthy)}"]
+    lines += [
+        f"- {each['setting']} (skill {each['skill']:.2f}): {', '.join(each['found'])}"
+        for each in healthy
+        if each["found"]
+    ]
+    lines += ["", "not named, or not cured:", ""]
+    lines += [
+        f"- {each['sickness']} {each['degree']}, {each['setting']}: found {', '.join(each['found']) or 'nothing'}; "
+        f"skill {each['sick']:.2f}, treated {each['after']:.2f}, twin {each['twin']:.2f}"
+        for each in patients
+        if not each["named"] or each["cured"] is False
+    ]
     seconds = sorted(each["seconds"] for each in (*patients, *healthy))
-    lines.append(f"seconds of a diagnosis: median {seconds[len(seconds) // 2]:.2f}, largest {seconds[-1]:.2f}")
+    if seconds:
+        lines += ["", f"seconds of a diagnosis: median {seconds[len(seconds) // 2]:.2f}, largest {seconds[-1]:.2f}"]
     return lines
 
 
@@ -498,7 +693,7 @@ def _write(asked: Any, patients: Any, left_out: Any, healthy: Any, lines: list[s
     stem = RESULTS / f"{time.strftime('%Y-%m-%d')}-doctor"
     about = {"backpass": __version__, "python": platform.python_version(), "seed": asked.seed}
     content = {"about": about, "sick": patients, "healthy": healthy, "not sick": dict(left_out)}
-    stem.with_suffix(".json").write_text(json.dumps(content, indent=1, default=str) + "\n", encoding="utf-8")
+    stem.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     stem.with_suffix(".md").write_text("\n".join(["# The doctor's ward", "", *lines, ""]), encoding="utf-8")
 
 

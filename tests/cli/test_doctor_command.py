@@ -1,9 +1,14 @@
 """`backpass doctor`: what it says of runs and tables, and what it says where it cannot."""
 
 import json
+import shutil
 
 import pytest
 from cli_helpers import IRIS, status_of
+
+from backpass.cli.output import Voice
+from backpass.cli.train import going_on_told
+from backpass.errors import NotFiniteError
 
 FAST = ["--target", "species", "--effort", "fast", "--quiet", "--hidden", "8", "--epochs", "40"]
 
@@ -30,11 +35,21 @@ def test_the_doctor_of_a_run_names_the_cause_and_treats_it(run, slow, tmp_path):
     assert (tmp_path / "treated" / "model.safetensors").exists()
 
 
-def test_the_doctor_for_programs(run, slow):
-    """--json prints one object with the findings, each with its evidence and remedy."""
-    found = json.loads(run("doctor", slow, "--json").out)["findings"]
+def test_the_doctor_of_a_run_that_did_not_end_for_programs(run, slow, tmp_path):
+    """It looks at what was saved last; --json prints one object with the findings and their remedies."""
+    copy = shutil.copytree(slow, tmp_path / "copy")
+    (copy / "model.safetensors").unlink()
+    found = json.loads(run("doctor", copy, "--json").out)["findings"]
     assert found[0]["name"] == "learning rate too low"
     assert found[0]["remedy"]["rate"] >= 1000
+
+
+def test_a_training_that_is_not_finite_names_the_doctor_where_something_was_saved(slow):
+    """Its one line ends with the command; where nothing is left of the run there is nothing to examine."""
+    for folder, told in ((slow, f"what was saved stays in {slow}: backpass doctor {slow}"), (slow / "absent", "")):
+        with pytest.raises(NotFiniteError) as failed, going_on_told(folder, Voice(as_json=False)):
+            raise NotFiniteError("the loss is no longer finite")
+        assert str(failed.value).endswith(told or "--no-scale)")
 
 
 def test_a_bad_training_ends_with_a_line_of_the_doctor(run, tmp_path):

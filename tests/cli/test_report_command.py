@@ -10,6 +10,7 @@ import pytest
 from cli_helpers import IRIS, PENGUINS, QUICK
 
 import backpass as bp
+from backpass.errors import UsageError
 from backpass.recipes.command import call_of, command_of
 
 
@@ -58,7 +59,7 @@ def test_what_is_no_run_or_would_be_written_over_is_one_line(run, tmp_path):
     assert bp.load("r").weights
 
 
-def test_without_matplotlib_plots_are_refused_before_any_work(run, iris_run, monkeypatch):
+def test_without_matplotlib_plots_are_refused_before_any_work(run, iris_run, tmp_path, monkeypatch):
     """One line that says what to install; without --plots nobody asks for it."""
     found = importlib.util.find_spec
     monkeypatch.setattr("backpass.recipes.plots.find_spec", lambda name: None if name == "matplotlib" else found(name))
@@ -66,6 +67,9 @@ def test_without_matplotlib_plots_are_refused_before_any_work(run, iris_run, mon
     assert ran.status == 2
     assert ran.err == "backpass: --plots needs matplotlib, which is not installed: pip install 'backpass[plots]'\n"
     assert not (iris_run / "plots").exists()
+    ran = run("train", IRIS, "--target", "species", "--out", "r", "--plots", "png", *QUICK)
+    assert ran.err == "backpass: --plots needs matplotlib, which is not installed: pip install 'backpass[plots]'\n"
+    assert not (tmp_path / "r").exists()
 
 
 @pytest.mark.parametrize("kind", ["png", "svg"])
@@ -82,6 +86,22 @@ def test_plots_are_files_of_their_kind(run, iris_run, kind):
     assert all(content.startswith(b"\x89PNG" if kind == "png" else b"<?xml") for content in files.values())
     run("report", iris_run, "--plots", kind)
     assert kind == "png" or all(path.read_bytes() == content for path, content in files.items())
+
+
+def test_a_training_leaves_the_pictures_that_are_asked_for(run, tmp_path):
+    """Those that the report writes of the same run, with or without the page; from Python they need a folder."""
+    pytest.importorskip(
+        "matplotlib", reason="matplotlib, which draws the pictures, is not there: pip install '.[plots]'"
+    )
+    ran = run("train", IRIS, "--target", "species", "--out", "r", "--plots", "svg", "--no-report", *QUICK)
+    assert (ran.status, ran.err) == (0, "")
+    assert "checkpoints/  plots/" in ran.out
+    assert not (tmp_path / "r" / "report.html").exists()
+    written = {path.name: path.read_bytes() for path in (tmp_path / "r" / "plots").iterdir()}
+    run("report", "r", "--plots", "svg")
+    assert written == {path.name: path.read_bytes() for path in (tmp_path / "r" / "plots").iterdir()}
+    with pytest.raises(UsageError, match="plots='svg' writes files into the folder of a run: name one with out="):
+        bp.train(IRIS, "species", plots="svg")
 
 
 # How to do it again

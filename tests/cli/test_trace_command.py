@@ -8,8 +8,10 @@ import pty
 import re
 import shutil
 import subprocess
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cli_helpers import PENGUINS, command, status_of, write
 
@@ -96,6 +98,13 @@ def test_the_numbers_are_those_of_python(run, birds, places):
     weights = {each["name"]: each for each in told["weights"]}
     assert weights["hidden_2.bias"]["after"] == pytest.approx(found.parameters["2.hidden_2.bias"].after.tolist())
     assert told["sums"]["ok"]
+    weight, change = weights["hidden_2.weight"], found.parameters["2.hidden_2.weight"].change
+    assert list(weight["state"]) == ["m before", "v before"]
+    assert [each["symbol"] for each in weight["steps"]] == ["m", "v", "m̂", "v̂", "1/root", "adam", "change"]
+    assert weight["steps"][0]["value"][5][3] == pytest.approx(change.steps[0].value[5][3])
+    assert weight["constants"] == pytest.approx({"β1": 0.9, "β2": 0.999, "ε": 1e-8, "decay": change.constants["decay"]})
+    products = [float(np.prod(each["factors"])) for each in weight["rate_terms"]["terms"]]
+    assert sum(products) == pytest.approx(weight["rate"])
 
 
 def test_every_number_as_csv_adds_up(run, birds, places):
@@ -115,6 +124,13 @@ def test_every_number_as_csv_adds_up(run, birds, places):
     assert sums == 4
     moved = [each for each in rows if each["layer"] == "output.bias" and each["node"] == "output.bias[1]"]
     values = {each["quantity"]: float(each["value"]) for each in moved}
+    entries = Counter((each["phase"], each["layer"], each["node"], each["quantity"]) for each in rows)
+    assert entries.most_common(1)[0][1] == 1
+    whole = {each["quantity"]: float(each["value"]) for each in rows if each["layer"] == "hidden_2.weight"}
+    assert {"rate", "β1", "β2", "ε", "decay", "m before", "v before", "1/root"} <= set(whole)
+    node = {each["quantity"]: float(each["value"]) for each in rows if each["node"] == "hidden_2[1]"}
+    weight, value = (node[f"{name}, in z: hidden_1[4]"] for name in ("weight", "input"))
+    assert weight * value == pytest.approx(node["z: hidden_1[4]"])
     assert values["old value"] + values["change"] == pytest.approx(values["new value"], rel=1e-6)
 
 
@@ -125,7 +141,7 @@ def test_one_node_with_all_its_terms(run, birds, places):
     assert "hidden_2[1], of hidden_2: Dense(4), ReLU, Dropout(0.2)" in ran.out
     assert all(f"hidden_1[{k}]" in ran.out for k in range(6))
     told = json.loads(run(*arguments, "--json").out)
-    assert [each["symbol"] for each in told["forward"]] == ["z", "a", "a"]
+    assert [each["symbol"] for each in told["forward"]] == ["z", "a", "kept"]
     rows = run(*arguments, "--csv").rows
     assert {row[2] for row in rows[1:]} == {"forward", "backward"}
 
@@ -161,6 +177,8 @@ def test_why_a_prediction(run, birds, places):
     )
     other = json.loads(run("trace", birds, "--row", held_out, "--why", "--output", "Gentoo", "--json").out)
     assert other["output"] == "Gentoo"
+    unknown = run("trace", birds, "--row", 4, "--why")
+    assert unknown.out.count("(missing)") == 5
     rows = run("trace", birds, "--row", held_out, "--why", "--step", 5, "--csv").rows
     assert sorted(row[4] for row in rows[1:]) == sorted(opened.plan.prepared.tabular.inputs.columns)
 

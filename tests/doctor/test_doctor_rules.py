@@ -52,6 +52,14 @@ SICK = {
     "learning rate too high": (rules.rate_too_high, lambda: case(optimizer=optimizers.Adam(30.0), patience=None)),
     "learning rate too low": (rules.rate_too_low, lambda: case(optimizer=optimizers.Adam(1e-6))),
     "held back too strongly": (rules.held_back, lambda: case(optimizer=optimizers.AdamW(0.02, weight_decay=30.0))),
+    "constant predictions": (
+        rules.constant_predictions,
+        lambda: case(network(2, bias_initializer=nn.Constant(-30.0)), optimizers.SGD(1e-6)),
+    ),
+    "cannot overfit one batch": (
+        rules.one_batch,
+        lambda: case(network(2, activation="tanh", initializer=nn.Normal(100.0)), optimizers.SGD(1e-9)),
+    ),
     "network too small": (rules.too_small, lambda: case(network(width=1))),
     "too few epochs": (rules.too_few_epochs, lambda: case(epochs=1)),
     "overfitting": (rules.overfitting, lambda: case(network(2, 64), rows=noisy(), epochs=150, patience=None, take=100)),
@@ -82,6 +90,24 @@ def test_nothing_is_found_where_nothing_is_wrong(classes, activation):
     patient = case(network(2, activation=activation, outputs=2 if classes else 1), classes=classes, epochs=60)
     assert min(patient.own) > 0.5
     assert examined(patient).findings == ()
+
+
+def test_inputs_that_do_not_reach_the_output():
+    """Where no change of options helps, the answers that are all alike are a finding for a person."""
+    walled = nn.Sequential(nn.Dense(16), nn.ReLU(), nn.Function(lambda _, x: x * 0.0), nn.Dense(2))
+    finding = found(case(walled, epochs=5), rules.constant_predictions)["constant predictions"]
+    assert finding.evidence.startswith("all 200 rows are answered alike")
+    assert finding.remedy is None
+    assert "a layer that is" in finding.advice
+
+
+def test_rows_that_nothing_can_learn_by_heart():
+    """Rows that are alike and have other answers are no matter of the network: that is for a person, too."""
+    X, _ = table()
+    patient = case(rows=(np.repeat(X[: len(X) // 2], 2, axis=0), np.arange(len(X)) % 2), epochs=5)
+    finding = found(patient, rules.one_batch)["cannot overfit one batch"]
+    assert finding.evidence.startswith("32 rows alone, gone over 500 times")
+    assert finding.remedy is None
 
 
 def leaking(X, y):

@@ -73,8 +73,12 @@ def test_a_network_small_enough_to_be_worked_by_hand():
     assert found.sums.ok
     assert found.sums.apart < 1e-6
     terms = hidden.forward(0)[0].largest()[0]
-    assert sorted(terms) == [("bias", (0.0, 1.0), 0.0), ("x[0]", (0.5, 1.0), 0.5), ("x[1]", (0.25, 2.0), 0.5)]
-    assert hidden.backward(1)[0].largest()[0] == [("output[0]", (-1.0, 3.0), -3.0)]
+    assert sorted(terms) == [
+        ("bias", (0.0, 1.0), 0.0, ("bias",)),
+        ("x[0]", (0.5, 1.0), 0.5, ("weight", "input")),
+        ("x[1]", (0.25, 2.0), 0.5, ("weight", "input")),
+    ]
+    assert hidden.backward(1)[0].largest()[0] == [("output[0]", (-1.0, 3.0), -3.0, ("weight", "δ"))]
     (change,) = weights["hidden.weight"].change.steps
     assert change.at((1, 0)).largest()[0][0].factors == (-0.2, 5.5)
 
@@ -95,11 +99,11 @@ def test_the_first_step_of_adam_worked_by_hand():
     adam = optimizers.AdamW(0.1, weight_decay=0.5, epsilon=0.0)
     found = ledger(replace(moment, optimizer=adam, state=adam.init(moment.before)), 0)
     g, w = 5.5, 0.25
-    m, v, m_hat, v_hat, step, change = (
+    m, v, m_hat, v_hat, inverse, step, change = (
         each.at((1, 0)).value for each in found.parameters["hidden.weight"].change.steps
     )
     assert [m, v] == pytest.approx([0.1 * g, 0.001 * g**2])
-    assert [m_hat, v_hat] == pytest.approx([g, g**2])
+    assert [m_hat, v_hat, inverse] == pytest.approx([g, g**2, 1 / g])
     assert [step, change] == pytest.approx([-0.1, -0.1 - 0.1 * 0.5 * w])
 
 
@@ -168,7 +172,9 @@ def test_every_activation_and_a_residual_add_up(activation, tmp_path):
     """Formula and derivative of each activation, written out, are the engine's; so are joins."""
     block = nn.Residual(nn.Dense(5), activation())
     network = nn.Sequential(nn.Dense(5), activation(), block, nn.Flatten(), nn.Dense(3))
-    step = step_of(tmp_path, network, losses.CrossEntropy(), None, inputs()["numbers"], targets("classes"))
+    step = step_of(
+        tmp_path, network, losses.CrossEntropy(), optimizers.SGD(0.1), inputs()["numbers"], targets("classes")
+    )
     assert step.trace().sums.ok
     assert all(formula.told for _, formula in step.trace().formulas())
 
@@ -251,6 +257,20 @@ def test_what_all_members_share_has_its_error_from_all_of_them(case):
     labels = found.layer("inputs").backward(0)[0].labels
     assert [label for label in labels if label.startswith("member")] == ["member 2", "member 3"]
     assert labels[:6] == [f"hidden_1[{k}]" for k in range(6)]
+
+
+def test_a_wave_is_told_with_its_angle_and_a_level_with_its_place(case):
+    """The angle is worked out of frequency, number and phase; the cosine is of it. OneHot is 1 at one node."""
+    step, which = case("numbers")
+    found = step.trace(member=which)
+    waves, levels = found.layer("inputs.numbers"), found.layer("inputs.colour")
+    angle, wave = waves.forward(5)
+    (turned, shifted), _, _ = angle.largest()
+    assert {turned.names, shifted.names} == {("2π", "frequency", "numbers[0]"), ("2π", "phase")}
+    assert np.cos(angle.value) == pytest.approx(wave.value, abs=1e-6)
+    assert waves.tellings[0].back(0).names[1:] == [("error", "-sin(angle)", "2π · frequency")] * 4
+    assert sorted(levels.values.tolist()) == [0, 0, 0, 0, 1]
+    assert all(levels.forward(node)[0].told for node in range(5))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,11 @@ quiet_option = click.option("--quiet", is_flag=True, help="Print nothing but err
 report_option = click.option(
     "--report/--no-report", default=True, help="Whether the run's folder gets a page to look at, report.html."
 )
+plots_option = click.option(
+    "--plots",
+    type=click.Choice(["png", "svg"]),
+    help="Write the pictures of the report as files, too, into RUN/plots (pip install 'backpass[plots]').",
+)
 threads_option = click.option(
     "--threads",
     type=click.IntRange(1, 256),

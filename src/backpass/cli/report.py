@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from backpass.cli.options import json_option
+from backpass.cli.options import json_option, plots_option
 from backpass.cli.output import Voice, working
 from backpass.errors import BackpassError, UsageError
 
@@ -24,11 +24,7 @@ Examples:
 @click.command(epilog=EPILOG, short_help="Write all that a run has to show on one page.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--html", metavar="FILE", type=click.Path(path_type=Path), help="The page; RUN/report.html otherwise.")
-@click.option(
-    "--plots",
-    type=click.Choice(["png", "svg"]),
-    help="Write the pictures as files, too, into RUN/plots (needs matplotlib: pip install 'backpass[plots]').",
-)
+@plots_option
 @click.option("--table", metavar="TABLE", help="Where the table is now, if it was moved.")
 @click.option("--test", "test_table", metavar="TABLE", help="Where the table given as --test is now.")
 @json_option

@@ -16,6 +16,7 @@ from backpass.cli.options import (
     kinds,
     names,
     part,
+    plots_option,
     quantiles,
     quiet_option,
     report_option,
@@ -63,6 +64,7 @@ NEARLY_PERFECT = 0.995  # of accuracy or R², where a column that tells the answ
 @click.option("--time", metavar="TIME", help="As many networks as 90s, 5m or 1h allow, and no more time than that.")
 @click.option("--out", metavar="RUN", type=click.Path(path_type=Path), help="The run's folder; runs/NAME otherwise.")
 @report_option
+@plots_option
 @click.option(
     "--live", is_flag=True, help="Watch it in a browser while it trains: curves, the network, pause, step, stop."
 )
@@ -153,11 +155,16 @@ def train(table: str, **options: Any) -> None:
 
     if out is not None:
         run.check_free(out)
+    if options["plots"]:
+        from backpass.recipes.plots import require_matplotlib
+
+        require_matplotlib()
     with working(f"reading {table}"):
         planned = _plan(table, options)
     voice.say([*_understood(planned), ""])
     with run.folder_for(out, planned.prepared.table.name, options["target"]) as folder, going_on_told(folder, voice):
         given = {"progress": not options["quiet"], "stop_on_interrupt": True, "page": options["report"]}
+        given["plots"] = options["plots"]
         if not options["live"]:
             outcome = fit_into(folder, planned, **given)
         else:
@@ -197,7 +204,7 @@ def going_on_told(folder: Path, voice: Voice) -> Iterator[None]:
     except NotSavedError:  # which says it
         raise
     except NotFiniteError as error:
-        stays = f"; what was saved stays in {folder}" if run.has_saved(folder) else ""
+        stays = f"; what was saved stays in {folder}: backpass doctor {folder}" if run.has_saved(folder) else ""
         options = "options of backpass train: --learning-rate, --clip, --no-scale"
         failed = NotFiniteError(f"{error} ({options}){stays}", error.blame)
         if error.blame is not None:
@@ -345,10 +352,11 @@ def _result(planned: "Plan", outcome: "Outcome", folder: Path) -> list[str]:
     if outcome.scored is not None:
         rows, epochs = (outcome.model.about[name] for name in ("rows", "epochs"))
         lines += wrapped([f"trained again on all {rows:,} rows, for {_several(epochs, 'epoch')}: that is the model"])
+    plots = "  plots/" if (folder / "plots").exists() else ""
     return [
         *lines,
         "",
-        *wrapped([f"{folder}/  model.safetensors  history.jsonl  run.json  checkpoints/"]),
+        *wrapped([f"{folder}/  model.safetensors  history.jsonl  run.json  checkpoints/{plots}"]),
         *(_look(folder / "report.html") if (folder / "report.html").exists() else []),
         *([f"go on: backpass resume {folder}"] if not outcome.finished else []),
         *_next(f"backpass predict {folder} NEW.csv", f"backpass evaluate {folder} LABELLED.csv"),

@@ -24,6 +24,7 @@ from backpass.training.rows import Rows
 
 MOST_ROWS = 2000  # that are looked at
 MOST_WORK = 2e9  # of one trial: rows gone over times parameters, a second or two
+FEWEST_EPOCHS, STEPS_AN_EPOCH = 8, 100  # of a trial; fewer steps are put together, as far as so many epochs are left
 HELD_OUT = 0.2  # of the rows, where none were held out
 
 
@@ -202,19 +203,27 @@ class Case:
         most = MOST_WORK / max(1, self.rows * max(100, count(self.first)))
         return max(1, min(self.epochs, int(most)))
 
-    def tried(self, factor: float = 1.0, *, epochs: int | None = None) -> tuple[float, float]:
-        """The skills after a training from the first weights, with that multiple of the learning rate."""
+    def tried(self, factor: float = 1.0, *, epochs: int | None = None, exactly: bool = False) -> tuple[float, float]:
+        """The skills after a training from the first weights, with that multiple of the learning rate.
+
+        Short epochs cost more than their steps: several are one, in which rows come as often as there are; not if it
+        is `exactly` the epoch to stop at that matters.
+        """
         trainer = self.trainer
         trainer.optimizer = with_rate(self.optimizer, lambda rate: dialled(rate, factor))
         trainer.restart()
-        stopping = None if self.patience is None or not self.guarded else EarlyStopping(self.patience)
+        epochs = epochs or self.trial_epochs
+        together = 1 if exactly else max(1, min(epochs // FEWEST_EPOCHS, STEPS_AN_EPOCH * self.batch_size // self.rows))
+        places = np.tile(np.arange(self.rows), together)
+        patience = None if self.patience is None else max(2, -(-self.patience // together))
+        stopping = None if patience is None or not self.guarded else EarlyStopping(patience)
         try:
             with np.errstate(all="ignore"):
                 trainer.fit(
-                    self.inputs,
-                    self.targets,
-                    weights=self.weights,
-                    epochs=epochs or self.trial_epochs,
+                    take_rows(self.inputs, places),
+                    self.targets[places],
+                    weights=None if self.weights is None else self.weights[places],
+                    epochs=-(-epochs // together),
                     validation=None if stopping is None else self.held_out,
                     stopping=stopping,
                 )

@@ -10,6 +10,7 @@ import numpy as np
 from backpass import nn
 from backpass.data.arrays import Array, take_rows
 from backpass.doctor.case import Case
+from backpass.doctor.remedies import Remedy
 from backpass.doctor.sight import Sight, sights
 from backpass.forward import flatten
 from backpass.nn import Dense
@@ -19,6 +20,8 @@ LOOKED_AT = 256  # rows, at every layer
 STEP, FARTHEST = 10.0, 7  # of the range test: from one learning rate to the next, and how often either way
 WORSE, STILL = 0.2, 0.003  # of skill: where the range test has gone far enough up, and down
 LOW, HIGH = 0.02, 0.98  # of its range: beyond, a sigmoid's slope is below a twelfth of its largest
+ONE_BATCH, ONE_BATCH_STEPS = 32, 500  # rows at most, and how often they are gone over
+BY_HEART = 0.5  # of skill on them: what any network comes to that can learn
 _RANGES = {nn.Sigmoid: (0.0, 1.0), nn.Tanh: (-1.0, 1.0)}
 
 
@@ -38,6 +41,16 @@ class Chart:
 
     def __init__(self, case: Case) -> None:
         self.case = case
+        self._tried: dict[Remedy, tuple[float, float]] = {}
+
+    def tried(self, remedy: Remedy) -> tuple[float, float]:
+        """The skills after a short trial of the remedy."""
+        if set(remedy.to_json()) == {"rate"}:
+            return self.ladder[remedy.rate]
+        if remedy not in self._tried:
+            epochs = self.case.trial_epochs * remedy.epochs
+            self._tried[remedy] = remedy.applied(self.case).tried(epochs=epochs, exactly=remedy.stop)
+        return self._tried[remedy]
 
     def _sights(self, parameters: Any) -> tuple[float, list[Sight]]:
         case, few = self.case, slice(0, LOOKED_AT)
@@ -98,11 +111,35 @@ class Chart:
         return first, last, first.error / last.error if last.error else 1.0
 
     @cached_property
-    def spread(self) -> float:
-        """How much the outputs differ from row to row, as they are; infinite where they are not known."""
-        if self.end is None:
-            return float("inf")
-        return float(np.std(self.end[1][-1].outputs, axis=0).max())
+    def outputs(self) -> Array | None:
+        """Of the network as it is, a row a row; None where it was not trained, or they are not finite."""
+        if self.end is None or self.case.model is None:
+            return None
+        outputs = self.case.model.outputs(self.case.inputs)
+        return outputs if np.isfinite(outputs).all() else None
+
+    @cached_property
+    def one_batch(self) -> tuple[int, dict[float, float]]:
+        """Of how many rows, and the skill on them, once they alone were learned for long, at multiples of the rate."""
+        case = self.case
+        places = _mixed(case)[: min(case.batch_size, ONE_BATCH)]
+        inputs, targets = take_rows(case.inputs, places), case.targets[places]
+        weights = None if case.weights is None else case.weights[places]
+        alone = replace(
+            case,
+            inputs=inputs,
+            targets=targets,
+            weights=weights,
+            held_out=(inputs, targets, weights),
+            patience=None,
+            batch_size=len(places),
+        )
+        found: dict[float, float] = {}
+        for factor in (1.0, STEP, 1 / STEP, STEP**2, 1 / STEP**2):
+            found[factor] = alone.tried(factor, epochs=ONE_BATCH_STEPS)[0]
+            if found[factor] > BY_HEART:
+                break
+        return len(places), found
 
     @cached_property
     def alike(self) -> str:
@@ -119,16 +156,14 @@ class Chart:
         """The skills after a short training at multiples of the learning rate, until these get surely worse."""
         found = {1.0: self.case.tried()}
         for factor in (STEP, 1 / STEP):
-            best = min(found[1.0])
+            best, worse = min(found[1.0]), 0
             for power in range(1, FARTHEST + 1):
                 found[factor**power] = skills = self.case.tried(factor**power)
                 best = max(best, min(skills))
+                worse = worse + 1 if min(skills) < best - WORSE and (factor > 1 or best > WORSE) else 0
                 stands_still = factor < 1 and abs(skills[0] - self.untrained) < STILL
-                if (
-                    (min(skills) < best - WORSE and (factor > 1 or best > WORSE))
-                    or (factor > 1 and not math.isfinite(skills[0]))
-                    or stands_still
-                ):
+                # Among rates that are far too high, one is better than the next by chance.
+                if worse == (1 if factor > 1 else 2) or (factor > 1 and not math.isfinite(skills[0])) or stands_still:
                     break
         return dict(sorted(found.items()))
 
@@ -142,6 +177,16 @@ class Chart:
         """The root mean square of each column; None where there are no real columns."""
         columns = self.case.columns
         return None if columns is None else np.sqrt(np.mean(columns.astype(np.float64) ** 2, axis=0))
+
+
+def _mixed(case: Case) -> Array:
+    """The places of the rows, the classes in turn; numbers as they come."""
+    if not case.classes:
+        return np.arange(case.rows)
+    order = np.argsort(case.labels, kind="stable")
+    labels = case.labels[order]
+    turn = np.arange(len(labels)) - np.searchsorted(labels, labels)
+    return order[np.lexsort((labels, turn))]
 
 
 def _at(parameters: Any, path: str) -> Any:

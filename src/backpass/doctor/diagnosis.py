@@ -9,7 +9,7 @@ from typing import Any
 from backpass.doctor.case import Case, case_of
 from backpass.doctor.chart import Chart
 from backpass.doctor.findings import Finding
-from backpass.doctor.rows import BEFORE, ROWS_RULES, RowsRule
+from backpass.doctor.rows import ROWS_RULES, RowsRule
 from backpass.doctor.rules import RULES, Rule, Suspicion
 from backpass.errors import NotFiniteError, UsageError
 from backpass.forward import Structure
@@ -169,22 +169,19 @@ def examined(case: Case, rules: Sequence[Rule] = RULES, rows_rules: Sequence[Row
             found.append((place, finding))
     best = max((min(each.promise) for _, each in found if each.promise), default=0.0)
     # What is about as good as the best comes in the order of causes, the rest after it.
-    found.sort(key=lambda each: (min(each[1].promise or (best,)) < best - ALIKE, each[0]))
-    of_rows = [(rule in BEFORE, finding) for rule in rows_rules if (finding := rule(case)) is not None]
-    first, last = ([finding for early, finding in of_rows if early == wanted] for wanted in (True, False))
+    found.sort(key=lambda each: (min(each[1].promise or (-math.inf,)) < best - ALIKE, each[0]))
+    of_rows = [finding for rule in rows_rules if (finding := rule(case)) is not None]
+    first, last = ([finding for finding in of_rows if finding.first == wanted] for wanted in (True, False))
     return Diagnosis(case, (*first, *(finding for _, finding in found), *last))
 
 
 def _confirmed(chart: Chart, suspicion: Suspicion) -> Finding | None:
-    """The suspicion as a finding, if a short trial with a remedy is surely better than the network as it is."""
+    """The suspicion as a finding, if a short trial with a remedy is surely better than the network as it is, or if it
+    needs none.
+    """
     best: Finding | None = None
     for remedy, words in suspicion.remedies:
-        only_rate = set(remedy.to_json()) == {"rate"}
-        found = (
-            chart.ladder[remedy.rate]
-            if only_rate
-            else remedy.applied(chart.case).tried(epochs=chart.case.trial_epochs * remedy.epochs)
-        )
+        found = chart.tried(remedy)
         gains = [now - max(before, 0.0) for now, before in zip(found, chart.case.own, strict=True)]
         fits = gains[0] > suspicion.gain and gains[1] > BETTER_HELD
         generalises = gains[1] > BETTER and (remedy.stop or gains[0] > -WORSE) and not suspicion.fits_badly
@@ -192,4 +189,6 @@ def _confirmed(chart: Chart, suspicion: Suspicion) -> Finding | None:
             continue
         if best is None or min(found) > min(best.promise or found) + 0.05:
             best = Finding(suspicion.name, suspicion.evidence, words, remedy, found)
+    if best is None and suspicion.otherwise:
+        return Finding(suspicion.name, suspicion.evidence, suspicion.otherwise)
     return best

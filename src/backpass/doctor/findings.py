@@ -24,6 +24,7 @@ class Finding:
     advice: str
     remedy: Remedy | None = None
     promise: tuple[float, float] | None = None
+    first: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return {

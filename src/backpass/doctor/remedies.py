@@ -13,7 +13,7 @@ from backpass.doctor.dial import changed, multiplied, with_rate
 from backpass.ledger.watching import rebuilt
 from backpass.nn import Dense, Dropout, Layer
 from backpass.nn.activations import Activation
-from backpass.optimizers import Optimizer
+from backpass.optimizers import Adam, Optimizer
 from backpass.records import dataclass
 from backpass.training.rows import weights_by_label
 
@@ -27,6 +27,7 @@ class Remedy:
 
     Args:
         rate: what learning rates are multiplied by.
+        adam: the learning rate of an Adam in the place of the optimizer; 0 leaves that.
         starts: whether all weights and biases start from what suits their layer.
         activation: of the hidden layers, by its name in `nn.ACTIVATIONS`.
         bare: whether the activation at the output is left out.
@@ -42,6 +43,7 @@ class Remedy:
     """
 
     rate: float = 1.0
+    adam: float = 0.0
     starts: bool = False
     activation: str = ""
     bare: bool = False
@@ -109,6 +111,8 @@ class Remedy:
         return network if self.wider == 1 else wider(network, self.wider)
 
     def optimizer(self, optimizer: Optimizer) -> Optimizer:
+        if self.adam:
+            return Adam(self.adam)
         if self.free:
             optimizer = changed(optimizer, _without_decay)
         return optimizer if self.rate == 1 else with_rate(optimizer, lambda rate: multiplied(rate, self.rate))

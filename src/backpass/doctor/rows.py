@@ -26,11 +26,12 @@ STRAY = 0.01  # of the rows, at which the label may change more often
 SAME = 0.9999  # correlation with a number to predict
 TWICE = 0.5  # of the held-out rows, that stand among those learned from
 SHIFTED, CHANCE = 0.25, 1e-6  # the largest difference of two distribution functions, and how likely it is by chance
-NEIGHBOURS, LIKELY = 10, 0.6  # the nearest rows, and the part of them that agree where a label is likely wrong
-DOUBTFUL, AS_WRONG = 0.03, 0.75  # of the rows whose neighbours agree, that have another label; and by those of the rest
-MOST_NEIGHBOURS = 2000  # rows, each compared with each
-RARE, NEVER = 0.1, 0.1  # of the rows, a class; and of its rows, those that are answered right
-FEW = 40
+DOUBTFUL, AS_WRONG = 0.04, 0.5  # of the labels, that are wrong where it is clearest; and by those of all
+TOO_HARD = 0.32  # of all: beyond, the other rows say too little
+CONTRADICTED = 0.5  # of the middle of how clear it is: how far likelier another label must be than a row's own
+FEWEST_TO_COMPARE, MOST_COMPARED = 50, 1000  # rows, each compared with each
+RARE, SELDOM, USUAL = 0.1, 0.25, 0.5  # of the rows, a class; and answered right, of its rows and of the others
+FEW, FALLS_SHORT = 40, 0.15  # rows; and of skill, what is lost on others
 
 
 def leakage(case: Case) -> Finding | None:
@@ -48,6 +49,7 @@ def leakage(case: Case) -> Finding | None:
         f"{told} alone {'gives' if len(found) == 1 else 'each give'} {what}",
         f"leave out {told}, if it is known only after the answer",
         Remedy(without=tuple(found)),
+        first=True,
     )
 
 
@@ -81,6 +83,7 @@ def duplicates(case: Case) -> Finding | None:
         f"{twice:,} of {len(others):,} held-out rows stand among those learned from ({twice / len(others):.0%})",
         "leave them out of the rows to learn from",
         Remedy(forget=rows) if len(rows) < len(own) else None,
+        first=True,
     )
 
 
@@ -109,6 +112,7 @@ def shifted(case: Case) -> Finding | None:
         f"less than {least:.2f})",
         f"see why; until then leave out {told}",
         Remedy(without=tuple(found)) if len(found) < own.shape[1] else None,
+        first=True,
     )
 
 
@@ -119,40 +123,66 @@ def _apart(one: Array, other: Array) -> float:
 
 
 def wrong_labels(case: Case) -> Finding | None:
-    """Labels that contradict nearly all of their nearest rows, as often where these agree as where they do not."""
+    """Labels that contradict what rows like theirs have, as often where that is clear as where it is not."""
     columns = case.columns
-    if not case.classes or columns is None or case.rows < 5 * NEIGHBOURS:
+    if not case.classes or columns is None or case.rows < FEWEST_TO_COMPARE:
         return None
-    X, labels = columns[:MOST_NEIGHBOURS].astype(np.float64), case.labels[:MOST_NEIGHBOURS]
-    classes = int(labels.max()) + 1
-    spread = X.std(axis=0)
-    X = (X - X.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-    squares = (X**2).sum(axis=1)
-    distances = squares[:, None] + squares[None, :] - 2 * X @ X.T
-    np.fill_diagonal(distances, np.inf)
-    nearest = np.argpartition(distances, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
-    votes = np.stack([(labels[nearest] == label).sum(axis=1) for label in range(classes)], axis=1)
-    first, agreed = votes.argmax(axis=1), votes.max(axis=1) / NEIGHBOURS
-    wrong = first != labels
-    # Where neighbours agree most, rows of hard tables are seldom wrong; labels that were mixed up are so everywhere.
-    half = np.argsort(-agreed, kind="stable")[: len(labels) // 2]
-    rest = np.argsort(-agreed, kind="stable")[len(labels) // 2 :]
-    among_sure, among_rest = float(wrong[half].mean()), float(wrong[rest].mean())
-    if among_sure < DOUBTFUL or among_sure < AS_WRONG * among_rest:
+    labels = case.labels[:MOST_COMPARED]
+    expected = _by_the_others(columns[:MOST_COMPARED].astype(np.float64), np.eye(int(labels.max()) + 1)[labels])
+    likeliest = expected.argmax(axis=1)
+    wrong = likeliest != labels
+    ordered = np.sort(expected, axis=1)
+    clear = ordered[:, -1] - ordered[:, -2]
+    order = np.argsort(-clear, kind="stable")
+    # In hard tables rows are seldom wrong where it is clear what they should be; mixed-up labels are so everywhere.
+    quarter = len(labels) // 4
+    clearest, next_clear, half = (
+        float(wrong[order[a * quarter : b * quarter]].mean()) for a, b in ((0, 1), (1, 2), (0, 2))
+    )
+    among_all = float(wrong.mean())
+    falls = next_clear - clearest > 2 * math.sqrt(2 * max(half * (1 - half), 1e-12) / quarter)
+    if half < DOUBTFUL or half < AS_WRONG * among_all or among_all > TOO_HARD or falls:
         return None
-    rows = np.flatnonzero(wrong & (agreed >= LIKELY))
+    apart = expected.max(axis=1) - expected[np.arange(len(labels)), labels]
+    rows = np.flatnonzero(wrong & (apart > CONTRADICTED * np.median(clear)))
     shown = ", ".join(map(str, rows[:5] + 1)) + (", ..." if len(rows) > 5 else "")
     return Finding(
         "wrong labels",
-        f"where rows are most like their neighbours, {among_sure:.1%} have another label than most of these, and "
-        f"{among_rest:.1%} of the rest; likely wrong: rows {shown}",
+        f"by the other rows {half:.1%} of the labels are wrong in the half where that is clearest, and {among_all:.1%} "
+        f"of all; likely wrong: rows {shown}",
         f"look at these {len(rows):,} rows; until then leave them out",
         Remedy(forget=tuple(rows.tolist())) if 0 < len(rows) < len(labels) // 2 else None,
+        first=True,
     )
 
 
+def _by_the_others(columns: Array, targets: Array) -> Array:
+    """What the other rows say of each row: kernel ridge regression with one row left out, of the width of kernel and
+    strength of ridge that are right most.
+    """
+    spread = columns.std(axis=0)
+    X = (columns - columns.mean(axis=0))[:, spread > 0] / spread[spread > 0]
+    squares = (X**2).sum(axis=1)
+    distances = np.maximum(squares[:, None] + squares[None, :] - 2 * X @ X.T, 0.0)
+    middle = float(np.median(distances)) or 1.0
+    mean = targets.mean(axis=0)
+    best, expected = math.inf, np.broadcast_to(mean, targets.shape)
+    for width in (0.3, 1.0):
+        values, vectors = np.linalg.eigh(np.exp(-distances / (width * middle)))
+        values = np.maximum(values, 0.0)
+        turned = vectors.T @ (targets - mean)
+        for ridge in (0.03, 0.1, 0.3, 1.0, 3.0, 10.0):
+            kept = values / (values + ridge)
+            left = 1 - (vectors**2) @ kept
+            off = (targets - mean - vectors @ (kept[:, None] * turned)) / np.maximum(left, 1e-9)[:, None]
+            error = float(np.mean(off**2))
+            if error < best:
+                best, expected = error, targets - off
+    return expected
+
+
 def imbalance(case: Case) -> Finding | None:
-    """A rare class that is next to never answered."""
+    """A rare class that is seldom answered, where the others are."""
     if not case.classes or case.model is None or case.weights is not None or not math.isfinite(case.own[0]):
         return None
     labels = case.labels
@@ -165,12 +195,13 @@ def imbalance(case: Case) -> Finding | None:
         share = counts[label] / len(labels)
         if counts[label] < 3 or share > RARE:
             continue
-        right = float(np.mean(answers[labels == label] == label))
-        if right < NEVER:
+        mine = labels == label
+        right, others = (float(np.mean(answers[rows] == labels[rows])) for rows in (mine, ~mine))
+        if right < SELDOM and others > USUAL:
             return Finding(
                 "imbalance",
                 f"class {label} has {counts[label]:,} of {len(labels):,} rows ({share:.1%}), and {right:.0%} of them "
-                "are answered right, of the rows learned from",
+                f"are answered right, of the others {others:.0%}",
                 "let every class count the same (class_weights)",
                 Remedy(balanced=True),
             )
@@ -185,11 +216,9 @@ def few_rows(case: Case) -> Finding | None:
         "too few rows",
         f"{case.rows} rows to learn from, and {len(case.held_out[1])} held out",
         "more rows: no setting makes up for them",
+        first=case.guarded and case.own[0] - max(case.own[1], 0.0) > FALLS_SHORT,
     )
 
 
 RowsRule = Callable[[Case], Finding | None]
-BEFORE: tuple[RowsRule, ...] = (leakage, duplicates, shifted, wrong_labels)
-"""What makes every score untrue, and so comes before all that scores tell of the network."""
-
-ROWS_RULES: tuple[RowsRule, ...] = (*BEFORE, imbalance, few_rows)
+ROWS_RULES: tuple[RowsRule, ...] = (leakage, duplicates, shifted, wrong_labels, few_rows, imbalance)

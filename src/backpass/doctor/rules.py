@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from backpass import losses, nn
-from backpass.doctor.chart import Chart, Stuck
+from backpass.doctor.chart import BY_HEART, ONE_BATCH_STEPS, Chart, Stuck
 from backpass.doctor.dial import changed
 from backpass.doctor.remedies import Remedy, at_the_end
 from backpass.ledger.watching import rebuilt
@@ -20,7 +20,9 @@ LARGE, SMALL, APART = 10.0, 0.03, 100.0  # sizes of columns, and their ratio
 START = 3.0  # of the expected loss
 FADES, GROWS = 1e-2, 1e2  # the error at the first layer by that at the last
 STUCK = 0.5  # of the units of a layer
-LITTLE = 1e-3  # what outputs differ by from row to row, where nothing was learned
+LITTLE = 1e-3  # of the spread of targets, or of outputs that are logits: what differs by less does not differ
+NOTHING = 0.02  # of skill: no more than one answer for all
+PLAIN_RATE, PLAIN_NODES = 0.003, 32  # of a plain network
 HELD_BACK, DECAY = 0.4, 0.02  # dropout, weight decay
 NARROW = 8  # nodes
 TURNED = 0.1  # of the skill, that the loss on held-out rows has lost since its best epoch
@@ -29,6 +31,7 @@ MORE, LEAST_EPOCHS = 5, 40  # how many times as many epochs are tried, and how m
 FITS = 0.88  # of skill on the rows learned from, beyond which nothing hinders learning
 SLOW = 0.15  # of skill, that more steps or longer ones must bring: a little is always left to learn
 TOO_LOW = "learning rate too low"
+SAME_NUMBER = 0.05  # of the spread of targets, by which answers differ that are worth no more than one
 NEAR = 0.03  # of skill, by which two learning rates are alike
 
 
@@ -42,6 +45,8 @@ class Suspicion(NamedTuple):
     """Whether it shows on the rows that were learned from, and so a remedy must show there."""
     gain: float = 0.1
     """Of skill on these rows, that a trial must bring."""
+    otherwise: str = ""
+    """What a person can do where no remedy helps; "" where it is then no finding."""
 
 
 Rule = Callable[[Chart], Suspicion | None]
@@ -196,12 +201,10 @@ def _rate(chart: Chart, name: str, wanted: Callable[[float], bool]) -> Suspicion
     best = max(chosen, key=lambda factor: min(ladder[factor]), default=1.0)
     if best == 1.0 or not math.isfinite(min(ladder[best])):
         return None
-    # The nearest to the rate as it is that does about as well.
+    # At an edge of those that do about as well luck would decide: the middle one, of two the lower.
     enough = [skill - NEAR for skill in ladder[best]]
-    near = min(
-        (f for f in chosen if all(a >= b for a, b in zip(ladder[f], enough, strict=True))),
-        key=lambda factor: abs(math.log(factor)),
-    )
+    alike = sorted(f for f in chosen if all(a >= b for a, b in zip(ladder[f], enough, strict=True)))
+    near = alike[(len(alike) - 1) // 2]
     rate = learning_rate(chart.case.optimizer)
     shown = f"{rate:.3g}" if rate is not None else "the rate as it is"
     better = f"{rate * near:.2g}" if rate is not None else f"{near:g} times the rate"
@@ -232,11 +235,11 @@ def held_back(chart: Chart) -> Suspicion | None:
 
 def too_small(chart: Chart) -> Suspicion | None:
     """A network with too few nodes for what there is to learn."""
-    widths = [layer.units for layer in _layers(chart.case.network) if isinstance(layer, Dense)][:-1]
-    if not widths or min(widths) > NARROW or _has_residual(chart.case.network) or chart.case.own[0] > FITS:
+    narrow = _narrowest(chart.case.network)
+    if narrow is None or narrow > NARROW or _has_residual(chart.case.network) or chart.case.own[0] > FITS:
         return None
-    factor = max(2, math.ceil(32 / min(widths)))
-    evidence = f"its narrowest hidden layer has {min(widths)} nodes, and {_skill(chart.case.own[0])} of the rows it "
+    factor = max(2, math.ceil(PLAIN_NODES / narrow))
+    evidence = f"its narrowest hidden layer has {narrow} nodes, and {_skill(chart.case.own[0])} of the rows it "
     evidence += "learned from"
     return Suspicion(
         "network too small",
@@ -288,6 +291,62 @@ def overfitting(chart: Chart) -> Suspicion | None:
     )
 
 
+def constant_predictions(chart: Chart) -> Suspicion | None:
+    """The same answer for every row, while the targets differ."""
+    case, outputs = chart.case, chart.outputs
+    if outputs is None or len(np.unique(case.targets)) < 2:
+        return None
+    spread = float((outputs.std(axis=0, dtype=np.float64)).max())
+    size = 1.0 if case.classes else max(float(case.targets.std(axis=0).max()), 1e-30)
+    alike = spread < LITTLE * size
+    if case.classes:
+        answers = np.asarray(case.loss.predictions(outputs))
+        answers = answers.argmax(axis=1) if answers.size > case.rows else answers.reshape(-1) > 0.5
+        same = len(np.unique(answers)) == 1
+    else:
+        same = spread < SAME_NUMBER * size
+    if not alike and not (same and case.own[0] < NOTHING):
+        return None
+    evidence = f"all {case.rows:,} rows are answered alike: the outputs of the network differ by {spread:.2g} from row "
+    evidence += "to row, " + (
+        f"and there are {len(np.unique(case.labels))} classes" if case.classes else f"the targets by {size:.2g}"
+    )
+    otherwise = "look for what keeps inputs from the output: columns that are the same in every row, or a layer that is"
+    return Suspicion("constant predictions", evidence, (_plain(chart),), otherwise=otherwise if alike else "")
+
+
+def one_batch(chart: Chart) -> Suspicion | None:
+    """A network that does not even learn a handful of rows by heart."""
+    if chart.case.own[0] > FITS or constant_predictions(chart) is not None:
+        return None
+    rows, skills = chart.one_batch
+    best = max(skills.values())
+    if best > BY_HEART:
+        return None
+    evidence = f"{rows} rows alone, gone over {ONE_BATCH_STEPS} times at rates from a hundredth to a hundred times its "
+    evidence += f"own: at best {_skill(best)}"
+    otherwise = "look for a fault in the network or the loss, or for rows that are alike and have other answers"
+    return Suspicion("cannot overfit one batch", evidence, (_plain(chart),), otherwise=otherwise)
+
+
+def _plain(chart: Chart) -> tuple[Remedy, str]:
+    """All at once that could be wrong of a network, for where no single change helps."""
+    case = chart.case
+    narrow = _narrowest(case.network)
+    remedy = Remedy(
+        adam=PLAIN_RATE,
+        starts=True,
+        activation="relu",
+        bare=True,
+        inputs=True,
+        targets=unscaled_targets(chart) is not None,
+        free=True,
+        wider=1 if narrow is None or _has_residual(case.network) else math.ceil(PLAIN_NODES / narrow),
+    )
+    words = f"begin with what is plain: scaled columns, ReLU with default starts, {PLAIN_NODES} nodes or more a layer, "
+    return remedy, words + f"nothing after the last layer, no dropout, no weight decay, Adam at {PLAIN_RATE:g}"
+
+
 RULES: tuple[Rule, ...] = (
     output_activation,
     identical_units,
@@ -306,8 +365,10 @@ RULES: tuple[Rule, ...] = (
     too_small,
     rate_too_low,
     too_few_epochs,
+    constant_predictions,
+    one_batch,
 )
-"""In the order of causes: what comes first in a training stands first."""
+"""In the order of causes: what comes first in a training stands first, and what only shows that there is one last."""
 
 
 def _skill(skill: float) -> str:
@@ -346,6 +407,11 @@ def _layers(network: Layer) -> list[Layer]:
 
     rebuilt(network, note)
     return found
+
+
+def _narrowest(network: Layer) -> int | None:
+    """The fewest nodes of a hidden layer; None where there is none."""
+    return min([layer.units for layer in _layers(network) if isinstance(layer, Dense)][:-1], default=None)
 
 
 def _has_residual(network: Layer) -> bool:

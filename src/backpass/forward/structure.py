@@ -13,7 +13,9 @@ Structure: TypeAlias = Any
 
 def flatten(structure: Structure) -> list[Any]:
     """The values of a structure, in order. `None` holds no value."""
-    return [value for _, value in _leaves(structure, "")]
+    values: list[Any] = []
+    _gather(structure, values)
+    return values
 
 
 def labels(structure: Structure) -> list[str]:
@@ -52,6 +54,17 @@ def map_structure(function: Callable[..., Any], first: Structure, *others: Struc
 
 
 _END = object()
+
+
+def _gather(structure: Structure, values: list[Any]) -> None:
+    if isinstance(structure, dict):
+        for part in structure.values():
+            _gather(part, values)
+    elif isinstance(structure, (list, tuple)):
+        for part in structure:
+            _gather(part, values)
+    elif structure is not None:
+        values.append(structure)
 
 
 def _leaves(structure: Structure, label: str) -> Iterator[tuple[str, Any]]:

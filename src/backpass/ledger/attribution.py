@@ -33,10 +33,10 @@ CLOSE = 1e-4  # of the difference of the outputs: then the sum is good enough
 
 
 class Share(NamedTuple):
-    """What a column adds to an output; `raw` is its cell."""
+    """What a column adds to an output; `raw` is its cell, None where a value is missing."""
 
     column: str
-    raw: str
+    raw: str | None
     value: float
 
 
@@ -129,7 +129,7 @@ def why(
         output=names[place],
         value=scale * float(answers[place]) + shift,
         baseline=scale * float(baseline[place]) + shift,
-        shares=tuple(Share(column, raw.get(column, ""), value) for column, value in ranked),
+        shares=tuple(Share(column, raw.get(column) or None, value) for column, value in ranked),
         points=points,
         error=scale * error,
         answers={

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,12 @@ class Layer:
 
     def forward(self, node: int) -> tuple[Formula, ...]:
         """From what goes in to what the node passes on."""
-        return tuple(telling.forward(node) for telling in self.tellings if telling.goes_forward)
+        return tuple(
+            each
+            for telling in self.tellings
+            if telling.goes_forward
+            for each in (*telling.inner(node), telling.forward(node))
+        )
 
     def backward(self, node: int) -> tuple[Formula, ...]:
         """From the errors behind the node to the error of its sum."""
@@ -142,7 +148,7 @@ class Parameter:
         if told is None:
             value = np.asarray(self.row_slope, np.float64)
             return Formula("∂E/∂w", "by the reverse walk", value, [self.telling.name], (value[None],), told=False)
-        return Formula(told.symbol, told.rule, self.row_slope, told.labels, told.factors, told.size)
+        return Formula(told.symbol, told.rule, self.row_slope, told.labels, told.factors, told.size, names=told.names)
 
     @cached_property
     def change(self) -> Change:
@@ -154,7 +160,7 @@ class Parameter:
         """The new value: the old one and the change, against that of the run."""
         before, change = np.asarray(self.before, np.float64), self.change.steps[-1].written
         terms = [("old value", (before,)), ("change", (change,))]
-        return formula("new", "old value + change", self.after, terms)
+        return formula("new", "old value + change", self.after, terms, names=[("old value",), ("change",)])
 
     def shares(self, index: tuple[int, ...]) -> Array:
         """What each row of the batch adds to the derivative by one element."""
@@ -170,9 +176,9 @@ class Parameter:
         shares = self.shares(index)
         parts = self.moment.shares
         own = np.divide(shares, parts, out=np.zeros_like(shares), where=parts != 0)
-        return Formula(
-            "g", "Σ part of the batch · ∂E/∂w of the row", float(self.batch_slope[index]), names, (parts, own)
-        )
+        factors = [("part of the batch", "∂E/∂w of the row")] * len(names)
+        rule = "Σ part of the batch · ∂E/∂w of the row"
+        return Formula("g", rule, float(self.batch_slope[index]), names, (parts, own), names=factors)
 
     def movers(self, index: tuple[int, ...]) -> Formula:
         """What the change of one element is due to: each row of the batch, earlier steps, weight decay.
@@ -181,10 +187,11 @@ class Parameter:
         """
         change, batch = self.change, self.batch(index)
         pull = float(change.pull[index])
-        rows = Formula("", "", 0.0, batch.labels, (np.full(len(batch.labels), pull), batch.products))
+        names = [("counts", "share of g")] * len(batch.labels)
+        rows = Formula("", "", 0.0, batch.labels, (np.full(len(batch.labels), pull), batch.products), names=names)
         others = [formula("", "", 0.0, [(name, (float(value[index]),))]) for name, value in change.others]
         whole = joined("change", "Σ share of each row + what was kept of earlier steps", 0.0, [rows, *others])
-        return Formula(whole.symbol, whole.rule, float(self.made[index]), whole.labels, whole.factors)
+        return replace(whole, value=float(self.made[index]))
 
     def of_run(self) -> Array:
         """How far each change is from that of the run's own program, in units of what is allowed."""
@@ -547,7 +554,10 @@ def _cells(moment: Moment, place: int, words: Words) -> tuple[Cell, ...]:
         default = [f"{key or 'x'}[{k}]" for k in range(len(row))] if values.ndim > 1 else [key or "x"]
         for name, value in zip(names if len(names) == len(row) else default, row, strict=True):
             found.setdefault(words.columns.get(name, name), []).append((name, float(value)))
-    return tuple(Cell(column, raw.get(column, ""), tuple(features)) for column, features in found.items())
+    return tuple(
+        Cell(column, (raw[column] or None) if column in raw else "", tuple(features))
+        for column, features in found.items()
+    )
 
 
 def _parameters(moment: Moment, view: View, tellings: dict[int, Telling], words: Words) -> dict[str, Parameter]:

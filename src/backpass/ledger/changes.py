@@ -3,7 +3,7 @@
 Everything works on all elements of a parameter at once, or on one.
 """
 
-from collections.abc import Sequence
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,15 +11,13 @@ import numpy as np
 from backpass.data.arrays import Array
 from backpass.forward import Structure, flatten, labels
 from backpass.ledger.formula import Formula, formula
+from backpass.ledger.rates import rate_of
+from backpass.ledger.rules import RULES, Given, Made
 from backpass.optimizers import (
-    SGD,
-    Adam,
-    AdamW,
     Averaged,
     Chain,
+    ClipByGlobalNorm,
     Groups,
-    Momentum,
-    Nesterov,
     Optimizer,
     Rule,
     Slowed,
@@ -27,6 +25,8 @@ from backpass.optimizers import (
 )
 from backpass.optimizers.schedule import Schedule
 from backpass.records import dataclass
+
+_SYMBOLS = {"beta1": "β1", "beta2": "β2", "epsilon": "ε", "weight_decay": "decay", "momentum_decay": "μ decay"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,10 @@ class Change:
     Attributes:
         optimizer: what makes the change.
         rate: the learning rate of the step; None where the optimizer has none.
-        schedule: where the rate comes from, in words; "" where it is always the same.
+        rate_terms: how the schedule comes to it; None where it is always the same.
+        schedule: the schedule, as it is written; "" where the rate is always the same.
+        constants: the other numbers that the formulas have in common, by their symbols.
+        state: what the optimizer remembered of earlier steps, by the symbols of the formulas.
         steps: the formulas from the derivative to the change; the last one is the change.
         pull: the derivative of the change by the gradient, where the size of the step is held as it came out: so much
             of the change is due to each unit of the derivative.
@@ -45,7 +48,10 @@ class Change:
 
     optimizer: str
     rate: float | None
+    rate_terms: Formula | None
     schedule: str
+    constants: dict[str, float]
+    state: dict[str, Array]
     steps: tuple[Formula, ...]
     pull: Array
     others: tuple[tuple[str, Array], ...]
@@ -93,127 +99,93 @@ def one(structure: Structure, label: str) -> Array:
 
 def _slowed(optimizer: Slowed, label: str, update: Update, change: Array) -> Change:
     whole = change_of(optimizer.rule, label, update, change / optimizer.factor)
+    last = whole.steps[-1]
     slower = formula(
-        "change", "factor · change", change, [("factor · change", (optimizer.factor, whole.steps[-1].written))]
-    )
-    others = tuple((name, optimizer.factor * value) for name, value in whole.others)
-    return Change(
-        f"{optimizer.factor:g} of {whole.optimizer}", whole.rate, whole.schedule, (*whole.steps, slower),
-        optimizer.factor * whole.pull, others,
+        "slowed", "slower · change", change, [("slower · change", (optimizer.factor, last.written))],
+        None if last.size is None else optimizer.factor * last.size, names=[("slower", "change")],
     )  # fmt: skip
+    return replace(
+        whole,
+        optimizer=f"{optimizer.factor:g} of {whole.optimizer}",
+        constants=whole.constants | {"slower": optimizer.factor},
+        steps=(*whole.steps, slower),
+        pull=optimizer.factor * whole.pull,
+        others=tuple((name, optimizer.factor * value) for name, value in whole.others),
+    )
 
 
 def _chain(optimizer: Chain, label: str, update: Update, change: Array) -> Change:
     """The transformations one after another, then the rule."""
     made: list[Formula] = []
     added: list[tuple[str, Array]] = []
+    constants: dict[str, float] = {}
     gradients = update.gradients
     ratio: Array = np.ones_like(one(gradients, label))
     for part, own in zip(optimizer.parts[:-1], update.state, strict=False):
-        before = one(gradients, label)
+        whole, before = gradients, one(gradients, label)
         gradients = part.update(gradients, own, update.parameters, update.step)[0]
         after, name = one(gradients, label), type(part).__name__
         if isinstance(part, WeightDecay):
-            extra = part.rate * one(update.parameters, label)
-            made.append(formula("g", "g + rate · weight", after, [("g", (before,)), ("rate · weight", (extra,))]))
-            added.append((f"weight decay ({name})", extra))
-        else:
-            kept = np.divide(after, before, out=np.ones_like(after), where=before != 0)
-            made.append(formula("g", f"g · what {name} leaves of it", after, [(name, (before, kept))]))
-            ratio = ratio * kept
-            added = [(each, value * kept) for each, value in added]
-    rule = Update(gradients, update.state[-1], update.after[-1], update.parameters, update.step)
-    last = change_of(optimizer.parts[-1], label, rule, change)
-    others = tuple((name, last.pull * value) for name, value in added)
-    return Change(
-        last.optimizer, last.rate, last.schedule, (*made, *last.steps), last.pull * ratio, (*others, *last.others)
+            weight = one(update.parameters, label)
+            terms: list[Any] = [("g", (before,)), ("decay · weight", (part.rate, weight))]
+            made.append(formula("g", "g + decay · weight", after, terms, names=[("g",), ("decay", "weight")]))
+            added.append(("weight decay, of the gradient", part.rate * weight))
+            constants["decay"] = part.rate
+            continue
+        kept = np.divide(after, before, out=np.ones_like(after), where=before != 0)
+        rule = f"g · what {name} leaves of it"
+        if isinstance(part, ClipByGlobalNorm):
+            norm = float(np.sqrt(sum(float(np.sum(np.square(each, dtype=np.float64))) for each in flatten(whole))))
+            constants |= {"limit": part.limit, "norm": norm}
+            kept = np.full_like(before, part.limit / max(norm, part.limit))
+            rule = "g · limit / max(norm, limit), norm: of all gradients"
+        made.append(formula("g", rule, after, [(name, (before, kept))], names=[("g", "left")]))
+        ratio = ratio * kept
+        added = [(each, value * kept) for each, value in added]
+    rule_update = Update(gradients, update.state[-1], update.after[-1], update.parameters, update.step)
+    last = change_of(optimizer.parts[-1], label, rule_update, change)
+    return replace(
+        last,
+        constants=constants | last.constants,
+        steps=(*made, *last.steps),
+        pull=last.pull * ratio,
+        others=(*((name, last.pull * value) for name, value in added), *last.others),
     )
 
 
 def _rule(optimizer: Optimizer, label: str, update: Update, change: Array) -> Change:
-    g, p = one(update.gradients, label), one(update.parameters, label)
-    rate, schedule = _rate(optimizer, update.step, update.state)
-    kept = [(one(update.state[name], label), one(update.after[name], label)) for name in getattr(optimizer, "kept", ())]
-    name = type(optimizer).__name__
-    if rate is not None:
-        if type(optimizer) is SGD:
-            made = formula("change", "-rate · g", change, [("-rate · g", (-rate, g))])
-            return Change(name, rate, schedule, (made,), np.full_like(g, -rate), ())
-        if type(optimizer) in (Momentum, Nesterov):
-            return _momentum(optimizer, rate, schedule, g, kept[0], change)
-        if type(optimizer) in (Adam, AdamW):
-            return _adam(optimizer, rate, schedule, g, p, kept, int(update.step) + 1, change)
-    pull = np.divide(change, g, out=np.zeros_like(g), where=g != 0)
-    left = np.asarray(change, np.float64) - pull * g
-    whole = Formula("change", f"by {name}", change, [name], (np.asarray(change, np.float64)[None],), told=False)
-    return Change(name, rate, schedule, (whole,), pull, (("earlier steps", left),))
+    state = update.state if isinstance(update.state, dict) else {}
+    given = Given(
+        optimizer,
+        one(update.gradients, label),
+        one(update.parameters, label),
+        change,
+        lambda name: (one(update.state[name], label), one(update.after[name], label)),
+        int(update.step) + 1,
+        state,
+        None,
+    )
+    rate, terms, schedule = None, None, ""
+    if isinstance(optimizer, Rule):
+        rate = float(optimizer.rate(update.step, state))
+        given = given._replace(pace=rate)
+        if isinstance(optimizer.learning_rate, Schedule):
+            terms, schedule = rate_of(optimizer.learning_rate, int(update.step), rate), str(optimizer.learning_rate)
+    made = RULES.get(type(optimizer), _untold)(given)
+    constants = {
+        _SYMBOLS.get(each.name, each.name): float(getattr(optimizer, each.name))
+        for each in fields(optimizer)
+        if isinstance(getattr(optimizer, each.name), float) and each.name != "learning_rate"
+    }
+    return Change(
+        type(optimizer).__name__, rate, terms, schedule, constants | made.constants, made.state, made.steps, made.pull,
+        made.others,
+    )  # fmt: skip
 
 
-def _rate(optimizer: Optimizer, step: Any, state: Any) -> tuple[float | None, str]:
-    if not isinstance(optimizer, Rule):
-        return None, ""
-    given = optimizer.learning_rate
-    return float(optimizer.rate(step, state)), str(given) if isinstance(given, Schedule) else ""
-
-
-def _momentum(optimizer: Any, rate: float, schedule: str, g: Array, kept: tuple[Array, Array], change: Array) -> Change:
-    momentum, (velocity, after) = optimizer.momentum, kept
-    now = momentum * velocity + g
-    made = [formula("v", "momentum · v + g", after, [("v before", (momentum, velocity)), ("g", (1.0, g))])]
-    if isinstance(optimizer, Nesterov):
-        terms: Sequence[Any] = [("-rate · g", (-rate, g)), ("-rate · momentum · v", (-rate * momentum, now))]
-        made.append(formula("change", "-rate · (g + momentum · v)", change, terms))
-        pull, old = -rate * (1 + momentum), -rate * momentum**2 * velocity
-    else:
-        made.append(
-            formula("change", "-rate · v", change, [("-rate · v", (-rate, now))], rate * _size(g, momentum * velocity))
-        )
-        pull, old = -rate, -rate * momentum * velocity
-    others = (("velocity of earlier steps", old),)
-    return Change(type(optimizer).__name__, rate, schedule, tuple(made), np.full_like(g, pull), others)
-
-
-def _size(*terms: Array) -> Array:
-    """The sum of the sizes of the terms, against which the roundings of their sum are measured."""
-    return np.asarray(sum(np.abs(term) for term in terms))
-
-
-def _adam(
-    optimizer: Any,
-    rate: float,
-    schedule: str,
-    g: Array,
-    p: Array,
-    kept: list[tuple[Array, Array]],
-    t: int,
-    change: Array,
-) -> Change:
-    """In the terms of the paper; the state holds m / (1 - beta1) and v / (1 - beta2)."""
-    beta1, beta2, epsilon = optimizer.beta1, optimizer.beta2, optimizer.epsilon
-    (m0, m1), (v0, v1) = ([(1 - beta) * each for each in pair] for beta, pair in zip((beta1, beta2), kept, strict=True))
-    m, v = beta1 * m0 + (1 - beta1) * g, beta2 * v0 + (1 - beta2) * g * g
-    c1, c2 = 1 - beta1**t, 1 - beta2**t
-    root = np.sqrt(v / c2) + epsilon
-    made = [
-        formula("m", "β1 · m + (1 - β1) · g", m1, [("β1 · m before", (beta1, m0)), ("(1 - β1) · g", (1 - beta1, g))]),
-        formula(
-            "v", "β2 · v + (1 - β2) · g²", v1, [("β2 · v before", (beta2, v0)), ("(1 - β2) · g²", (1 - beta2, g, g))]
-        ),
-        formula("m̂", f"m / (1 - β1^{t})", m / c1, [("m · 1/(1 - β1^t)", (m, 1 / c1))]),
-        formula("v̂", f"v / (1 - β2^{t})", v / c2, [("v · 1/(1 - β2^t)", (v, 1 / c2))]),
-    ]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inverse = np.where(root > 0, 1 / root, 0.0)
-    rule, factors = "-rate · m̂ / (√v̂ + ε)", (-rate, m / c1, inverse)
-    size = rate / c1 * inverse * _size(beta1 * m0, (1 - beta1) * g)
-    others = [("mean of earlier steps, m", -rate / c1 * inverse * beta1 * m0)]
-    if isinstance(optimizer, AdamW):
-        moved = formula("adam", rule, -rate * (m / c1) * inverse, [(rule, factors)])
-        decay = -rate * optimizer.weight_decay
-        terms: list[Any] = [("adam", (1.0, moved.value)), ("-rate · decay · weight", (decay, p))]
-        made += [moved, formula("change", "adam - rate · decay · weight", change, terms, size + np.abs(decay * p))]
-        others.append(("weight decay", decay * p))
-    else:
-        made.append(formula("change", rule, change, [(rule, factors)], size))
-    pull = -rate / c1 * (1 - beta1) * inverse
-    return Change(type(optimizer).__name__, rate, schedule, tuple(made), pull, tuple(others))
+def _untold(given: Given) -> Made:
+    """A rule of one's own: its change, as it came out."""
+    name, change = type(given.rule).__name__, np.asarray(given.change, np.float64)
+    pull = np.divide(change, given.g, out=np.zeros_like(given.g), where=given.g != 0)
+    whole = Formula("change", f"by {name}", given.change, [name], (change[None],), told=False)
+    return Made((whole,), pull, (("earlier steps", change - pull * given.g),))

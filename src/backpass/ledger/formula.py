@@ -1,6 +1,7 @@
 """A number and how it came about: always a sum of products, written out."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,12 +12,18 @@ Array = np.ndarray[Any, Any]
 ROUNDINGS = 8  # of the engine's type, that a term and the way to it may have gone through
 
 
+def number(value: float) -> str:
+    """Five digits; there is no 0 below 0."""
+    return f"{value + 0.0:.5g}"
+
+
 class Term(NamedTuple):
-    """One product of a sum: what it is of, its factors and their product."""
+    """One product of a sum: what it is of, its factors and their product; and what the factors are, if known."""
 
     label: str
     factors: tuple[float, ...]
     value: float
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +40,9 @@ class Formula:
         labels: what each term is of.
         factors: arrays, one a factor; the first axis is that of the terms.
         size: what the roundings of the engine are measured against; None for the sum of the sizes of the terms.
-        told: whether the terms were written out; otherwise the only term is the engine's value itself.
+        told: whether `value` is the engine's and the terms were written out, so that comparing them says something.
+        names: what the factors of each term are, where that is known.
+        put: the rule with its numbers put in, where that is not just the terms.
     """
 
     symbol: str
@@ -43,6 +52,8 @@ class Formula:
     factors: tuple[Array, ...]
     size: Any = None
     told: bool = True
+    names: Sequence[tuple[str, ...]] = ()
+    put: str = ""
 
     @property
     def products(self) -> Array:
@@ -76,7 +87,14 @@ class Formula:
             np.broadcast_to(each, (len(self.labels), *np.shape(self.value)))[where] for each in self.factors
         )
         return Formula(
-            self.symbol, self.rule, float(np.asarray(self.value)[index]), self.labels, factors, size, self.told
+            self.symbol,
+            self.rule,
+            float(np.asarray(self.value)[index]),
+            self.labels,
+            factors,
+            size,
+            self.told,
+            self.names,
         )
 
     def largest(self, count: int | None = None) -> tuple[list[Term], int, float]:
@@ -86,7 +104,13 @@ class Formula:
         chosen = order if count is None else order[:count]
         rest = order[len(chosen) :]
         terms = [
-            Term(self.labels[i], tuple(float(factor[i]) for factor in self.factors), float(products[i])) for i in chosen
+            Term(
+                self.labels[i],
+                tuple(float(factor[i]) for factor in self.factors),
+                float(products[i]),
+                self.names[i] if self.names else (),
+            )
+            for i in chosen
         ]
         return terms, len(rest), float(products[rest].sum())
 
@@ -97,6 +121,10 @@ def formula(
     value: Any,
     terms: Sequence[tuple[str, Sequence[Any]]],
     size: Any = None,
+    *,
+    names: Sequence[tuple[str, ...]] = (),
+    told: bool = True,
+    put: str = "",
 ) -> Formula:
     """A Formula of a few terms, each a label and its factors; where a term has fewer factors, the others are 1."""
     most = max(len(factors) for _, factors in terms)
@@ -110,7 +138,15 @@ def formula(
         )
         for k in range(most)
     ]
-    return Formula(symbol, rule, value, [label for label, _ in terms], tuple(columns), size)
+    return Formula(symbol, rule, value, [label for label, _ in terms], tuple(columns), size, told, names, put)
+
+
+def worked(symbol: str, rule: str, terms: Sequence[tuple[str, Sequence[Any]]], **more: Any) -> Formula:
+    """A step on the way that the engine has no value of: it is what its terms come to."""
+    found = formula(
+        symbol, rule, np.zeros(np.broadcast_shapes(*(np.shape(x) for _, own in terms for x in own))), terms, **more
+    )
+    return replace(found, value=found.written, told=False)
 
 
 def joined(symbol: str, rule: str, value: Any, parts: Sequence[Formula]) -> Formula:
@@ -123,7 +159,9 @@ def joined(symbol: str, rule: str, value: Any, parts: Sequence[Formula]) -> Form
     sizes = [np.abs(part.products).sum() if part.size is None else abs(part.size) for part in parts]
     size = float(sum(sizes)) if any(part.size is not None for part in parts) else None
     labels = [label for part in parts for label in part.labels]
-    return Formula(symbol, rule, value, labels, columns, size, any(part.told for part in parts))
+    names = [name for part in parts for name in (part.names or [()] * len(part.labels))]
+    put = parts[0].put if len(parts) == 1 else ""
+    return Formula(symbol, rule, value, labels, columns, size, any(part.told for part in parts), names, put)
 
 
 def untold(symbol: str, rule: str, value: float, label: str) -> Formula:

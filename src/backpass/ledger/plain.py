@@ -1,5 +1,6 @@
 """The ledger as plain data, for programs and for the page; and as rows of a table."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -11,6 +12,8 @@ from backpass.ledger.book import Layer, Ledger, Parameter
 from backpass.ledger.errors import ErrorFunction
 from backpass.ledger.formula import Formula
 
+# In CSV a sum has each term before it as "symbol: what it is of", and before that the term's factors as
+# "what the factor is, in symbol: what the term is of".
 HEADER = ("step", "row", "phase", "layer", "node", "quantity", "value")
 Row = tuple[int, int, str, str, str, str, float]
 
@@ -38,6 +41,7 @@ def plain(
         "member": ledger.member,
         "members": ledger.members,
         "desired": ledger.desired,
+        "scalings": dict(ledger.words.scalings),
         "columns": [
             {"column": cell.column, "raw": cell.raw, "features": [list(each) for each in cell.features]}
             for cell in ledger.cells
@@ -47,6 +51,8 @@ def plain(
             "loss": error.name,
             "rule": error.rule,
             "derivative": error.derivative,
+            "answers": error.meaning,
+            "label_smoothing": error.smoothing,
             "outputs": [
                 {"name": name, "output": _number(output), "answer": _number(answer), "desired": _number(desired)}
                 for name, output, answer, desired in zip(
@@ -92,9 +98,12 @@ def of_formula(given: Formula, terms: int | None = None) -> dict[str, Any]:
         "rule": given.rule,
         "value": _number(given.value),
         "terms": [
-            {"of": each.label, "factors": [*map(_number, each.factors)], "value": _number(each.value)} for each in shown
+            {"of": each.label, "factors": [*map(_number, each.factors)], "value": _number(each.value)}
+            | ({"names": list(each.names)} if each.names else {})
+            for each in shown
         ],
     }
+    told |= {"put": given.put} if given.put else {}
     return told | ({"more": {"count": count, "value": _number(rest)}} if count else {})
 
 
@@ -105,10 +114,21 @@ def of_weight(parameter: Parameter, index: tuple[int, ...], terms: int | None = 
         "wire": parameter.wire(index),
         "slope": of_formula(parameter.slopes.at(index), terms),
         "batch": of_formula(parameter.batch(index), terms),
-        "rate": parameter.change.rate,
-        "optimizer": parameter.change.optimizer,
-        "schedule": parameter.change.schedule,
+        **_optimizer(parameter),
         "steps": [of_formula(each.at(index)) for each in (*parameter.change.steps, parameter.kept)],
+    }
+
+
+def _optimizer(parameter: Parameter) -> dict[str, Any]:
+    """What all elements of a parameter have in common."""
+    change = parameter.change
+    terms = change.rate_terms
+    return {
+        "optimizer": change.optimizer,
+        "rate": change.rate,
+        "schedule": change.schedule,
+        "rate_terms": None if terms is None else of_formula(terms),
+        "constants": {name: _number(value) for name, value in change.constants.items()},
     }
 
 
@@ -150,15 +170,24 @@ def _layer(layer: Layer, terms: int | None, nodes: int | None) -> dict[str, Any]
 
 
 def _arrays(parameter: Parameter) -> dict[str, Any]:
+    change = parameter.change
     arrays = {
         "before": parameter.before,
         "slope_of_row": parameter.row_slope,
         "slope_of_batch": parameter.batch_slope,
-        "change": parameter.change.steps[-1].written,
+        "change": change.steps[-1].written,
         "after": parameter.after,
     }
-    about = {"name": parameter.name, "optimizer": parameter.change.optimizer, "rate": parameter.change.rate}
-    return about | {name: _numbers(np.asarray(values)) for name, values in arrays.items()}
+    return {
+        "name": parameter.name,
+        **_optimizer(parameter),
+        **{name: _numbers(np.asarray(values)) for name, values in arrays.items()},
+        "state": {name: _numbers(values) for name, values in change.state.items()},
+        "steps": [
+            {"symbol": each.symbol, "rule": each.rule, "value": _numbers(np.asarray(each.value))}
+            for each in change.steps
+        ],
+    }
 
 
 def _written(parameter: Parameter, count: int, terms: int | None) -> dict[str, Any]:
@@ -211,21 +240,28 @@ def _of_error(error: ErrorFunction) -> Iterator[_Entry]:
     for name, *values in zip(error.names, error.outputs, error.answers, error.desired, strict=True):
         for quantity, value in zip(("output", "answer", "desired"), values, strict=True):
             yield "error", error.name, name, quantity, value
-    yield from _parts("error", error.name, "", error.value)
+    yield from _parts("error", error.name, "", error.value, error.value.symbol)
     whole = {"loss of the row": error.row_loss, "part of the batch": error.share, "loss of the batch": error.batch_loss}
     yield from (("error", error.name, "", quantity, value) for quantity, value in whole.items())
 
 
 def _all_parts(phase: str, layer: str, node: str, formulas: Iterable[Formula]) -> Iterator[_Entry]:
+    met: Counter[str] = Counter()
     for each in formulas:
-        yield from _parts(phase, layer, node, each)
+        met[each.symbol] += 1
+        again = f" {met[each.symbol]}" if met[each.symbol] > 1 else ""
+        yield from _parts(phase, layer, node, each, f"{each.symbol}{again}")
 
 
-def _parts(phase: str, layer: str, node: str, given: Formula) -> Iterator[_Entry]:
-    if len(given.labels) > 1:
-        for label, product in zip(given.labels, given.products, strict=True):
-            yield phase, layer, node, f"{given.symbol}: {label}", product
-    yield phase, layer, node, given.symbol, given.value
+def _parts(phase: str, layer: str, node: str, given: Formula, symbol: str) -> Iterator[_Entry]:
+    for place, (label, product) in enumerate(zip(given.labels, given.products, strict=True)):
+        names = given.names[place] if given.names else ()
+        if len(names) > 1:
+            for name, factor in zip(names, given.factors, strict=False):
+                yield phase, layer, node, f"{name}, in {symbol}: {label}", factor[place]
+        if len(given.labels) > 1:
+            yield phase, layer, node, f"{symbol}: {label}", product
+    yield phase, layer, node, symbol, given.value
 
 
 def _weights(parameter: Parameter) -> Iterator[_Entry]:
@@ -234,9 +270,13 @@ def _weights(parameter: Parameter) -> Iterator[_Entry]:
         ("∂E/∂w of the row", parameter.row_slope),
         ("∂E/∂w of the batch", parameter.batch_slope),
         ("old value", parameter.before),
+        *change.state.items(),
         *((each.symbol, each.value) for each in change.steps),
         ("new value", parameter.after),
     ]
+    rate = {} if change.rate is None else {"rate": change.rate}
+    for quantity, value in (rate | change.constants).items():
+        yield "change", parameter.name, "", quantity, value
     for index in np.ndindex(parameter.before.shape):
         name = parameter.named(index)
         for quantity, values in columns:

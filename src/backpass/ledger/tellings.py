@@ -4,6 +4,7 @@ A kind without a telling of its own is told by what the engine has for it: the v
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import field
 from typing import Any, ClassVar
@@ -13,7 +14,7 @@ import numpy as np
 from backpass import nn
 from backpass.data.arrays import Array
 from backpass.ledger.activations import CURVES, Curve
-from backpass.ledger.formula import Formula, formula, untold
+from backpass.ledger.formula import Formula, formula, number, untold, worked
 from backpass.ledger.moment import Sight
 from backpass.nn.summary import describe_kind
 from backpass.records import dataclass
@@ -74,6 +75,11 @@ class Telling:
         pull = self.sight.pulls[which]
         return np.zeros(self.x(which).shape) if pull is None else pull.ravel()
 
+    def inner(self, node: int) -> tuple[Formula, ...]:
+        """What `forward` has worked out before, where that is more than one sum."""
+        del node
+        return ()
+
     def forward(self, node: int) -> Formula:
         """The value of a node that comes out."""
         return untold("a", f"by {self.kind}, as its graph calculates it", float(self.y[node]), self.kind)
@@ -109,19 +115,22 @@ class Weighted(Telling):
             labels.append("bias")
             factors = [np.append(factors[0], float(self.parameters["bias"][node])), np.append(factors[1], 1.0)]
         rule = "Σ weight · input + bias" if "bias" in self.parameters else "Σ weight · input"
-        return Formula("z", rule, float(self.y[node]), labels, tuple(factors))
+        names = [("weight", "input")] * len(self.given[0]) + [("bias",)] * (len(labels) - len(self.given[0]))
+        return Formula("z", rule, float(self.y[node]), labels, tuple(factors), names=names)
 
     def back(self, node: int, which: int = 0) -> Formula:
         weights = self.parameters["weight"][node].astype(np.float64)
         value = float(self.pull(which)[node])
-        return Formula("error", "Σ weight · δ", value, self.names, (weights, self.error.astype(np.float64)))
+        factors, names = (weights, self.error.astype(np.float64)), [("weight", "δ")] * len(self.names)
+        return Formula("error", "Σ weight · δ", value, self.names, factors, names=names)
 
     def slope(self, parameter: str) -> Formula:
         delta = self.error.astype(np.float64)
         if parameter == "bias":
-            return Formula("∂E/∂b", "δ", None, ["δ"], (delta[None],))
+            return Formula("∂E/∂b", "δ", None, ["δ"], (delta[None],), names=[("δ",)])
         x = self.x().astype(np.float64)
-        return Formula("∂E/∂w", "δ · input", None, ["δ · input"], (delta[None, None, :], x[None, :, None]))
+        factors = (delta[None, None, :], x[None, :, None])
+        return Formula("∂E/∂w", "δ · input", None, ["δ · input"], factors, names=[("δ", "input")])
 
     def shares(self, parameter: str, index: tuple[int, ...]) -> Array:
         delta = self.sight.batch_error[:, index[-1]].astype(np.float64)
@@ -146,7 +155,9 @@ class Bent(Telling):
         with np.errstate(all="ignore"):
             a = float(self.curve.value(self.layer, np.float64(z)))
         # The engine's z is a rounded one, and where a is much smaller than z, so is that rounding not.
-        return formula("a", self.curve.formula, float(self.y[node]), [(self.curve.formula, (a,))], max(abs(z), abs(a)))
+        put = re.sub(r"\bz\b", number(z) if z >= 0 else f"({number(z)})", self.curve.formula)
+        terms, size = [(self.curve.formula, (a,))], max(abs(z), abs(a))
+        return formula("a", self.curve.formula, float(self.y[node]), terms, size, put=put)
 
     def back(self, node: int, which: int = 0) -> Formula:
         z, error = float(self.x()[node]), float(self.error[node])
@@ -154,7 +165,8 @@ class Bent(Telling):
             a = self.curve.value(self.layer, np.float64(z))
             slope = float(self.curve.slope(self.layer, np.float64(z), a))
         rule = f"error · ({self.curve.derivative})"
-        return formula("δ", rule, float(self.pull(which)[node]), [("error · slope", (error, slope))], error)
+        terms, names = [("error · slope", (error, slope))], [("error", self.curve.derivative)]
+        return formula("δ", rule, float(self.pull(which)[node]), terms, error, names=names)
 
 
 class Shared(Telling):
@@ -173,7 +185,8 @@ class Shared(Telling):
         a, error = self._parts, self.error.astype(np.float64)
         slopes = a * ((np.arange(len(a)) == node) - a[node])
         value = float(self.pull(which)[node])
-        return Formula("δ", "Σ error · a · (1 for itself, else 0, - a of it)", value, self.names, (error, slopes))
+        rule, names = "Σ error · a · (1 for itself, else 0, - a of it)", [("error", "slope")] * len(self.names)
+        return Formula("δ", rule, value, self.names, (error, slopes), names=names)
 
 
 class Kept(Telling):
@@ -186,12 +199,15 @@ class Kept(Telling):
 
     def forward(self, node: int) -> Formula:
         factor = self._factor(node)
-        rule = "a · 0: left out in this step" if factor == 0 else "a · 1 / (1 - rate): kept"
-        return formula("a", rule, float(self.y[node]), [("a · mask", (float(self.x()[node]), factor))])
+        share = f"{self.layer.rate:g} of the nodes are left out"
+        rule = f"a · 0: {share}, it is one" if factor == 0 else f"a / (1 - {self.layer.rate:g}): {share}, it is kept"
+        terms, names = [("a · mask", (float(self.x()[node]), factor))], [("a", "mask")]
+        return formula("kept", rule, float(self.y[node]), terms, names=names)
 
     def back(self, node: int, which: int = 0) -> Formula:
         terms = [("error · mask", (float(self.error[node]), self._factor(node)))]
-        return formula("error", "error · mask", float(self.pull(which)[node]), terms)
+        value, names = float(self.pull(which)[node]), [("error", "mask")]
+        return formula("error of a", "error · mask", value, terms, names=names)
 
 
 class HeldOut(Telling):
@@ -212,7 +228,8 @@ class HeldOut(Telling):
     def back(self, node: int, which: int = 0) -> Formula:
         factor, why = (0.0, "the row is held out from it") if self.is_held_out else (1.0, "it learns from the row")
         terms = [("error · mask", (float(self.error[node]), factor))]
-        return formula("δ", f"error · {factor:g}: {why}", float(self.pull(which)[node]), terms)
+        value, names = float(self.pull(which)[node]), [("error", "mask")]
+        return formula("δ", f"error · {factor:g}: {why}", value, terms, names=names)
 
 
 class LookedUp(Telling):
@@ -229,9 +246,8 @@ class LookedUp(Telling):
     def slope(self, parameter: str) -> Formula:
         chosen = (np.arange(len(self.parameters[parameter])) == self._level()).astype(np.float64)
         delta = self.error.astype(np.float64)
-        return Formula(
-            "∂E/∂w", "δ in the row of the level, else 0", None, ["δ"], (delta[None, None, :], chosen[None, :, None])
-        )
+        factors, names = (delta[None, None, :], chosen[None, :, None]), [("δ", "1 in the row of the level")]
+        return Formula("∂E/∂w", "δ in the row of the level, else 0", None, ["δ"], factors, names=names)
 
     def shares(self, parameter: str, index: tuple[int, ...]) -> Array:
         del parameter
@@ -242,6 +258,15 @@ class LookedUp(Telling):
     def wire(self, parameter: str, index: tuple[int, ...]) -> str:
         del parameter
         return f"level {index[0]} -> {self.names[index[1]]}"
+
+
+class Coded(Telling):
+    """OneHot: 1 at the place of the level."""
+
+    def forward(self, node: int) -> Formula:
+        level = int(self.x()[0])
+        rule = f"1 for level {node}, else 0; {self.given[0][0]} is of level {level}"
+        return formula("a", rule, float(self.y[node]), [(self.given[0][0], (float(level == node),))])
 
 
 class Waves(Telling):
@@ -262,11 +287,24 @@ class Waves(Telling):
         if wave is None:
             return formula("a", "the number itself", float(self.y[node]), [(self.given[0][node], (self.x()[node],))])
         angle = float(self._turns(*wave))
-        rule = "cos(2π · (frequency · x + phase))"
-        return formula("a", rule, float(self.y[node]), [(f"cos({angle:.5g})", (math.cos(angle),))], 1 + abs(angle))
+        terms = [(f"cos({angle:.5g})", (math.cos(angle),))]
+        return formula("a", "cos(angle)", float(self.y[node]), terms, 1 + abs(angle), names=[("cos(angle)",)])
+
+    def inner(self, node: int) -> tuple[Formula, ...]:
+        wave = self._wave(node)
+        if wave is None:
+            return ()
+        feature = self.layer.features[wave[0]]
+        frequency, phase = (float(self.parameters[name][wave]) for name in ("frequency", "phase"))
+        terms = [
+            ("2π · frequency · x", (2 * math.pi, frequency, float(self.x()[feature]))),
+            ("2π · phase", (2 * math.pi, phase)),
+        ]
+        names = [("2π", "frequency", self.given[0][feature]), ("2π", "phase")]
+        return (worked("angle", "2π · (frequency · x + phase)", terms, names=names),)
 
     def back(self, node: int, which: int = 0) -> Formula:
-        labels, errors, slopes = [self.names[node]], [float(self.error[node])], [1.0]
+        labels, errors, slopes, rates = [self.names[node]], [float(self.error[node])], [1.0], [1.0]
         size = abs(errors[0])
         if node in self.layer.features:
             feature = self.layer.features.index(node)
@@ -274,23 +312,24 @@ class Waves(Telling):
             first = len(self.x()) + feature * waves
             labels += self.names[first : first + waves]
             errors += self.error[first : first + waves].tolist()
-            slopes += (
-                -2 * math.pi * self.parameters["frequency"][feature].astype(np.float64) * np.sin(angles)
-            ).tolist()
-            rates = (
-                2 * math.pi * np.abs(self.parameters["frequency"][feature].astype(np.float64)) * (1 + np.abs(angles))
-            )
-            size += float(np.abs(self.error[first : first + waves]) @ rates)
-        rule = "its own error + Σ error of a wave · -sin · 2π · frequency"
-        return Formula("error", rule, float(self.pull(which)[node]), labels, (np.array(errors), np.array(slopes)), size)
+            slopes += (-np.sin(angles)).tolist()
+            turns = 2 * math.pi * self.parameters["frequency"][feature].astype(np.float64)
+            rates += turns.tolist()
+            size += float(np.abs(self.error[first : first + waves]) @ (np.abs(turns) * (1 + np.abs(angles))))
+        rule = "its own error + Σ error of a wave · -sin(angle) · 2π · frequency"
+        factors = (np.array(errors), np.array(slopes), np.array(rates))
+        names = [("error",), *[("error", "-sin(angle)", "2π · frequency")] * (len(labels) - 1)]
+        return Formula("error", rule, float(self.pull(which)[node]), labels, factors, size, names=names)
 
     def slope(self, parameter: str) -> Formula:
         angles = np.stack([self._turns(feature) for feature in range(len(self.layer.features))])
         delta = self.error[len(self.x()) :].astype(np.float64).reshape(angles.shape)
         inner = self._inner(self.x()[None], parameter)[0][:, None]
         size = np.abs(delta * inner) * (1 + np.abs(angles))
-        rule = "δ · -sin · 2π · x" if parameter == "frequency" else "δ · -sin · 2π"
-        return Formula("∂E/∂w", rule, None, [rule], (delta[None], -np.sin(angles)[None], inner[None]), size)
+        last = "2π · x" if parameter == "frequency" else "2π"
+        rule, names = f"δ · -sin(angle) · {last}", [("δ", "-sin(angle)", last)]
+        factors = (delta[None], -np.sin(angles)[None], inner[None])
+        return Formula("∂E/∂w", rule, None, [rule], factors, size, names=names)
 
     def _inner(self, x: Array, parameter: str) -> Array:
         """The derivative of the angles by a parameter, (rows, features)."""
@@ -352,6 +391,7 @@ _TELLINGS: dict[type[nn.Layer], type[Telling]] = {
     nn.Dense: Weighted,
     nn.Dropout: Kept,
     nn.Embedding: LookedUp,
+    nn.OneHot: Coded,
     nn.Periodic: Waves,
     nn.Concatenate: Joined,
     nn.CrossFitted: HeldOut,
@@ -368,7 +408,7 @@ def telling_of(sight: Sight) -> type[Telling]:
     kind = type(sight.seen.layer)
     plain = all(array.ndim == 2 for array in (*sight.inputs, sight.outputs))
     alone = sight.inputs[0].ndim == 1 and sight.outputs.ndim == 2
-    if (kind in _OF_ROWS_OF_NUMBERS and not plain) or (kind is nn.Embedding and not alone):
+    if (kind in _OF_ROWS_OF_NUMBERS and not plain) or (kind in (nn.Embedding, nn.OneHot) and not alone):
         return Telling
     return _TELLINGS.get(kind, Telling)
 
@@ -384,6 +424,6 @@ def node_names(telling: type[Telling], name: str, sight: Sight, given: tuple[Seq
         layer: Any = sight.seen.layer
         waves = [f"{given[0][place]} wave {k}" for place in layer.features for k in range(layer.waves)]
         return [*given[0], *waves]
-    if telling is LookedUp:
+    if telling in (LookedUp, Coded):
         return [f"{given[0][0]}[{k}]" for k in range(count)]
     return [f"{name}[{k}]" for k in range(count)]

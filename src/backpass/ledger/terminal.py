@@ -1,18 +1,20 @@
 """The ledger in lines for a terminal of 80 columns: the largest of everything, and what the rest comes to."""
 
 from collections.abc import Iterator
+from textwrap import wrap
 from typing import NamedTuple
 
 import numpy as np
 
 from backpass.ledger.attribution import Why
 from backpass.ledger.book import Layer, Ledger, Parameter
-from backpass.ledger.formula import Formula
+from backpass.ledger.formula import Formula, number
 from backpass.ledger.plain import chosen_nodes, largest
 from backpass.ledger.words import Cell
 
 WIDTH = 80
 NUMBER = 11  # columns of a number at the end of a line
+MISSING = "(missing)"  # what stands in the place of an empty cell of a table
 
 
 class Line(NamedTuple):
@@ -20,11 +22,6 @@ class Line(NamedTuple):
 
     text: str
     style: str = ""
-
-
-def number(value: float) -> str:
-    """Five digits; there is no 0 below 0."""
-    return f"{value + 0.0:.5g}"
 
 
 def told(ledger: Ledger, *, nodes: int = 2, terms: int = 4) -> Iterator[Line]:
@@ -45,7 +42,7 @@ def told(ledger: Ledger, *, nodes: int = 2, terms: int = 4) -> Iterator[Line]:
         for node in chosen:
             yield from _node(layer.nodes[node], layer.forward(node), terms)
     yield Line("")
-    yield from _error(ledger)
+    yield from _error(ledger, terms)
     yield Line("")
     yield Line("4  Backward: each node's error, from the errors behind it", "title")
     for layer in reversed(ledger.layers):
@@ -106,7 +103,7 @@ def of_why(found: Why, terms: int | None = None) -> Iterator[Line]:
     yield Line("   integrated gradients, the columns add")
     shown = found.shares if terms is None else found.shares[:terms]
     for share in shown:
-        text = f"   {_cut(share.column, 32):<32}  {_cut(share.raw, 26):<26}"
+        text = f"   {_cut(share.column, 32):<32}  {_cut(share.raw or MISSING, 26):<26}"
         yield Line(_ended(text, share.value))
     rest = found.shares[len(shown) :]
     if rest:
@@ -139,7 +136,8 @@ def _inputs(ledger: Ledger) -> Iterator[Line]:
     yield Line("1  The inputs: what stands in the row, and what the network is given", "title")
     for cell in ledger.cells:
         shown = _encoded(cell)
-        yield Line(_cut(f"   {_cut(cell.column, 28):<28}  {_cut(cell.raw, 16):<16}  {shown}", WIDTH))
+        raw = MISSING if cell.raw is None else cell.raw
+        yield Line(_cut(f"   {_cut(cell.column, 28):<28}  {_cut(raw, 16):<16}  {shown}", WIDTH))
     for name, raw in ledger.desired.items():
         yield Line(_cut(f"   {_cut(name, 28):<28}  {_cut(raw, 16):<16}  the target", WIDTH))
 
@@ -170,12 +168,12 @@ def _formula(given: Formula, terms: int, *, short: int = 1) -> Iterator[Line]:
     """A sum with its terms; where these are so few that they are short, with the numbers put into it."""
     text, put = f"     {given.symbol} = {given.rule}", _put(given)
     beneath = f"     {'':<{len(given.symbol)}} = {put}"
-    if len(given.labels) > short or len(beneath) > WIDTH - NUMBER - 1:
+    if len(given.labels) > short or (not given.put and len(beneath) > WIDTH - NUMBER - 1):
         yield Line(_cut(text, WIDTH))
         yield from _terms(given, terms)
         yield _result(given.symbol, float(given.value))
         return
-    if not put:
+    if not put or (given.put and len(beneath) > WIDTH - NUMBER - 1):
         yield Line(_ended(text, float(given.value)))
     elif len(text) + len(put) + 3 < WIDTH - NUMBER:
         yield Line(_ended(f"{text} = {put}", float(given.value)))
@@ -186,6 +184,8 @@ def _formula(given: Formula, terms: int, *, short: int = 1) -> Iterator[Line]:
 
 def _put(given: Formula) -> str:
     """The numbers of a short sum; "" where there is nothing to calculate."""
+    if given.put:
+        return given.put
     if len(given.labels) == len(given.factors) == 1:
         return ""
     terms = []
@@ -214,17 +214,35 @@ def _result(symbol: str, value: float) -> Line:
     return Line(_ended(f"     {symbol}", value), "result")
 
 
-def _error(ledger: Ledger) -> Iterator[Line]:
+def _summed(given: Formula, terms: int) -> Iterator[Line]:
+    """The terms of the error that are not 0."""
+    shown, count, rest = given.largest(terms)
+    for each in shown:
+        if each.value:
+            factors = [number(factor) for factor in each.factors if factor != 1]
+            put = " · ".join(factors) if len(factors) > 1 else ""
+            yield Line(_ended(f"     {each.label}" + (f" = {put}" if put else ""), each.value))
+    if count:
+        yield Line(_ended(f"     ... and {count:,} more", rest), "less")
+
+
+def _error(ledger: Ledger, terms: int) -> Iterator[Line]:
     error = ledger.error
     yield Line(f"3  The error function: {error.name}", "title")
     if error.rule:
         yield Line(_cut(f"   E = {error.rule}", WIDTH))
+    if error.smoothing:
+        yield Line(f"   of what is desired {error.smoothing:g} is spread evenly: label smoothing")
+    for name, scaling in ledger.words.scalings.items():
+        yield Line(_cut(f"   desired = {scaling}: {name} is scaled", WIDTH))
     same = np.array_equal(error.answers, error.outputs)
-    yield Line(f"   {'':<31}{'output':>{NUMBER}}{'' if same else 'p':>{NUMBER}}{'desired':>{NUMBER}}")
+    meaning = "" if same else error.meaning or "answer"
+    yield Line(f"   {'':<31}{'output':>{NUMBER}}{meaning:>{NUMBER}}{'desired':>{NUMBER}}")
     columns = zip(error.names, error.outputs, error.answers, error.desired, strict=True)
     for name, output, answer, desired in columns:
         meant = "" if same else number(answer)
         yield Line(f"   {_cut(name, 31):<31}{number(output):>{NUMBER}}{meant:>{NUMBER}}{number(desired):>{NUMBER}}")
+    yield from _summed(error.value, terms)
     whose = f"E of member {ledger.member}" if ledger.members > 1 else "E"
     yield Line(_ended(f"     {whose}", float(error.value.value)), "result")
     if ledger.members > 1:
@@ -233,6 +251,8 @@ def _error(ledger: Ledger) -> Iterator[Line]:
             yield Line(
                 f"       of these {error.learning} learn from the row; the others hold it out, and validate on it"
             )
+    if len(ledger.moment.rows) == 1:
+        return
     part = f"1/{round(1 / error.share):,}" if error.share and ledger.moment.weights is None else number(error.share)
     yield Line(_ended(f"     {part} of it is its part in the loss of the batch", error.share * error.row_loss))
     yield Line(_ended("     the loss of the batch, the sum of the parts of its rows", error.batch_loss))
@@ -253,6 +273,11 @@ def _weight(ledger: Ledger, parameter: Parameter, index: tuple[int, ...], terms:
         yield Line(
             _ended(f"     rate, the learning rate of {change.optimizer} in step {ledger.moment.step:,}", change.rate)
         )
+    if change.rate_terms is not None:
+        yield from _formula(change.rate_terms, terms, short=2)
+    if change.constants:
+        known = ", ".join(f"{name} {number(value)}" for name, value in change.constants.items())
+        yield from (Line(f"     {line}") for line in wrap(known, WIDTH - 6, break_on_hyphens=False))
     for each in change.steps:
         yield from _formula(each.at(index), terms, short=2)
     yield from _formula(parameter.kept.at(index), terms, short=2)

@@ -10,11 +10,12 @@ from backpass.records import dataclass
 class Cell(NamedTuple):
     """A column of a row: what stood in the table, and what the network is given for it.
 
-    `features` are names and numbers; of a category that is embedded the number of its level.
+    `raw` is None where the table has no value, and "" where there is no table. `features` are names and numbers; of a
+    category that is embedded the number of its level.
     """
 
     column: str
-    raw: str
+    raw: str | None
     features: tuple[tuple[str, float], ...]
 
 
@@ -32,8 +33,9 @@ class Words:
         columns: the column of the table that each feature comes from, by the feature's name.
         outputs: the names of the network's outputs.
         targets: the columns of what is desired.
+        scalings: of targets that are scaled, how: a formula of the column's name.
         row: the number of a row, as the table counts, by its place among those trained on.
-        raw: the cells of a row as they stand in the table, by column.
+        raw: the cells of a row as they stand in the table, by column; "" where a value is missing.
         table: what the table is called.
     """
 
@@ -41,6 +43,7 @@ class Words:
     columns: Mapping[str, str] = field(default_factory=dict)
     outputs: Sequence[str] = ()
     targets: Sequence[str] = ()
+    scalings: Mapping[str, str] = field(default_factory=dict)
     row: Callable[[int], int] = int
     raw: Callable[[int], Mapping[str, str]] = _nothing
     table: str = ""

@@ -15,7 +15,7 @@ from backpass.native import matmul, random
 from backpass.native.barrier import BARRIER_BYTES, emit_barrier, emit_flush_denormals
 from backpass.native.bounds import CheckedModule, asked_for
 from backpass.native.context import PLACES, Reason
-from backpass.native.ir import F32, F64, I32, I64, PTR, VOID, Builder, Function, Module, Type, Value, define
+from backpass.native.ir import F32, F64, I32, I64, INLINE, PTR, VOID, Builder, Function, Module, Type, Value, define
 from backpass.native.kernel import Slot, Writer, chunks_of
 from backpass.native.layout import COLUMNS_AT_ONCE, SPARE, Layout, layout_of, panels_of
 from backpass.native.loops import Loops
@@ -171,7 +171,7 @@ class Compiler:
     def __init__(self, job: Job, target: Target) -> None:
         self.job = job
         self.target = target
-        turned_graph, self.turned = turn_narrow(prepare(job.graph, job.rows), job.carried)
+        turned_graph, self.turned = turn_narrow(prepare(job.graph, job.rows, whole=job.loss is not None), job.carried)
         mirrored = Mirrored(turned_graph, job.carried)
         self.copies = mirrored.copies
         self.graph, self.carried = _distinct(mirrored.graph, mirrored.carried)
@@ -501,7 +501,10 @@ class Compiler:
         self, name: str, arguments: Sequence[tuple[str, Type]], *, internal: bool = True
     ) -> tuple[Builder, list[Value]]:
         fused, estimates = self.target.fused, self.target.estimates
-        return define(self.module, name, arguments, fused=fused, estimates=estimates, internal=internal)
+        b, values = define(self.module, name, arguments, fused=fused, estimates=estimates, internal=internal)
+        if self._is_single and internal and not self.job.checked:  # calls would be a good part of so short a step
+            b.function.attributes += f" {INLINE}"
+        return b, values
 
     def _writer(
         self, b: Builder, rows: Value, status: Value, made_here: Sequence[Node]

@@ -1,6 +1,7 @@
 """From LLVM IR as text to machine code that can be called.
 
-LLVM's code generator alone is run, none of its passes over the IR: the text is written as it shall run. An object is
+LLVM's code generator alone is run, none of its passes over the IR, but for the one that puts functions where they are
+called if they ask for that: the text is written as it shall run. An object is
 linked by ORC's JITLink, which puts all its sections into one piece of memory, so that the small code model holds.
 """
 
@@ -12,6 +13,7 @@ from functools import cache, lru_cache
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from backpass.native.ir import INLINE
 from backpass.native.target import Target, host
 
 if TYPE_CHECKING:
@@ -28,7 +30,10 @@ def compile_text(text: str, target: Target, opt: int = 2, *, verify: bool = True
         ValueError: the text is no LLVM IR, or no sound one; the message shows the place.
     """
     with _parsed(text, target, verify=verify) as module:
-        code: bytes = _machine(target, opt).emit_object(module)
+        machine = _machine(target, opt)
+        if INLINE in text:
+            _inline(module, machine)
+        code: bytes = machine.emit_object(module)
     return code
 
 
@@ -85,6 +90,14 @@ def load(code: bytes, functions: Mapping[str, int] | None = None) -> Library:
         ValueError: it is no object code.
     """
     return Library(code, {**_system_functions(), **(functions or {})})
+
+
+def _inline(module: "binding.ModuleRef", machine: "binding.TargetMachine") -> None:
+    from llvmlite import binding
+
+    passes = binding.create_new_module_pass_manager()
+    passes.add_always_inliner_pass()
+    passes.run(module, binding.create_pass_builder(machine, binding.create_pipeline_tuning_options()))
 
 
 @contextmanager

@@ -60,6 +60,9 @@ I1, I8, I16, I32, I64 = Type("i1"), Type("i8"), Type("i16"), Type("i32"), Type("
 PTR = Type("ptr")
 VOID = Type("void")
 
+INLINE = "alwaysinline"
+"""Of a function: its code stands where it is called."""
+
 _EXACT = 1 << 24  # whole numbers up to here are exact in every type of floating-point numbers
 
 

@@ -76,6 +76,7 @@ class _Format:
     exp: tuple[float, ...]
     exp_over: float
     exp_under: float
+    sigmoid: tuple[float, ...]
     log: tuple[float, ...]
     sin: tuple[float, ...]
     cos: tuple[float, ...]
@@ -116,6 +117,7 @@ _FLOAT = _Format(
     exp=(0.4999999701976776, 0.16666539013385773, 0.041667744517326355, 0.008367069065570831, 0.0013839078601449728),
     exp_over=88.72283172607422,
     exp_under=-87.33654022216797,
+    sigmoid=(2.0, 0.16666613519191742, -0.0027658818289637566),
     log=(
         *(0.3333333134651184, -0.250008225440979, 0.20001260936260223, -0.16623324155807495),
         *(0.1420091837644577, -0.13159650564193726, 0.12767542898654938, -0.07643640786409378),
@@ -144,6 +146,10 @@ _DOUBLE = _Format(
     ),
     exp_over=709.782712893384,
     exp_under=-708.3964185322641,
+    sigmoid=(
+        *(2.0, 0.16666666666666574, -0.002777777777687715, 6.613756294234948e-05),
+        *(-1.6533878959313665e-06, 4.1374167484866806e-08),
+    ),
     log=(
         *(0.6666666666666734, 0.3999999999941653, 0.28571428742253535, 0.2222219855892933),
         *(0.1818356639114605, 0.1531396754338481, 0.14797046732200833),
@@ -231,8 +237,7 @@ class _Exponential:
 
     def power_of_two(self, b: Builder) -> Value:
         """2^n as `_exponential` was told to shift it, where that is in range."""
-        form = _format(self.r)
-        return _whole(b, b.shift_left(_whole(b, self.shifted, form.whole), form.mantissa), self.r.type.element)
+        return _power_of_two(b, self.shifted, self.r.type)
 
     def q(self, b: Builder) -> Value:
         """(e^(k r) - 1) / k."""
@@ -262,6 +267,15 @@ def _exponential(
     enough. `tail` is a small part of x still to be added.
     """
     form = _format(x)
+    shifted, r = _reduced(b, x, k, offset=offset, near=near)
+    r = r if tail is None else b.add(r, tail)
+    scaled = [c * float(k) ** (i + 1) for i, c in enumerate(form.exp)]
+    return _Exponential(shifted, r, b.mul(r, r), _polynomial(b, r, scaled))
+
+
+def _reduced(b: Builder, x: Value, k: int, *, offset: int, near: bool = False) -> tuple[Value, Value]:
+    """`shifted` and r, as `_exponential` has them."""
+    form = _format(x)
     shifter = form.shifter + offset
     shifted = _fma(b, x, k / float(_LN2), shifter)
     n = b.sub(shifted, shifter)
@@ -269,9 +283,13 @@ def _exponential(
     r = _fma(b, n, -high / k, x)
     if not (near and b.fused):
         r = _fma(b, n, -low / k, r)
-    r = r if tail is None else b.add(r, tail)
-    scaled = [c * float(k) ** (i + 1) for i, c in enumerate(form.exp)]
-    return _Exponential(shifted, r, b.mul(r, r), _polynomial(b, r, scaled))
+    return shifted, r
+
+
+def _power_of_two(b: Builder, shifted: Value, type_: Type) -> Value:
+    """2^n, of which the exponent stands in the low bits of `shifted`, where that is in range."""
+    form = _FLOAT if type_.scalar == "float" else _DOUBLE
+    return _whole(b, b.shift_left(_whole(b, shifted, form.whole), form.mantissa), type_.element)
 
 
 def exp(b: Builder, x: Value) -> Value:
@@ -304,19 +322,21 @@ def expm1(b: Builder, x: Value) -> Value:
 
 
 def sigmoid(b: Builder, x: Value) -> Value:
-    """1 / (1 + e^-x) = 3/2 / (3/2 + 3/2 2^n + 3/2 2^n (e^r - 1)).
+    """1 / (1 + e^-x) = N / (N + 2^n (N - 2 r)), N = c + r, where -x = n ln 2 - r and e^-r = (c - r) / (c + r).
 
-    Without the factor 3/2 a denominator just above a power of 2 would be rounded the most where the quotient has the
-    finest steps: the error of a denominator D 2^k counts 1 / D^2 units of the last place, that of 3/2 D two thirds.
+    c = r coth(r / 2) is even, so it takes half the terms of e^r, and an error of it counts little, for N is above and
+    below. All is multiplied by 0.82: N, and the denominator where the quotient is near 1, lie right below 2 then,
+    where rounding is finest.
     """
-    form = _format(x)
+    form, scale = _format(x), 0.82
     limit = (form.bias + 0.4) * float(_LN2)  # 2^n is finite and normal up to there, and the result 0 or 1 beyond
     inside = _at_least(b, -limit, _at_most(b, limit - 1.0, x))
-    parts = _exponential(b, inside, -1, offset=form.bias)
-    power, q = b.mul(parts.power_of_two(b), -1.5), parts.q(b)
-    begin = b.sub(1.5, power)
-    lost = b.sub(1.5, b.add(begin, power))  # where n is large
-    return b.div(b.constant(1.5, x.type), b.add(begin, b.fma(power, q, lost)))
+    shifted, r = _reduced(b, inside, -1, offset=form.bias)
+    power = _power_of_two(b, shifted, x.type)
+    even = _polynomial(b, b.mul(r, r), [scale * c for c in form.sigmoid])
+    over = _fma(b, r, scale, even)
+    rest = _fma(b, b.mul(power, r), -2.0 * scale, over)
+    return b.div(over, b.fma(over, power, rest))
 
 
 def tanh(b: Builder, x: Value) -> Value:

@@ -6,10 +6,11 @@ from math import prod
 
 from backpass.graph import Axis, Batch, Graph, Node, rewrite, scope, size
 from backpass.native.plan import Product, product
-from backpass.ops import apply, reshape
+from backpass.ops import apply, constant, reshape
 from backpass.ops.arithmetic import ADD, MULTIPLY
 from backpass.ops.contraction import CONTRACT
 from backpass.ops.kinds import Pointwise, Record, Reduction, Source, reduced
+from backpass.ops.source import ROWS
 from backpass.simplify import simplify
 
 
@@ -81,8 +82,10 @@ MULTIPLY_ADD = Pointwise(
 PASSES: tuple[Callable[[Graph], Graph], ...] = (expand, reduce_inside_first, simplify, multiply_and_add)
 
 
-def prepare(graph: Graph, rows: int = 0) -> Graph:
-    """`graph` after all passes, for steps of so many rows at most; 0 if that is not known."""
+def prepare(graph: Graph, rows: int = 0, *, whole: bool = False) -> Graph:
+    """`graph` after all passes, for steps of so many rows at most, 0 if that is not known; or of just so many."""
+    if rows == 1 and whole:
+        graph = rewrite(graph, lambda node: constant(1, node.dtype) if node.op is ROWS else node)
     for one_pass in PASSES:
         graph = one_pass(graph)
     return scale_errors(graph) if rows == 1 else graph

@@ -104,18 +104,7 @@ def changes(remedy: Remedy, planned: Plan) -> dict[str, Any]:
     Raises:
         UsageError: it is nothing that arguments can do.
     """
-    recipe, asked = planned.recipe, dict(planned.asked)
-    chosen = dict(asked.get("recipe") or {})
-    if remedy.rate != 1:
-        chosen["learning_rate"] = float(f"{recipe.learning_rate * remedy.rate:.3g}")
-    if remedy.activation:
-        chosen["activation"] = remedy.activation
-    if remedy.free:
-        chosen |= {"dropout": 0.0, "weight_decay": 0.0}
-    if remedy.wider != 1:
-        chosen["hidden"] = [units * remedy.wider for units in recipe.hidden]
-    if remedy.epochs != 1:
-        chosen |= {"epochs": recipe.epochs * remedy.epochs, "patience": recipe.patience * 2}
+    asked, chosen = dict(planned.asked), _chosen(remedy, planned)
     if remedy.inputs or remedy.targets:
         asked["scale"] = True
     if remedy.balanced:
@@ -125,6 +114,24 @@ def changes(remedy: Remedy, planned: Plan) -> dict[str, Any]:
     if remedy.forget or (chosen == (asked.get("recipe") or {}) and asked == planned.asked):
         raise UsageError("what was found can be treated by a person alone: see what it says to try")
     return asked | ({"recipe": chosen} if chosen else {})
+
+
+def _chosen(remedy: Remedy, planned: Plan) -> dict[str, Any]:
+    """The options of the recipe with the remedy; an Adam in the place of the optimizer is the recipe's own."""
+    recipe, chosen = planned.recipe, dict(planned.asked.get("recipe") or {})
+    if remedy.rate != 1:
+        chosen["learning_rate"] = float(f"{recipe.learning_rate * remedy.rate:.3g}")
+    if remedy.adam:
+        chosen.pop("learning_rate", None)
+    if remedy.activation:
+        chosen["activation"] = remedy.activation
+    if remedy.free:
+        chosen |= {"dropout": 0.0, "weight_decay": 0.0}
+    if remedy.wider != 1:
+        chosen["hidden"] = [units * remedy.wider for units in recipe.hidden]
+    if remedy.epochs != 1:
+        chosen |= {"epochs": recipe.epochs * remedy.epochs, "patience": recipe.patience * 2}
+    return chosen
 
 
 def _columns(planned: Plan, places: Sequence[int]) -> set[str]:

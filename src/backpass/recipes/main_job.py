@@ -531,6 +531,7 @@ def train(
     save_every: float = run.SECONDS,
     out: str | Path | None = None,
     page: bool = True,
+    plots: str | None = None,
     progress: bool | None = None,
 ) -> Outcome:
     """What `backpass train` does, from Python.
@@ -570,6 +571,7 @@ def train(
         save_every: seconds from one checkpoint to the next, where there is a folder for them.
         out: a new or empty folder to save the run in; None saves nothing.
         page: whether report.html is written into that folder.
+        plots: "png" or "svg" to have the pictures of the report as files in its folder "plots", by matplotlib.
         progress: whether to show progress on standard error; None shows it where that is a terminal.
 
     Raises:
@@ -578,6 +580,12 @@ def train(
     """
     if out is not None:
         run.check_free(Path(out))
+    if plots is not None:
+        from backpass.recipes.plots import require_matplotlib
+
+        require_matplotlib()
+        if out is None:
+            raise UsageError(f"plots={plots!r} writes files into the folder of a run: name one with out=")
     planned = plan(
         table,
         target,
@@ -614,7 +622,7 @@ def train(
         outcome = fit_folds(planned, outcome, progress=shown) if planned.folds else outcome
         return planned.fit_again(outcome, progress=shown) if planned.refit else outcome
     with run.folder_for(Path(out), planned.prepared.table.name, str(target)) as folder:
-        return fit_into(folder, planned, progress=shown, page=page)
+        return fit_into(folder, planned, progress=shown, page=page, plots=plots)
 
 
 def fit_into(
@@ -625,11 +633,13 @@ def fit_into(
     stop_on_interrupt: bool = False,
     begins: bool = True,
     page: bool = True,
+    plots: str | None = None,
     steering: Steering | None = None,
 ) -> Outcome:
     """Train, saving all in the folder of a run while it goes on; what was begun there before goes on.
 
-    At the end a page tells of it, unless that is not wanted. By `steering` another thread can hold and stop it.
+    At the end a page tells of it, unless that is not wanted, and pictures of the kind `plots`, if these are wanted. By
+    `steering` another thread can hold and stop it.
 
     Raises:
         NotSavedError: the training ended, and what came of it could not be written; it has the outcome.
@@ -659,10 +669,10 @@ def fit_into(
             steering=steering,
         )
     _save(folder, planned, outcome, fields.FINISHED if outcome.finished else fields.INTERRUPTED)
-    if page:
+    if page or plots:
         from backpass.recipes.report_page import write_report
 
-        write_report(folder, planned, outcome)
+        write_report(folder, planned, outcome, html=page, plots=plots)
     return outcome
 
 

@@ -46,11 +46,21 @@ def facts_of_run(opened: "Run", findings: Findings = None) -> dict[str, Any]:
     return facts(opened.folder, opened.about, history, planned, model, absent=absent, findings=findings)
 
 
-def write_report(folder: Path, planned: "Plan", outcome: "Outcome", findings: Findings = None) -> None:
-    """Write the report of a run that has just ended. Where that cannot be, a warning says so, and the run is whole."""
+def write_report(
+    folder: Path, planned: "Plan", outcome: "Outcome", *, html: bool = True, plots: str | None = None
+) -> None:
+    """Write the report of a run that has just ended: the page, and pictures as files of the kind `plots`, if wanted.
+
+    Where that cannot be, a warning says so, and the run is whole.
+    """
     try:
-        found = facts(folder, run.read(folder), outcome.history, planned, outcome.own_model, findings=findings)
-        write_whole(folder / NAME, page(found).encode(), links=False, advice="see to the disk")
+        found = facts(folder, run.read(folder), outcome.history, planned, outcome.own_model)
+        if html:
+            write_whole(folder / NAME, page(found).encode(), links=False, advice="see to the disk")
+        if plots is not None:
+            from backpass.recipes.plots import write_plots
+
+            write_plots(found, folder / "plots", plots)
     except (BackpassError, MemoryError) as error:
         what = str(error) or "there is not enough memory"
         warnings.warn(f"no {NAME} was written ({what}): backpass report {folder}", RuntimeWarning, stacklevel=2)

@@ -102,7 +102,8 @@ def _moved(layer: str, name: str, value: Any, gradient: Parameters) -> Any:
 
 def picks(rows: int, seed: int, iterations: int = ITERATIONS) -> Array:
     """The number of the row that each iteration takes, at random and with repeats."""
-    return (uniform(Key.of(seed).fold("rows"), (iterations,), np.float64) * rows).astype(int)
+    chosen: Array = (uniform(Key.of(seed).fold("rows"), (iterations,), np.float64) * rows).astype(int)
+    return chosen
 
 
 def train(flowers: Iris, seed: int, *, iterations: int = ITERATIONS) -> Iterator[tuple[int, Parameters]]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from backpass.data import Table
 from backpass.data.encoders.table import NUMBERS
+from backpass.data.targets import TargetEncoder
 from backpass.errors import UsageError
 from backpass.ledger import Words
 from backpass.recipes.prepare import Prepared
@@ -42,10 +43,22 @@ def words_of(prepared: Prepared, *, held_out: bool = False) -> Words:
         columns=columns | keys,
         outputs=classes[1:] if len(classes) == 2 else classes or targets.quantile_names or targets.schema.target_names,
         targets=targets.schema.target_names,
+        scalings=_scalings(targets),
         row=lambda place: train.row_number(own(place)),
         raw=raw,
         table=prepared.table.name,
     )
+
+
+def _scalings(targets: TargetEncoder) -> dict[str, str]:
+    """How amounts are made small, by their names."""
+    found = {}
+    for name, center, spread in zip(targets.schema.target_names, targets.centers, targets.spreads, strict=False):
+        amount = f"log({name})" if targets.kind == "positive" else name
+        if (center, spread) != (0.0, 1.0):
+            shifted = f"({amount} {'-' if center > 0 else '+'} {abs(center):.5g})" if center else amount
+            found[name] = f"{shifted} / {spread:.5g}"
+    return found
 
 
 def cells(table: Table, place: int, columns: list[str]) -> dict[str, str]:

@@ -23,6 +23,7 @@ from backpass.training.rows import Rows
 
 EXECUTORS = ("native", "reference")
 PATIENCE = 0.05  # seconds: epochs are run together until a call takes about so long
+CALLING = 3e-4  # seconds that a call takes beside its epochs, about, while the processor finds code and data again
 TRIES = 3  # calls: what each number of threads is judged by, when there is a choice
 AGAIN = 64  # calls: so often another number of threads is tried once more, since other programs come and go
 LONG = 1.0  # seconds: in an epoch that takes longer, a try with fewer threads would cost too much
@@ -270,6 +271,7 @@ class NativeExecutor:
         self._threads = self._machine.threads
         self._told = 0
         self._losses: Array | None = None
+        self._is_fetched = False
         self._put(state)
         self._feed: Any = self._machine
         if work.window is None:
@@ -300,7 +302,7 @@ class NativeExecutor:
 
         many = self._pace.epochs(epochs)
         started = time.perf_counter()
-        alone = 0 < self._pace.epoch * many < PATIENCE / 10
+        alone = 0 < self._pace.epoch * many < PATIENCE / 5
         self._threads = self._pace.threads(self._machine.compiler.choices)
         self.finished, self._told = [], 0
         try:
@@ -319,7 +321,8 @@ class NativeExecutor:
         sums = self._sums(seconds)
         self._go_on()
         step = seconds / max(1, self._feed.steps_done)
-        self._pace.epoch = step * self._work.steps
+        epoch = step * self._work.steps
+        self._pace.epoch = max(epoch - CALLING / max(1, self._feed.epochs_done), epoch / 8)
         self._pace.took(self._threads, step)
         if self._batch or time.perf_counter() - self._pace.fetched > FETCHING * self._pace.fetch:
             self.fetch()
@@ -349,9 +352,10 @@ class NativeExecutor:
         records[:, 2] = _lengths(records, seconds - rest)
         records[0, 2] += self._seconds
         self._seconds = rest
-        return list(zip(*records.T.tolist(), strict=True))
+        return list(map(tuple, records.tolist()))
 
     def _call(self, epochs: int, *, alone: bool = False, last: int = 0) -> None:
+        self._is_fetched = False
         self._losses = np.zeros(epochs * self._work.steps) if self._work.tell else None
         self._feed.run(
             seed=self._work.seed,
@@ -395,11 +399,14 @@ class NativeExecutor:
         return unflatten(chosen, [_frozen(self._machine.take_input(place)) for place in flatten(chosen)])
 
     def fetch(self) -> None:
+        if self._is_fetched:
+            return
         started, state = time.perf_counter(), self._state
         state.parameters, state.optimizer = self.values(lambda *everything: everything)
         state.step, state.epoch, state.batch, state.sums = self._step, self._epoch, self._batch, self._in_epoch
         self._pace.fetched = time.perf_counter()
         self._pace.fetch = self._pace.fetched - started
+        self._is_fetched = True
 
     def set_optimizer(self, optimizer: Structure) -> None:
         """The optimizer's state, changed between epochs."""

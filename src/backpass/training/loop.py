@@ -3,7 +3,7 @@
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field, replace
 from functools import partial
@@ -411,13 +411,18 @@ class Loop:
             executor.set_optimizer(observed)
         return {"epoch": epoch} | losses | {name: record[name] for name in ("seconds", "rows_per_second")}
 
-    def _records(self, totals: Sequence[EpochSum], first: int) -> Iterator[dict[str, Any]]:
+    def _records(self, totals: Sequence[EpochSum], first: int) -> list[dict[str, Any]]:
         """What epochs came to, from epoch `first` on. Of small networks there are thousands a second."""
         rows = self.data.count
-        for epoch, (loss, weight, seconds) in enumerate(totals, start=first):
-            speed = rows / seconds if seconds else 0.0
-            mean = loss / weight if weight else 0.0
-            yield {"epoch": epoch, "loss": mean, "seconds": seconds, "rows_per_second": speed}
+        return [
+            {
+                "epoch": epoch,
+                "loss": loss / weight if weight else 0.0,
+                "seconds": seconds,
+                "rows_per_second": rows / seconds if seconds else 0.0,
+            }
+            for epoch, (loss, weight, seconds) in enumerate(totals, start=first)
+        ]
 
     def _validate(self, parameters: Structure, epoch: int) -> dict[str, float]:
         """The loss and the metrics on rows that are not trained on."""

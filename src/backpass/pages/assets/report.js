@@ -45,7 +45,7 @@
     if (value === null || value === undefined) return "–";
     const told = part ? value.toFixed(3).replace(/^-(0\.0+)$/, "$1") : shown(value, 4);
     if (margin === null || margin === undefined || (part && margin < 0.0005)) return told;
-    return `${told} ± ${part ? margin.toFixed(3) : shown(margin, 2)}`;
+    return `${told} ±\u00a0${part ? margin.toFixed(3) : shown(margin, 2)}`;
   }
 
   function scores() {
