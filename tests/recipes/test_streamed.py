@@ -208,3 +208,18 @@ def test_intervals_and_amounts_are_streamed_too(table):
     for outcome in outcomes:
         assert 0.8 < outcome.metrics["interval_coverage"] < 1
     assert outcomes[0].scores[-1].metrics["rmse"] == pytest.approx(outcomes[1].scores[-1].metrics["rmse"], rel=1e-5)
+
+
+def test_more_rows_than_numpy_counts_are_dealt_out_in_proportion_and_no_window_gets_too_many():
+    """Over a thousand million places: the shares are those of the places, and a full window takes nothing."""
+    from backpass.data.stored import _shares
+
+    draw = np.random.Generator(np.random.Philox(0))
+    left = np.array([1_500_000_000, 500_000_000, 0, 7])
+    shares = _shares(draw, left, 100_000)
+    assert shares.sum() == 100_000
+    assert (shares <= left).all()
+    assert shares[0] == pytest.approx(75_000, abs=700)
+    crowded = np.array([900_000_000, 200_000_000])
+    assert _shares(draw, crowded, 1_100_000_000).tolist() == crowded.tolist()
+    assert _shares(draw, np.array([2_000_000_000]), 5).tolist() == [5]

@@ -19,6 +19,7 @@ from backpass.errors import OutputError
 
 WINDOW = 1 << 27  # bytes of rows that are looked at together
 LEAST_WINDOW = 1024  # rows
+_MOST_PLACES = 1_000_000_000  # of a multivariate hypergeometric distribution
 LARGE = Path("/var/tmp")  # noqa: S108 - where Unix has room for large files; /tmp may be memory
 
 
@@ -61,13 +62,28 @@ def stored(
                     ends = np.minimum(rows, window * np.arange(1, 1 + -(-rows // window)))
                     left = np.diff(ends, prepend=0)
             count = len(next(iter(piece.values())))
-            shares = draw.multivariate_hypergeometric(left, count)
+            shares = _shares(draw, left, count)
             order = draw.permutation(count) if seed is not None else np.arange(count)
             for place, chosen in enumerate(np.split(order, np.cumsum(shares)[:-1])):
                 for name, array in piece.items():
                     held[name].write(array[chosen], int(ends[place] - left[place]))
             left = left - shares
         return {name: each.mapped() for name, each in held.items()}
+
+
+def _shares(draw: np.random.Generator, left: Array, count: int) -> Array:
+    """How many of `count` rows go to each window, where so many places are `left`.
+
+    As if each took one of all places by chance, without putting it back; of more places than NumPy counts in that way,
+    they are put back, which makes no difference that could be seen.
+    """
+    if left.sum() < _MOST_PLACES:
+        return draw.multivariate_hypergeometric(left, count)
+    shares = np.zeros_like(left)
+    while (short := count - int(shares.sum())) > 0:
+        free = left - shares
+        shares = np.minimum(left, shares + draw.multinomial(short, free / free.sum()))
+    return shares
 
 
 def _require_disk(needed: int) -> None:
