@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ import pytest
 from cli_helpers import ABALONE, IRIS, PENGUINS, QUICK, SHARED, command, needs_shared, process, write
 
 import backpass as bp
+from backpass.live import server
+from backpass.storage.locks import FolderLock
 
 
 def trained(run, *arguments):
@@ -577,3 +580,36 @@ def test_what_is_printed_of_a_run_with_a_long_name_is_cut_between_words(run):
     ran = run("train", IRIS, "--target", "species", "--out", name, *QUICK)
     long = [line for line in ran.out.splitlines() if len(line) > 80]
     assert long == [f"{name}/report.html", f"backpass predict {name} NEW.csv", f"backpass evaluate {name} LABELLED.csv"]
+
+
+def test_a_page_that_watches_a_training_stays_and_the_folder_is_free(run, monkeypatch):
+    """`--live` prints the address and opens it; after the training the run can be used while the page is there."""
+    seen = {}
+
+    def look():
+        """What is done in place of waiting for Ctrl-C."""
+        with urllib.request.urlopen(f"{seen['address']}about") as answer:  # noqa: S310
+            seen["about"] = json.loads(answer.read())
+        with FolderLock(Path("run")):
+            seen["free"] = True
+
+    monkeypatch.setattr(server, "open_browser", lambda address: seen.update(address=address) or True)
+    monkeypatch.setattr("backpass.cli.train.wait", look)
+    found = run("train", IRIS, "--target", "species", *QUICK, "--out", "run", "--live", "--port", "0", "--no-report")
+    assert found.status == 0
+    assert f"the page is at {seen['address']}" in found.err
+    assert (seen["about"]["kind"], seen["about"]["runs"], seen["free"]) == ("live", ["run"], True)
+    assert "on the test rows" in found.out
+
+
+def test_each_hidden_layer_can_have_an_activation_of_its_own(run):
+    """`--activation tanh,relu` gives the first and the second theirs; another number of them is refused."""
+    found = run(
+        "train", IRIS, "--target", "species", *QUICK, "--hidden", "4,3", "--activation", "tanh,relu", "--out", "two"
+    )
+    assert found.status == 0
+    names = list(bp.load("two/model.safetensors").network.layers)
+    assert names.index("tanh_1") < names.index("hidden_2") < names.index("relu_2")
+    found = run("train", IRIS, "--target", "species", *QUICK, "--activation", "tanh,relu")
+    assert found.status == 2
+    assert "--activation is tanh,relu, expected one, or one for each of 1 hidden layer" in found.err

@@ -72,6 +72,8 @@ CASES = {
     "classes": (ensemble(3), losses.CrossEntropy(), recipe(), "classes", 2),
     "smoothed": (ensemble(3), losses.CrossEntropy(label_smoothing=0.1), recipe(), "classes", 1),
     "yes or no": (ensemble(1), losses.BinaryCrossEntropy(), optimizers.Momentum(0.1), "yes", 3),
+    "squared probabilities": (ensemble(3), losses.Brier(), optimizers.SGD(0.1), "classes", 2),
+    "squared probability": (ensemble(1), losses.Brier(), optimizers.SGD(0.1), "yes", 3),
     "counts": (ensemble(1), losses.Poisson(), CLIPPED, "counts", 1),
     "averaged": (ensemble(2), losses.Squared(), optimizers.Averaged(optimizers.AdamW(0.01), 0.9), "numbers", 1),
     "numbers": (

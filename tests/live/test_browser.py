@@ -78,6 +78,8 @@ def test_a_run_is_looked_into(opened, finished_run, tmp_path):
         page.keyboard.press("+")
         page.keyboard.press("0")
 
+        page.wait_for_selector("figure:has-text('Gradient norm') .uplot")
+
         page.keyboard.press("2")
         page.wait_for_selector("#story h2")
         assert page.input_value("#at-step") == "42"
@@ -108,6 +110,7 @@ def test_a_run_is_looked_into(opened, finished_run, tmp_path):
         page.click("#tab-layers")
         page.click("#look-at-layers")
         page.wait_for_selector("text=Dead and saturated nodes")
+        assert page.locator("section:has(> h2:text-is('hidden_1')) .small figure").count() == 4
         page.click("#tab-results")
         page.wait_for_selector("text=Confusion matrix")
         page.click("#part-results table button >> nth=0")
@@ -117,10 +120,10 @@ def test_a_run_is_looked_into(opened, finished_run, tmp_path):
 
 
 def test_a_first_reader_finds_how_one_weight_changed(opened, finished_run):
-    """One press on the tab: what it was, what it is, the derivative, the batch, the optimizer, the sum; in words."""
+    """One press on what says so: what it was and is, the derivative, the batch, the optimizer, the sum; in words."""
     with page_of(finished_run) as address:
         page = opened(address)
-        page.click("#tab-network")
+        page.click("text=See how one weight changed in one step")
         page.wait_for_selector("#story ol")
         told = page.inner_text("#story")
     for each in (
@@ -202,6 +205,7 @@ def test_a_session_in_the_playground_with_an_own_table(opened):
             for name, value in {**settings, "weight_decay": "0.001", "dropout": "0.1"}.items():
                 page.fill(f"#set-{name}", value)
             page.select_option("#set-activation", "sigmoid")
+            page.select_option("#set-activation-2", "relu")
             page.select_option("#set-optimizer", "momentum")
             page.click("#train-step")
             shows(page, "document.querySelector('#state').innerText.includes('after step 1')")
@@ -216,13 +220,15 @@ def test_a_session_in_the_playground_with_an_own_table(opened):
             page.click("#script")
             page.wait_for_selector("pre.script")
             assert "'optimizer': 'momentum'" in page.inner_text("pre.script")
+            assert "'activation': 'sigmoid,relu'" in page.inner_text("pre.script")
             page.click("#link")
             link = page.get_attribute("#settings-link", "href")
-            page.click("text=See the network")
+            page.click("#see-network")
             page.wait_for_selector("#story ol")
             again = opened(link)
             shows(again, "document.querySelector('#set-hidden').value === '6,4'")
             assert again.input_value("#set-optimizer") == "momentum"
+            assert again.input_value("#set-activation-2") == "relu"
             page.click("#tab-build")
             page.set_input_files("#file", {"name": "no.csv", "mimeType": "text/csv", "buffer": b"\x00\x01"})
             page.wait_for_selector("[role=alert]:has-text('no')")

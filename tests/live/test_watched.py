@@ -8,6 +8,7 @@ import pytest
 from live_helpers import asked, page_of, told, trained, until
 
 import backpass as bp
+from backpass.ledger import look
 from backpass.live.playground import Playground
 from backpass.live.server import Watched
 from backpass.recipes.main_job import plan
@@ -107,10 +108,26 @@ def test_layers_are_told_at_steps_of_the_whole_run(finished_run):
     step = found["steps"][-1]
     assert {"hidden_1", "relu_1", "output"} <= step["layers"].keys()
     assert step["layers"]["relu_1"]["dead"] <= 4
+    for name, spread in (("hidden_1", "errors"), ("output", "values")):
+        assert step["layers"][name][spread] == sorted(step["layers"][name][spread])
+    assert (
+        step["parameters"]["output.weight"]["gradients"][0] < 0 < step["parameters"]["output.weight"]["gradients"][-1]
+    )
     replayed = bp.open_run(finished_run).replay(last)
     before, after = replayed.before["hidden_1"]["weight"], replayed.after["hidden_1"]["weight"]
     ratio = np.linalg.norm(after - before) / np.linalg.norm(before)
     assert np.isclose(step["parameters"]["hidden_1.weight"]["ratio"], ratio, rtol=1e-4)
+
+
+def test_the_norm_of_the_gradient_is_told_of_steps_of_the_whole_run(finished_run):
+    """It is that of all weights together, of the batch of the step."""
+    with page_of(finished_run) as address:
+        found = told(f"{address}norms")
+    replayed = bp.open_run(finished_run).replay(1)
+    slopes = look(replayed.moment, 0).batch_slopes.values()
+    assert np.isclose(found["norms"][0], np.sqrt(sum(np.sum(np.square(each)) for each in slopes)), rtol=1e-5)
+    assert (found["epochs"][0], found["all"]) == (0, True)
+    assert 5 < found["epochs"][-1] < 6
 
 
 def test_results_are_those_of_the_held_out_rows(finished_run):
@@ -167,7 +184,7 @@ def test_the_script_of_the_playground_gives_the_same_weights(tmp_path, monkeypat
     settings = {
         "target": "species",
         "hidden": [5, 3],
-        "activation": "tanh",
+        "activation": "tanh,relu",
         "optimizer": "momentum",
         "learning_rate": 0.05,
         "epochs": 3,
@@ -196,6 +213,7 @@ def test_the_script_of_the_playground_gives_the_same_weights(tmp_path, monkeypat
         ({"target": "petals"}, "petals"),
         ({"target": "species", "table": "/etc/passwd"}, "table is no setting"),
         ({"target": "species", "hidden": [1 << 30]}, "--hidden"),
+        ({"target": "species", "hidden": [4], "activation": "tanh,relu"}, "one, or one for each of 1 hidden layers"),
         ({}, "target is no setting"),
     ],
 )

@@ -62,6 +62,14 @@ def _half_sum(F, outputs, targets):
     return F.mse_loss(outputs, targets, reduction="none").sum(1) / 2
 
 
+def _brier(F, outputs, targets):
+    return F.mse_loss(outputs.sigmoid().reshape(-1), targets.to(outputs.dtype).reshape(-1), reduction="none")
+
+
+def _brier_of_classes(F, outputs, targets):
+    return (F.softmax(outputs, 1) - F.one_hot(targets, outputs.shape[1])).square().sum(1)
+
+
 def _hinge(F, outputs, targets):
     return F.relu(1 - (2 * targets - 1).reshape(outputs.shape) * outputs).reshape(-1)
 
@@ -94,6 +102,8 @@ CASES = [
     LossCase("binary cross entropy, smoothed", losses.BinaryCrossEntropy(0.2), _one, _yes, _binary(0.2)),
     LossCase("binary cross entropy, labels", losses.BinaryCrossEntropy(), _many, _yes_many, _binary()),
     LossCase("binary cross entropy, probabilities", losses.BinaryCrossEntropy(), _many, _distributions, _binary()),
+    LossCase("brier", losses.Brier(), _one, _yes, _brier),
+    LossCase("brier, classes", losses.Brier(), _many, _labels, _brier_of_classes),
     LossCase("hinge", losses.Hinge(), _one, _yes, _hinge),
     LossCase("hinge, classes", losses.Hinge(), _many, _labels, _multi_hinge),
 ]

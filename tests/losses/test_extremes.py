@@ -120,6 +120,22 @@ def binary_cross_entropy(o, t, loss):
     return _over_outputs([one(a, b) for a, b in zip(o, t, strict=True)])
 
 
+def brier(o, t, _):
+    """Its roundings are those of probabilities, which are not smaller where the loss is."""
+    if len(o) == 1:
+        p = [1 / (1 + (-o[0]).exp())]
+        missed = [p[0] - t[0]]
+        slopes = [2 * missed[0] * p[0] * (1 - p[0])]
+    else:
+        top = max(o)
+        total = sum((a - top).exp() for a in o)
+        p = [(a - top).exp() / total for a in o]
+        missed = [a - (k == int(t[0])) for k, a in enumerate(p)]
+        rest = sum(a * b for a, b in zip(p, missed, strict=True))
+        slopes = [2 * a * (b - rest) for a, b in zip(p, missed, strict=True)]
+    return sum(a * a for a in missed), slopes, Decimal(1), Decimal(1)
+
+
 def hinge(o, t, _):
     if len(o) == 1:
         side = 1 if t[0] > 0 else -1
@@ -137,7 +153,7 @@ EXACTLY = {
     each.__name__: each
     for each in (
         *(squared, half_sum_of_squares, absolute, huber, quantile, poisson),
-        *(cross_entropy, binary_cross_entropy, hinge),
+        *(cross_entropy, binary_cross_entropy, brier, hinge),
     )
 }
 

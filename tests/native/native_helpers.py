@@ -158,6 +158,8 @@ def goals(rng, rows):
         (losses.Poisson(), 1, rng.poisson(2.0, rows).astype(float)),
         (losses.BinaryCrossEntropy(), 1, rng.integers(0, 2, rows)),
         (losses.BinaryCrossEntropy(0.2), 4, rng.integers(0, 2, (rows, 4))),
+        (losses.Brier(), 1, rng.integers(0, 2, rows)),
+        (losses.Brier(), CLASSES, labels),
         (losses.Hinge(), 1, rng.integers(0, 2, rows)),
         (losses.Hinge(), CLASSES, labels),
     ]

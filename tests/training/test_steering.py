@@ -8,7 +8,8 @@ import numpy as np
 import backpass as bp
 from backpass import losses, nn
 from backpass.forward import flatten
-from backpass.training import Steering
+from backpass.ledger import look
+from backpass.training import Steering, measuring
 
 X = np.random.default_rng(0).normal(size=(64, 3))
 Y = (X[:, 0] > 0).astype(int)
@@ -92,3 +93,39 @@ def test_several_steps_are_made_again_each_from_where_the_last_one_ended(tmp_pat
         alone = trainer().replay(step, tmp_path / "a", X, Y)
         assert (found.step, found.rows.tolist()) == (step, alone.rows.tolist())
         assert np.array_equal(flatten(found.after)[0], flatten(alone.after)[0])
+
+
+def test_the_norm_of_the_gradient_is_noted_where_it_is_asked_for(tmp_path, monkeypatch):
+    """It is that of the step after the epoch; without being asked for, no record has it."""
+    monkeypatch.setattr(measuring, "PART", 1e9)
+    watched = trainer(Steering(measures=True))
+    watched.fit(X, Y, epochs=30, checkpoints=tmp_path / "a", validation=(X, Y))
+    noted = [record for record in watched.history[:-1] if "gradient_norm" in record]
+    assert noted
+    for record in noted[-2:]:
+        step = watched.replay(4 * record["epoch"] + 1, tmp_path / "a", X, Y, validation=(X, Y))
+        slopes = look(step.moment, 0).batch_slopes.values()
+        norm = np.sqrt(sum(np.sum(np.square(each, dtype=np.float64)) for each in slopes))
+        assert np.isclose(record["gradient_norm"], norm, rtol=1e-4)
+    alone = trainer(Steering())
+    alone.fit(X, Y, epochs=2)
+    assert not any("gradient_norm" in record for record in alone.history)
+
+
+def test_measuring_takes_no_more_than_its_part_of_the_time(monkeypatch):
+    """By a clock that the measure itself moves on: the first not at once, and over a long time less than that part."""
+    now = [0.0]
+    monkeypatch.setattr(measuring.time, "perf_counter", lambda: now[0])
+    spent = []
+
+    def measure():
+        now[0] += 0.02
+        spent.append(0.02)
+        return 1.0
+
+    found = measuring.Measuring()
+    assert found.measured(lambda: measure) is None
+    for _ in range(10_000):
+        now[0] += 0.05
+        found.measured(lambda: measure)
+    assert 0.9 * measuring.PART < sum(spent) / now[0] <= measuring.PART

@@ -3,7 +3,7 @@
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +84,8 @@ NEARLY_PERFECT = 0.995  # of accuracy or R², where a column that tells the answ
 @click.option("--hidden", metavar="SIZES", help="Nodes of each hidden layer, such as 256,128; 0 for none.")
 @click.option(
     "--activation",
-    help="Of the hidden layers: relu, leaky_relu, elu, selu, gelu, silu, mish, softplus, sigmoid, tanh or softmax.",
+    help="Of the hidden layers: relu, leaky_relu, elu, selu, gelu, silu, mish, softplus, sigmoid, tanh or softmax; "
+    "or one for each, as tanh,relu.",
 )
 @click.option("--dropout", type=float, help="The part of hidden nodes left out while training.")
 @click.option("--learning-rate", type=float, help="How far a step goes, at most.")
@@ -162,19 +163,17 @@ def train(table: str, **options: Any) -> None:
     with working(f"reading {table}"):
         planned = _plan(table, options)
     voice.say([*_understood(planned), ""])
-    with run.folder_for(out, planned.prepared.table.name, options["target"]) as folder, going_on_told(folder, voice):
-        given = {"progress": not options["quiet"], "stop_on_interrupt": True, "page": options["report"]}
-        given["plots"] = options["plots"]
-        if not options["live"]:
-            outcome = fit_into(folder, planned, **given)
-        else:
-            with _live(folder, planned, options) as steering:
-                outcome = fit_into(folder, planned, **given, steering=steering)
-                tell_outcome(voice, planned, outcome, folder, ends=False)
-                if not outcome.interrupted_by or steering.stopped:
-                    wait()
-    if not options["live"]:
-        tell_outcome(voice, planned, outcome, folder)
+    given = {"progress": not options["quiet"], "stop_on_interrupt": True, "page": options["report"]}
+    given["plots"] = options["plots"]
+    name, steering = planned.prepared.table.name, None
+    with ExitStack() as page:  # which is there longer than the folder is locked
+        with run.folder_for(out, name, options["target"]) as folder, going_on_told(folder, voice):
+            if options["live"]:
+                steering = page.enter_context(_live(folder, planned, options))
+            outcome = fit_into(folder, planned, **given, steering=steering)
+        tell_outcome(voice, planned, outcome, folder, ends=steering is None)
+        if steering is not None and (steering.stopped or not outcome.interrupted_by):
+            wait()
 
 
 @contextmanager
@@ -183,7 +182,7 @@ def _live(folder: Path, planned: "Plan", options: dict[str, Any]) -> "Iterator[S
     from backpass.live.server import Page, Watched
     from backpass.training import Steering
 
-    steering = Steering()
+    steering = Steering(measures=True)
     with shown(Page([Watched(folder, planned=planned, steering=steering)]), options):
         yield steering
 

@@ -84,9 +84,11 @@ class Case:
     def classes(self) -> bool:
         """Whether the targets are labels."""
         whole = self.targets.dtype.kind in "iub"
-        two = isinstance(self.loss, losses.BinaryCrossEntropy) and bool(np.isin(self.targets, (0, 1)).all())
+        two = isinstance(self.loss, (losses.BinaryCrossEntropy, losses.Brier)) and bool(
+            np.isin(self.targets, (0, 1)).all()
+        )
         return self.targets.size == len(self.targets) and (
-            (whole and isinstance(self.loss, (losses.CrossEntropy, losses.Hinge))) or two
+            (whole and isinstance(self.loss, (losses.CrossEntropy, losses.Brier, losses.Hinge))) or two
         )
 
     @property

@@ -106,6 +106,21 @@ def _binary(_: Any, o: Array, d: Array) -> list[_Term]:
     ]
 
 
+def _probabilities(o: Array) -> Array:
+    """Of classes, or of yes where there is one output."""
+    return _sigmoid(o) if len(o) == 1 else np.asarray(np.exp(_log_softmax(o)))
+
+
+def _brier_slopes(_: Any, o: Array, d: Array) -> list[_Slope]:
+    p = _probabilities(o)
+    missed = p - d
+    if len(o) == 1:
+        names = "2", "p", "1 - p", "p - desired"
+        return [((2.0, float(p[0]), float(1 - p[0]), float(missed[0])), names, 2.0)]
+    off = missed - np.sum(p * missed)
+    return [((2.0, float(a), float(b)), ("2", "p", "p - desired - mean"), 2.0) for a, b in zip(p, off, strict=True)]
+
+
 def _expected(o: Array) -> tuple[Array, Array]:
     """exp(o), above 30 as its tangent, and the derivative of that."""
     slope = np.exp(np.minimum(o, 30.0))
@@ -175,6 +190,16 @@ _WRITTEN: dict[type[losses.Loss], _Written] = {
         lambda _, o, d: _slopes(o, d, _sigmoid(o) - d, "p - desired", 1.0),
         answers="p",
     ),
+    losses.Brier: _Written(
+        "Σ (p - desired)², p = softmax(output), of one output sigmoid(output)",
+        "2 · p · (p - desired - mean), mean = Σ p · (p - desired), of one output 2 · p · (1 - p) · (p - desired)",
+        lambda _, o, d: [
+            ("(p - desired)²", (each, each), ("p - desired", "p - desired")) for each in _probabilities(o) - d
+        ],
+        _brier_slopes,
+        answers="p",
+        cancels=True,
+    ),
     losses.Squared: _Written(
         "(output - desired)²",
         "2 · (output - desired)",
@@ -235,6 +260,10 @@ _WRITTEN: dict[type[losses.Loss], _Written] = {
 }
 
 
+_SUMMED = losses.CrossEntropy, losses.Brier, losses.HalfSumOfSquares, losses.Hinge
+"""Those that are sums over several outputs, not means."""
+
+
 def rules_of(loss: losses.Loss, outputs: int) -> tuple[str, str, str]:
     """The formula of a loss, that of its derivative by an output, and what its answers are called; "" if not written.
 
@@ -243,7 +272,7 @@ def rules_of(loss: losses.Loss, outputs: int) -> tuple[str, str, str]:
     written = _WRITTEN.get(type(loss))
     if written is None:
         return "", "", ""
-    averaged = outputs > 1 and not isinstance(loss, (losses.CrossEntropy, losses.HalfSumOfSquares, losses.Hinge))
+    averaged = outputs > 1 and not isinstance(loss, _SUMMED)
     return (
         f"{written.rule}, the mean over the outputs" if averaged else written.rule,
         f"1/{outputs} · ({written.derivative})" if averaged else written.derivative,
@@ -313,7 +342,7 @@ def _smoothing(loss: losses.Loss) -> float:
 def _desired(loss: losses.Loss, outputs: Array, target: Array) -> Array:
     """What was desired of each output."""
     flat = np.asarray(target).astype(outputs.dtype).astype(np.float64).ravel()
-    if isinstance(loss, (losses.CrossEntropy, losses.Hinge)) and len(flat) == 1 < len(outputs):
+    if isinstance(loss, (losses.CrossEntropy, losses.Brier, losses.Hinge)) and len(flat) == 1 < len(outputs):
         flat = np.eye(len(outputs))[int(flat[0])]
     smoothing = _smoothing(loss)
     flat = flat * (1 - smoothing) + smoothing / (2 if isinstance(loss, losses.BinaryCrossEntropy) else len(outputs))

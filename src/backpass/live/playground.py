@@ -141,7 +141,7 @@ class Playground:
         self._runs += 1
         folder = self._folder / f"run-{self._runs}"
         folder.mkdir()
-        steering, self.error = Steering(), ""
+        steering, self.error = Steering(measures=True), ""
         if steps is not None:
             steering.make(steps)
         watched = Watched(folder, planned=planned, steering=steering)

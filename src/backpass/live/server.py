@@ -1,5 +1,6 @@
 """What the page asks for, and who answers: an application of a few addresses behind the door, served by uvicorn."""
 
+import asyncio
 import json
 import math
 import threading
@@ -13,8 +14,11 @@ from backpass.live import layers, overview, picture, results
 from backpass.live.door import HOME, PORT, Door, Guard, open_browser, open_door
 from backpass.live.playground import LARGEST, Playground
 from backpass.live.watched import Watched
+from backpass.recipes import fields
 
 TICK = 0.1  # seconds from one look at the runs to the next
+SLOW = 0.5  # seconds until what no eye can see in a curve, less than one point in so many, is told
+SEEN = 1500
 ALIVE = 10.0  # seconds without news, after which the page is told that there are none
 _KINDS = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
 _ASSETS = {
@@ -98,6 +102,9 @@ class Page:
     def layers(self, query: Any) -> Any:
         return layers.layers(self.of(query).run)
 
+    def norms(self, query: Any) -> Any:
+        return layers.norms(self.of(query).run)
+
     def table(self, query: Any) -> Any:
         return self._playground.about(query.get("target"))
 
@@ -158,13 +165,15 @@ class Page:
         """
         import anyio
 
-        before, quiet = "", 0.0
+        before: Any = None
+        quiet = waited = 0.0
         while not self.ends.is_set():
-            told = [self._news_of(each, known) for each in self.watched]
-            state = json.dumps([{**each, "columns": None, "from": None} for each in told])
+            told = [self._news_of(each, known, small=waited < SLOW) for each in self.watched]
+            state = [[each[name] for name in ("key", "state", "steps", "trouble")] for each in told], self._error
             new = any(each["columns"] for each in told)
-            if new or state + self._error != before:
-                before, quiet = state + self._error, 0.0
+            waited = 0.0 if new else waited + TICK
+            if new or state != before:
+                before, quiet = state, 0.0
                 place = json.dumps(known, separators=(",", ":"))
                 yield f"id: {place}\ndata: {json.dumps({'runs': told, 'error': self._error})}\n\n"
             elif quiet > ALIVE:
@@ -177,7 +186,8 @@ class Page:
     def _error(self) -> str:
         return self.playground.error if self.playground is not None else ""
 
-    def _news_of(self, watched: Watched, known: dict[str, int]) -> dict[str, Any]:
+    def _news_of(self, watched: Watched, known: dict[str, int], *, small: bool) -> dict[str, Any]:
+        """Those of a run; where `small` ones may wait, without records that are few beside those known."""
         trouble = ""
         try:
             watched.look()
@@ -185,18 +195,25 @@ class Page:
             trouble = str(error)
         key, (state, steps) = f"{watched.run.folder.name}/{watched.generation}", watched.stands
         first = min(known.get(key, 0), len(watched.records))
-        new = watched.records[first:]
-        known[key] = len(watched.records)
-        names = dict.fromkeys(name for record in new for name in record)
-        columns = {name: [_finite(record.get(name)) for record in new] for name in names}
+        end = len(watched.records)
+        if small and state == fields.TRAINING and (end - first) * SEEN < end:
+            end = first
+        new = watched.records[first:end]
+        known[key] = end
         return {
-            "name": watched.name, "key": key, "from": first, "columns": columns, "state": state,
+            "name": watched.name, "key": key, "from": first, "columns": _columns(new), "state": state,
             "steps": steps, "steered": watched.steering is not None, "trouble": trouble,
         }  # fmt: skip
 
 
-def _finite(value: Any) -> Any:
-    return value if value is not None and math.isfinite(value) else None
+def _columns(records: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """What records hold, by name, as JSON can have it; how long an epoch took is left to its speed."""
+    names = dict.fromkeys(name for record in records for name in record if name != "seconds")
+    found = {name: [record.get(name) for record in records] for name in names}
+    for name, values in found.items():
+        if not all(value is not None and math.isfinite(value) for value in values):
+            found[name] = [value if value is not None and math.isfinite(value) else None for value in values]
+    return found
 
 
 def _whole(query: Any, name: str) -> int | None:
@@ -214,7 +231,7 @@ def application(page: Page, door: Door) -> Any:
     from starlette.applications import Starlette
     from starlette.routing import Route
 
-    questions = ("about", "overview", "step", "node", "weight", "sums", "matrix", "results", "layers")
+    questions = ("about", "overview", "step", "node", "weight", "sums", "matrix", "results", "layers", "norms")
     of_playground = ("table", "regions", "model")
     answers = _Answers(page)
     routes = [
@@ -245,6 +262,8 @@ class _Answers:
             return _refused(str(error))
         except MemoryError:
             return _refused("there is not enough memory for this")
+        except asyncio.CancelledError:  # the page ends, and waits no longer
+            return _refused("this page has ended")
         if isinstance(found, bytes):
             return Response(found, media_type="application/octet-stream")
         return Response(json.dumps(found, default=float), media_type="application/json")

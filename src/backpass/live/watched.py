@@ -22,7 +22,7 @@ from backpass.recipes.words import trained_place, words_of
 from backpass.storage.locks import NAME as LOCK
 from backpass.training import Replayed, Steering
 
-_ASKS = 0.3  # seconds
+_ASKS, _ASKS_WAITING = 1.0, 0.2  # seconds, while it trains and while nothing is slowed by it
 _KEPT = 6  # steps and ledgers that stay at hand
 T = TypeVar("T")
 
@@ -58,20 +58,23 @@ class Watched:
     def look(self) -> None:
         """See what is new."""
         with self._guard:
-            live = self.steering.history if self.steering is not None else None
-            if live is not None and len(live) == len(self.records) and (not live or live[-1] is self.records[-1]):
+            if self.steering is not None and self.steering.history is not None:
+                self._look_at(self.steering.history)
                 return
-            found = list(live) if live is not None else self._of_file()
+            found = self._of_file()
             if found is None:
                 return
-            known = len(self.records)
-            if (
-                found[:known] != self.records
-                if live is None
-                else known and found[known - 1 : known] != self.records[-1:]
-            ):
+            if found[: len(self.records)] != self.records:
                 self.generation += 1
             self.records = found
+
+    def _look_at(self, live: list[dict[str, Any]]) -> None:
+        """Take over what is new of a history in memory; often nothing, at any length."""
+        known = len(self.records)
+        if known and live[known - 1 : known] != self.records[-1:]:  # it went back
+            self.generation, self.records = self.generation + 1, list(live)
+        else:
+            self.records.extend(live[known:])
 
     def _of_file(self) -> list[dict[str, Any]] | None:
         """The records of the file, or of the newest checkpoint; None where nothing is new."""
@@ -98,8 +101,8 @@ class Watched:
 
     @property
     def stands(self) -> tuple[str, int]:
-        """How the run stands, and the newest step that is saved; asked of the disk twice a second at most."""
-        if time.monotonic() - self._asked > _ASKS:
+        """How the run stands, and the newest step that is saved; asked of the disk once a second."""
+        if time.monotonic() - self._asked > (_ASKS_WAITING if self._stands[0] == "waiting" else _ASKS):
             steps = 0
             with suppress(BackpassError):
                 steps = (run.checkpoints(self.run.folder).store.steps() or [0])[-1]

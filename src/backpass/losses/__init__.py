@@ -1,7 +1,7 @@
 """Losses: how far the outputs of a network are from what is wanted, one number for each row and their weighted mean."""
 
 from backpass.losses.catalogue import LOSSES, by_name, describe
-from backpass.losses.classification import BinaryCrossEntropy, CrossEntropy, Hinge
+from backpass.losses.classification import BinaryCrossEntropy, Brier, CrossEntropy, Hinge
 from backpass.losses.loss import Loss
 from backpass.losses.regression import Absolute, HalfSumOfSquares, Huber, Poisson, Quantile, Squared
 
@@ -9,6 +9,7 @@ __all__ = [
     "LOSSES",
     "Absolute",
     "BinaryCrossEntropy",
+    "Brier",
     "CrossEntropy",
     "HalfSumOfSquares",
     "Hinge",

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from backpass.errors import UsageError
-from backpass.losses.classification import BinaryCrossEntropy, CrossEntropy, Hinge
+from backpass.losses.classification import BinaryCrossEntropy, Brier, CrossEntropy, Hinge
 from backpass.losses.loss import Loss
 from backpass.losses.regression import Absolute, HalfSumOfSquares, Huber, Poisson, Quantile, Squared
 
@@ -20,6 +20,7 @@ LOSSES: Mapping[str, type[Loss]] = MappingProxyType(
         "poisson": Poisson,
         "cross_entropy": CrossEntropy,
         "binary_cross_entropy": BinaryCrossEntropy,
+        "brier": Brier,
         "hinge": Hinge,
     }
 )

@@ -21,6 +21,7 @@ from backpass.ops import (
     sigmoid,
     softmax,
     softplus,
+    square,
     where,
 )
 from backpass.ops import sum as sum_
@@ -114,6 +115,44 @@ class BinaryCrossEntropy(Loss):
         return sigmoid(outputs)
 
     def check_targets(self, targets: Array, outputs: int) -> None:
+        super().check_targets(targets, outputs)
+        if targets.dtype.kind != "b":
+            refuse(self._name, targets, (targets < 0) | (targets > 1), "0, 1 or a probability between them")
+
+
+@dataclass(frozen=True)
+class Brier(Loss):
+    """The squared error of probabilities: that of a first textbook's network, of sigmoids or a softmax at its end.
+
+    One output, (rows,) or (rows, 1), and targets 0 and 1: (p - target)² with p = sigmoid(output). Several outputs,
+    (rows, classes), and integer labels (rows,) or (rows, 1): the sum over the classes of (p - target)², where p is
+    softmax(outputs) and the target 1 for the labelled class, 0 for the others. A label that is no class makes the loss
+    NaN. It is bounded: of rows that are far on the wrong side it learns little. Source: Brier, Verification of
+    forecasts expressed in terms of probability, Monthly Weather Review 78, 1950.
+    """
+
+    def rows(self, outputs: Value, targets: Value) -> Any:
+        outputs, targets = self._real(outputs), numbers(targets, f"{self._name}: targets")
+        labels = _labels(outputs, targets)
+        if labels is not None:
+            missed = square(softmax(outputs) - one_hot(labels, outputs.shape[1], outputs.dtype))
+            return _nan_unless_class(labels, outputs, sum_(missed, 1))
+        if not _is_column(outputs.shape):
+            raise self._unlike(outputs, targets, "one output, or outputs [rows, classes] and integer labels [rows]")
+        outputs, targets = self._paired(outputs, targets)
+        return mean_over_outputs(square(sigmoid(outputs) - targets))
+
+    def predictions(self, outputs: Value) -> Any:
+        """The probabilities of the classes, or of yes."""
+        return sigmoid(outputs) if _is_column(outputs.shape) else softmax(outputs)
+
+    def check_targets(self, targets: Array, outputs: int) -> None:
+        if outputs > 1:
+            require_numbers(self._name, targets)
+            if not _is_column(targets.shape):
+                raise self._misfit(targets, outputs, "labels [rows]")
+            check_labels(self._name, targets, outputs)
+            return
         super().check_targets(targets, outputs)
         if targets.dtype.kind != "b":
             refuse(self._name, targets, (targets < 0) | (targets > 1), "0, 1 or a probability between them")

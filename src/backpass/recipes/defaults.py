@@ -26,8 +26,8 @@ WIDEST_EMBEDDING = 32
 MOST_WAVES = 256
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "nadam", "radam", "lion")
 LOSSES = {
-    "classes": ("cross_entropy",),
-    "two classes": ("binary_cross_entropy",),
+    "classes": ("cross_entropy", "brier"),
+    "two classes": ("binary_cross_entropy", "brier"),
     "number": ("squared", "half_sum_of_squares", "absolute", "huber"),
     "positive": ("squared", "half_sum_of_squares", "absolute", "huber"),
     "count": ("poisson",),
@@ -43,7 +43,7 @@ class Recipe:
 
     Attributes:
         hidden: the number of nodes of each hidden layer.
-        activation: of the hidden layers, by its name in `nn.ACTIVATIONS`.
+        activation: of the hidden layers, by its name in `nn.ACTIVATIONS`; or one for each, as "tanh,relu".
         dropout: the part of the hidden nodes left out while training.
         learning_rate: at its highest; it warms up, and then falls along a cosine to a fiftieth.
         weight_decay: AdamW's, on weights, not on biases.
@@ -81,12 +81,24 @@ class Recipe:
         """As plain data: what `recipe` takes as chosen to make it again."""
         return vars(self) | {"hidden": list(self.hidden)}
 
+    @property
+    def activations(self) -> list[str]:
+        """One for each hidden layer."""
+        names = self.activation.split(",")
+        return names if len(names) > 1 else names * len(self.hidden)
+
     def __post_init__(self) -> None:
         sizes = all(isinstance(n, int) and 1 <= n <= 1 << 16 for n in self.hidden)
         _require(sizes, "hidden", ",".join(map(str, self.hidden)), "whole numbers from 1 to 65,536, such as 64,32")
-        near = closest(self.activation, list(nn.ACTIVATIONS))
-        known = ", ".join(nn.ACTIVATIONS) + ("" if near is None else f": did you mean {near}?")
-        _require(self.activation in nn.ACTIVATIONS, "activation", self.activation, known)
+        names = self.activation.split(",")
+        for name in names:
+            near = closest(name, list(nn.ACTIVATIONS))
+            known = ", ".join(nn.ACTIVATIONS) + ("" if near is None else f": did you mean {near}?")
+            _require(name in nn.ACTIVATIONS, "activation", name, known)
+        layers = len(self.hidden)
+        _require(
+            len(names) in (1, layers), "activation", self.activation, f"one, or one for each of {layers} hidden layers"
+        )
         _require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
         _require(0 < self.learning_rate < math.inf, "learning-rate", self.learning_rate, "a number above 0")
         _require(0 <= self.weight_decay < math.inf, "weight-decay", self.weight_decay, "0 or more")
@@ -183,9 +195,9 @@ def network(recipe: Recipe, encoder: TableEncoder, targets: TargetEncoder, place
     _require_sane(recipe, encoder, places)
     first = input_layers(encoder, recipe.waves, places)
     hidden: dict[str, nn.Layer] = {}
-    for number, units in enumerate(recipe.hidden, start=1):
+    for number, (units, activation) in enumerate(zip(recipe.hidden, recipe.activations, strict=True), start=1):
         hidden[f"hidden_{number}"] = nn.Dense(units)
-        hidden[f"{recipe.activation}_{number}"] = nn.ACTIVATIONS[recipe.activation]()
+        hidden[f"{activation}_{number}"] = nn.ACTIVATIONS[activation]()
         if recipe.dropout:
             hidden[f"dropout_{number}"] = nn.Dropout(recipe.dropout)
     layers = hidden | {"output": nn.Dense(outputs(targets), initializer=nn.Glorot())}
@@ -231,7 +243,7 @@ def loss(targets: TargetEncoder, recipe: Recipe | None = None) -> losses.Loss:
         raise UsageError(f"the loss {name} does not fit a target of the kind {kind}: take {' or '.join(LOSSES[kind])}")
     if targets.quantiles:
         return losses.by_name(name, quantiles=targets.quantiles)
-    smoothing = recipe.label_smoothing if recipe is not None and kind == "classes" else 0.0
+    smoothing = recipe.label_smoothing if recipe is not None and name == "cross_entropy" else 0.0
     return losses.by_name(name, **({"label_smoothing": smoothing} if smoothing else {}))
 
 

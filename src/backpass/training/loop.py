@@ -36,11 +36,12 @@ from backpass.training.events import (
 from backpass.training.executors import EpochSum, Executor, Kept, NativeExecutor, ReferenceExecutor, State, Work
 from backpass.training.history import INTERRUPTED, TIME_IS_OVER, History
 from backpass.training.interrupts import Interrupts, noticed
+from backpass.training.measuring import Measuring
 from backpass.training.rows import Rows
 from backpass.training.saving import Keeper
 from backpass.training.snapshots import Progress
 from backpass.training.steering import Steering
-from backpass.training.step import training_step
+from backpass.training.step import gradient_norm, training_step
 from backpass.training.stopping import EarlyStopping
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Loop:
     _end: float = math.inf
     _made: bool = False
     _interrupts: Interrupts = field(default_factory=Interrupts)
+    _measuring: Measuring = field(default_factory=Measuring)
 
     def run(self, state: State, progress: Progress, *, stop_on_interrupt: bool = False) -> int:
         """Train `state` until `progress` is at its last epoch, adding to its history.
@@ -186,11 +188,13 @@ class Loop:
         history, left = progress.history, progress.last - progress.first - self._epochs_done(progress)
         if not self._looks_between(progress):
             until = self.keeper.epochs_until(progress.epoch) if self.keeper is not None else None
-            history.extend(self._records(executor.run(min(left, until or left), steps=steps), progress.epoch + 1))
+            records = list(self._records(executor.run(min(left, until or left), steps=steps), progress.epoch + 1))
+            history.extend(self._measured(records, state))
             history.kept = progress.epoch
             return
         for total in executor.run(1, steps=steps):
             record = self._record(total, executor, state, progress.epoch + 1)
+            self._measured([record], state)
             history.append(record)
             is_best = progress.best.better(record["epoch"], record.get("validation_loss", record["loss"]))
             if is_best and self.stopping is not None:
@@ -201,6 +205,29 @@ class Loop:
                 executor.fetch()
                 progress.good = replace(state), len(history)
             self._tell(EpochFinished(record, is_best))
+
+    def _measured(self, records: list[dict[str, Any]], state: State) -> list[dict[str, Any]]:
+        """The records; the last one, where the state is that after it and it is time, with the next gradient's norm."""
+        stands = records and state.epoch == records[-1]["epoch"] and not state.batch
+        if stands and self.steering is not None and self.steering.measures:
+            norm = self._measuring.measured(partial(self._norm, state), state)
+            if norm is not None:
+                records[-1]["gradient_norm"] = norm
+        return records
+
+    def _norm(self, state: State) -> Callable[[State], float]:
+        """What calculates the norm of the gradient of the step after a state."""
+        program = Program(
+            gradient_norm(self.network, self.loss, parameters=state.parameters, **self._batch_specs(state)).graph
+        )
+
+        def norm(state: State) -> float:
+            moment = np.array([self.seed, state.step], np.int64)
+            with one_thread():
+                (found,) = program(*flatten(state.parameters), moment, *self.data.take(self.rows_of(state)))
+            return float(found)
+
+        return norm
 
     def _over(self, progress: Progress) -> str | None:
         """Why the training is over; None while it is not."""
@@ -391,10 +418,16 @@ class Loop:
             rule,
             parameters=state.parameters,
             state=state.optimizer,
-            inputs=specs(row_shape(self.data.inputs), _float_type(state.parameters)),
-            targets=batch_spec(self.data.targets),
-            weights=None if self.data.weights is None else batch_spec(self.data.weights),
+            **self._batch_specs(state),
         )
+
+    def _batch_specs(self, state: State) -> dict[str, Any]:
+        """Of what a step takes of its rows."""
+        return {
+            "inputs": specs(row_shape(self.data.inputs), _float_type(state.parameters)),
+            "targets": batch_spec(self.data.targets),
+            "weights": None if self.data.weights is None else batch_spec(self.data.weights),
+        }
 
     def _step_finished(self, step: int, epoch: int, loss: float, rows: int) -> None:
         self._tell(StepFinished(step, epoch, loss, rows))

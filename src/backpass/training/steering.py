@@ -11,15 +11,17 @@ _LOOKS = 0.1  # seconds between two looks for a signal while a training waits
 class Steering:
     """Holds a training, lets it make some steps, has it saved, and ends it. Every method may be called by any thread.
 
-    The training looks at it about 20 times a second, where it looks up anyway: being steered costs nothing.
+    The training looks at it about 20 times a second, where it looks up anyway: being steered alone costs nothing.
 
     Attributes:
         history: that of the training, which grows while it runs; None before it begins.
         step: how many steps were made when it was last asked something.
         stopped: whether it was asked to end.
+        measures: whether the norm of the gradient is noted of some epochs, in half a hundredth of the time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, measures: bool = False) -> None:
+        self.measures = measures
         self.history: History | None = None
         self.step = 0
         self.stopped = False

@@ -1,16 +1,18 @@
 """One training step as one graph: forward pass, error, backward pass and update."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from backpass.backward import value_and_grad
-from backpass.forward import Spec, Structure, Traced, map_structure, trace
+from backpass.forward import Spec, Structure, Traced, flatten, map_structure, trace
 from backpass.forward.trace import like
 from backpass.graph import scope
 from backpass.losses import Loss
 from backpass.nn import Layer
-from backpass.ops import Key
+from backpass.ops import Key, sqrt, square
+from backpass.ops import sum as sum_
 from backpass.optimizers import Optimizer
 
 STATE = "state"  # begins the names of the optimizer's inputs
@@ -36,12 +38,7 @@ def training_step(
     def step(
         p: Structure, s: Structure, moment: Any, x: Any, y: Any, w: Any = None
     ) -> tuple[Any, Structure, Structure]:
-        def error(p: Structure) -> Any:
-            outputs = network(p, x, Key(moment).fold("network"))
-            with scope("loss"):
-                return loss(outputs, y, w)
-
-        value, gradients = value_and_grad(error)(p)
+        value, gradients = value_and_grad(_error(network, loss, moment, x, y, w))(p)
         changes, new_state = optimizer.update(gradients, s, p, moment[1])
         with scope("update"):
             new_parameters = map_structure(lambda parameter, change: parameter + change, p, changes)
@@ -51,3 +48,27 @@ def training_step(
     moment = Spec((2,), np.int64)
     names = ("", STATE, "moment", "x", "y", "weights")[: 3 + len(batch)]
     return trace(step, map_structure(like, parameters), map_structure(like, state), moment, *batch, names=names)
+
+
+def gradient_norm(
+    network: Layer, loss: Loss, *, parameters: Structure, inputs: Structure, targets: Spec, weights: Spec | None
+) -> Traced:
+    """The graph of the norm of all gradients of a step together, of the inputs of `training_step` without the state."""
+
+    def norm(p: Structure, moment: Any, x: Any, y: Any, w: Any = None) -> Any:
+        _, gradients = value_and_grad(_error(network, loss, moment, x, y, w))(p)
+        return sqrt(sum(sum_(square(each)) for each in flatten(gradients)))
+
+    batch = [inputs, targets] + ([] if weights is None else [weights])
+    return trace(norm, map_structure(like, parameters), Spec((2,), np.int64), *batch)
+
+
+def _error(network: Layer, loss: Loss, moment: Any, x: Any, y: Any, w: Any) -> Callable[[Structure], Any]:
+    """The loss of a batch, as a function of the parameters."""
+
+    def error(p: Structure) -> Any:
+        outputs = network(p, x, Key(moment).fold("network"))
+        with scope("loss"):
+            return loss(outputs, y, w)
+
+    return error

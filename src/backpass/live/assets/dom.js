@@ -32,7 +32,7 @@ export function shown(value, digits = 5) {
 }
 
 export function numberCell(value) {
-  return make("td", shown(value), { class: `number ${value < 0 ? "minus" : "plus"}` });
+  return make("td", shown(value), { class: `number ${value < 0 ? "minus" : value > 0 ? "plus" : ""}` });
 }
 
 export async function ask(what, query = {}) {

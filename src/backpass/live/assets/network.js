@@ -4,7 +4,7 @@ import { ask, button, drawn, make, place, shown } from "./dom.js";
 import { formulaLine, nodeStory, weightStory } from "./story.js";
 
 const NARROW = 24; // nodes of a layer that are drawn as circles; of more they are the cells of a heat map
-const HEIGHT = 480, LEAST = 118, NUMBERED = 30, CHOSEN = 24;
+const HEIGHT = 480, TALL = 560, LEAST = 118, NUMBERED = 30, CHOSEN = 24, LABEL = 96;
 
 /* A colour of the style sheet as it is now, as three numbers. */
 function tint(name) {
@@ -114,11 +114,11 @@ export function network(panel, page) {
     for (const way of ways) way.firstChild.checked = way.firstChild.value === view;
     const desired = Object.entries(found.desired).map(([name, value]) => `${name} is ${value}`).join(", ");
     const answers = found.answers.slice(0, 6).map((each) => `${each.name.replace(/^.*\[(.*)\]$/, "$1")} ${shown(each.answer, 3)}`).join(", ");
-    intro.textContent = `Row ${found.row}: ${desired || "the target"}; the network says ${answers}. Its loss is ${shown(found.loss.row, 4)}, that of the batch of ${found.rows.length} ${shown(found.loss.batch, 4)}. ` +
-      "Choose a node for its formula, a link for why its weight moved.";
+    intro.textContent = `Row ${found.row}: ${desired || "the target"}; the network says ${answers}. Its loss is ${shown(found.loss.row, 4)}; the mean over the ${found.rows.length} rows of the batch is ${shown(found.loss.batch, 4)}. ` +
+      "Choose a node for its formula, a link for why its weight moved in this step.";
     moved.replaceChildren(make("h2", "The weights that moved most in this step"),
       make("div", [make("table", [make("tr", ["weight", "before", "after", "change"].map((name, i) => make("th", name, { class: i ? "number" : null }))),
-        ...found.moved.map((each) => make("tr", [make("td", button(each.wire || each.name, () => choose({ weight: each.name }), { title: each.name })),
+        ...found.moved.map((each) => make("tr", [make("td", button((each.wire || each.name).replace(" -> ", " → "), () => choose({ weight: each.name }), { title: each.name })),
           ...[each.before, each.after, each.after - each.before].map((value) => make("td", shown(value), { class: `number ${value < 0 ? "minus" : ""}` }))]))])], { class: "wide" }));
     heatMaps();
     if (!chosen || (chosen.weight && !found.parameters.some((each) => chosen.weight.startsWith(each.name)))) chosen = found.moved.length ? { weight: found.moved[0].name } : null;
@@ -138,55 +138,67 @@ export function network(panel, page) {
     return mean ? layer.mean_values : layer.values;
   }
 
-  let spots = [];
+  /* Where each node stands: columns of circles, and heat maps of wide layers, with as much room for links between any two. */
+  let spots = [], height = HEIGHT;
   function layout(width) {
-    const across = width / found.layers.length;
+    const counts = found.layers.map((layer) => layer.nodes.length), narrow = counts.map((count) => count <= NARROW);
+    height = narrow.every(Boolean) ? Math.max(220, Math.min(HEIGHT, 46 * Math.max(...counts) + 40)) : TALL;
+    const left = narrow[0] ? Math.min(150, 0.28 * width, 28 + 7 * Math.max(...found.layers[0].nodes.map((name) => name.length))) : 10, right = narrow.at(-1) ? LABEL : 10;
+    const room = width - left - right - 54 * (counts.length - 1), maps = narrow.filter((each) => !each).length;
+    const sizes = counts.map((count) => {
+      const side = Math.min(18, Math.sqrt((Math.max(70, room / (maps || 1)) * (height - 60)) / count)), high = Math.floor((height - 50) / side);
+      return { side, wide: Math.ceil(count / high) };
+    });
+    const widths = sizes.map(({ side, wide }, column) => (narrow[column] ? 0 : side * wide));
+    const gap = (width - left - right - widths.reduce((a, b) => a + b, 0)) / Math.max(1, counts.length - 1);
+    let x = left;
     spots = found.layers.map((layer, column) => {
-      const count = layer.nodes.length, left = column * across;
-      if (count <= NARROW) {
-        const pitch = Math.min(46, (HEIGHT - 30) / count), top = 26 + (HEIGHT - 30 - pitch * count) / 2;
-        const radius = Math.max(4, Math.min(13, pitch * 0.36));
-        const x = column === 0 ? left + across * 0.62 : left + across * 0.4;
-        return { narrow: true, radius, pitch, at: layer.nodes.map((_, row) => [x, top + pitch * (row + 0.5)]) };
+      const count = counts[column], start = x, { side, wide } = sizes[column];
+      x += widths[column] + gap;
+      if (narrow[column]) {
+        const pitch = Math.min(46, (height - 30) / count), top = 26 + (height - 30 - pitch * count) / 2;
+        return { narrow: true, radius: Math.max(4, Math.min(13, pitch * 0.36)), pitch, middle: start, at: layer.nodes.map((_, row) => [start, top + pitch * (row + 0.5)]) };
       }
-      const side = Math.min(18, Math.sqrt(((across * 0.72) * (HEIGHT - 60)) / count)), high = Math.floor((HEIGHT - 60) / side), wide = Math.ceil(count / high);
-      const start = left + (across - wide * side) / 2, rowsHigh = Math.ceil(count / wide), top = 26 + (HEIGHT - 40 - rowsHigh * side) / 2;
-      return { narrow: false, side, wide, at: layer.nodes.map((_, row) => [start + (row % wide + 0.5) * side, top + (Math.floor(row / wide) + 0.5) * side]) };
+      const top = 26 + (height - 40 - Math.ceil(count / wide) * side) / 2;
+      return { narrow: false, side, wide, middle: start + widths[column] / 2, at: layer.nodes.map((_, row) => [start + (row % wide + 0.5) * side, top + (Math.floor(row / wide) + 0.5) * side]) };
     });
   }
 
   function draw() {
     if (!found) return;
     const width = Math.max(picture.parentElement.clientWidth - 34, LEAST * found.layers.length, 300);
-    picture.setAttribute("viewBox", `0 0 ${width} ${HEIGHT + 12}`);
-    picture.style.minWidth = `${Math.min(width, LEAST * found.layers.length)}px`;
     layout(width);
+    picture.setAttribute("viewBox", `0 0 ${width} ${height + 12}`);
+    picture.style.minWidth = `${Math.min(width, LEAST * found.layers.length)}px`;
     const focused = document.activeElement && document.activeElement.dataset ? document.activeElement.dataset.node : null;
     picture.replaceChildren();
-    drawLinks();
+    collectLinks();
+    drawLinks(false);
     found.layers.forEach(drawLayer);
+    drawLinks(true);
     if (focused) picture.querySelector(`[data-node="${CSS.escape(focused)}"]`)?.focus();
   }
 
   function drawLayer(layer, column) {
     const { at, narrow, radius, side } = spots[column], numbers = numbersOf(layer);
     const most = Math.max(...numbers.map((value) => Math.abs(value || 0)), 1e-300), word = view === "back" ? "error" : "value";
-    const middle = at.reduce((sum, [x]) => sum + x, 0) / at.length;
-    picture.append(drawn("text", { class: "name", x: middle, y: 14 }, `${layer.name}${layer.size > layer.nodes.length ? ` (${layer.nodes.length} of ${layer.size})` : ""}`));
+    picture.append(drawn("text", { class: "name", x: spots[column].middle, y: 14 }, `${layer.name}${layer.size > layer.nodes.length ? ` (${layer.nodes.length} of ${layer.size})` : ""}`));
     layer.nodes.forEach((name, row) => {
       const value = numbers[row], [x, y] = at[row], key = `${column} ${row}`;
       const here = chosen && chosen.column === column && chosen.row === row;
+      const end = links.some((link) => chosen && link.name === chosen.weight && [link.from, link.to].some(([c, r]) => c === column && r === row));
       const shape = narrow ? drawn("circle", { cx: x, cy: y, r: radius }) : drawn("rect", { x: x - side / 2, y: y - side / 2, width: side, height: side });
       shape.style.fill = value === null ? "var(--card)" : `color-mix(in srgb, var(--${value < 0 ? "minus" : "plus"}) ${Math.round(70 * Math.abs(value) / most)}%, var(--card))`;
       const label = `${name}: ${value === null ? `no ${word}` : `${word} ${shown(value)}`}${layer.raw ? `, ${layer.raw[row]}` : ""}`;
-      const group = drawn("g", { class: here ? "node here" : "node", tabindex: column === 0 && row === 0 ? 0 : -1, role: "button", "aria-label": label, "data-node": key }, [shape]);
+      const group = drawn("g", { class: `node${here ? " here" : end ? " end" : ""}${narrow ? "" : " cell"}`, tabindex: column === 0 && row === 0 ? 0 : -1, role: "button", "aria-label": label, "data-node": key }, [shape]);
       if (narrow && spots[column].pitch >= 15) {
         const short = column === 0 ? name : name.replace(/^.*\[(.*)\]$/, "$1");
-        const end = column === 0, dx = (radius + 4) * (end ? -1 : 1);
-        const two = spots[column].pitch >= 26, room = Math.max(5, Math.floor((end ? x - radius - 6 : 70) / 6.6));
-        const text = (content, dy) => group.append(drawn("text", { x: x + dx, y: y + dy, "text-anchor": end ? "end" : "start" }, content));
-        if (two) text(short.length > room ? `${short.slice(0, room - 1)}…` : short, -2);
-        text(value === null ? "" : shown(value, 3), two ? 10 : 4);
+        const first = column === 0, dx = (radius + 4) * (first ? -1 : 1);
+        const two = spots[column].pitch >= 26, long = first ? x - radius - 6 : LABEL - radius - 6, room = Math.max(5, Math.floor(long / 6.9));
+        group.prepend(drawn("rect", { class: "room", x: first ? x - radius - long : x - radius, y: y - spots[column].pitch / 2, width: 2 * radius + (column && column < found.layers.length - 1 ? 34 : long), height: spots[column].pitch }));
+        const text = (content, dy) => group.append(drawn("text", { x: x + dx, y: y + dy, "text-anchor": first ? "end" : "start" }, content));
+        if (two && value !== null) text(short.length > room ? `${short.slice(0, room - 1)}…` : short, -3);
+        if (two || value !== null) text(value === null ? (short.length > room ? `${short.slice(0, room - 1)}…` : short) : shown(value, 3), two && value !== null ? 11 : 4);
       } else if (!narrow && value < 0 && side >= 8) {
         group.append(drawn("text", { x, y: y + 3.5, "text-anchor": "middle" }, "–"));
       }
@@ -215,8 +227,8 @@ export function network(panel, page) {
     event.stopPropagation();
   }
 
-  /* All links between two narrow layers; of wide ones those that the chosen node has most of. */
-  function drawLinks() {
+  /* All links between two narrow layers; of wide ones the largest, and those that the chosen node has most of. */
+  function collectLinks() {
     links = [];
     for (const parameter of found.parameters) {
       const column = found.layers.findIndex((layer) => layer.name === parameter.layer);
@@ -237,23 +249,49 @@ export function network(panel, page) {
       });
     }
     if (chosen && chosen.terms) links = links.filter((link) => !chosen.terms.some((term) => term.name === link.name)).concat(chosen.terms);
+    if (chosen && chosen.weight && !links.some((link) => link.name === chosen.weight)) {
+      const link = linkOf(chosen.weight);
+      if (link) links.push(link);
+    }
+  }
+
+  /* The link of a weight that is not among those drawn, by its name: hidden_2.weight[3,17]. */
+  function linkOf(name) {
+    const [, of, i, j] = /^(.*)\[(\d+),(\d+)\]$/.exec(name) || [], parameter = found.parameters.find((each) => each.name === of && each.shape.length === 2);
+    const column = parameter ? found.layers.findIndex((layer) => layer.name === parameter.layer) : -1;
+    if (column < 1) return null;
+    const from = find(found.layers[column].given[i], column, -1), at = found.layers[column].places.indexOf(Number(j));
+    return from && at >= 0 ? { from, to: [column, at], value: null, name } : null;
+  }
+
+  const isOf = (link) => chosen && ((chosen.weight && chosen.weight === link.name) || [link.from, link.to].some(([c, r]) => c === chosen.column && r === chosen.row));
+
+  /* Those of what is chosen that end in heat maps lie over these, all others under the nodes. */
+  const isNarrow = (link) => spots[link.from[0]].narrow && spots[link.to[0]].narrow;
+  function drawLinks(over) {
     const most = Math.max(...links.map((link) => Math.abs(link.value || 0)), 1e-300);
-    for (const link of links) {
-      const [x1, y1] = spots[link.from[0]].at[link.from[1]], [x2, y2] = spots[link.to[0]].at[link.to[1]];
+    const order = (link) => Number(Boolean(isOf(link)));
+    for (const link of links.filter((each) => Boolean(isOf(each) && !isNarrow(each)) === over).sort((a, b) => order(a) - order(b))) {
+      const ofChosen = Boolean(isOf(link)), from = spots[link.from[0]], to = spots[link.to[0]];
+      let [x1, y1] = from.at[link.from[1]], [x2, y2] = to.at[link.to[1]];
+      const long = Math.hypot(x2 - x1, y2 - y1) || 1, [dx, dy] = [(x2 - x1) / long, (y2 - y1) / long];
+      if (from.narrow) { x1 += dx * from.radius; y1 += dy * from.radius; }
+      if (to.narrow) { x2 -= dx * to.radius; y2 -= dy * to.radius; }
       const size = Math.abs(link.value || 0) / most;
-      const of = chosen && (chosen.weight === link.name || (link.to[0] === chosen.column && link.to[1] === chosen.row) || (link.from[0] === chosen.column && link.from[1] === chosen.row));
       const path = drawn("line", { x1, y1, x2, y2, class: `link ${link.value < 0 ? "minus" : "plus"}`, "stroke-width": (0.3 + 4 * size).toFixed(2) });
-      path.style.strokeOpacity = chosen && !of ? 0.35 : 0.9;
-      if (chosen && chosen.weight === link.name) { path.style.stroke = "var(--here)"; path.style.strokeWidth = "4px"; }
+      path.style.strokeOpacity = chosen && !ofChosen ? 0.35 : 0.9;
+      path.style.pointerEvents = "none";
+      if (chosen && chosen.weight === link.name) { path.style.stroke = "var(--here)"; path.style.strokeWidth = from.narrow && to.narrow ? "4px" : "2.5px"; }
       picture.append(path);
-      if (link.name) {
+      if (link.name && !over) {
         const words = `${link.name}: ${view === "back" ? "change" : "weight"} ${shown(link.value)}`;
         picture.append(drawn("line", { x1, y1, x2, y2, class: "hit", "data-weight": link.name, click: () => choose({ weight: link.name }),
           pointerenter: (event) => hover(event.clientX, event.clientY, `${words}. Choose it to see why it moved.`), pointerleave: unhover }));
       }
-      if (links.length <= NUMBERED || of) {
-        const part = 0.3 + 0.4 * ((link.to[1] * 7 + link.from[1] * 3) % 10) / 10;
-        if (size > 0.02 || links.length <= NUMBERED) picture.append(drawn("text", { x: x1 + (x2 - x1) * part, y: y1 + (y2 - y1) * part - 2, "text-anchor": "middle" }, shown(link.value, 2)));
+      if (link.value !== null && from.narrow && to.narrow && (ofChosen || (links.length <= NUMBERED && !chosen))) {
+        const far = chosen && link.from[0] === chosen.column && link.from[1] === chosen.row; // the ends stand apart there
+        const part = far ? 0.74 : chosen && !chosen.weight ? 0.34 : 0.55;
+        picture.append(drawn("text", { x: x1 + (x2 - x1) * part, y: y1 + (y2 - y1) * part - 3, "text-anchor": "middle" }, shown(link.value, 2)));
       }
     }
   }
@@ -358,7 +396,7 @@ export function network(panel, page) {
           choose({ weight: `${each.name}[${Math.min(i, each.shape[0] - 1)},${Math.min(j, each.shape[1] - 1)}]` });
         });
         return make("figure", [make("figcaption", `${each.name}, ${each.shape.join(" × ")}`), canvas]);
-      }), { class: "row" }));
+      }), { class: "maps" }));
   }
 
   async function paint(canvas, parameter) {

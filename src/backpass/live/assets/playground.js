@@ -3,7 +3,7 @@ import { ask, button, drawn, during, make, place, save, shown, tell } from "./do
 
 const FIELDS = [
   ["hidden", "Hidden layers", "text", "Nodes of each, as 8,4; 0 for none"],
-  ["activation", "Activation", "activations"],
+  ["activation", "Activation of layer 1", "activations"],
   ["loss", "Loss", "losses"],
   ["optimizer", "Optimizer", "optimizers"],
   ["learning_rate", "Learning rate", "number", "", "any"],
@@ -13,6 +13,7 @@ const FIELDS = [
   ["epochs", "Epochs", "number", "", "1"],
   ["seed", "Seed", "number", "", "1"],
 ];
+const MOST_CHOICES = 8; // hidden layers that have a choice of their own
 const MARKS = ["circle", "square", "triangle", "diamond"];
 
 export function playground(panel, page) {
@@ -27,24 +28,44 @@ export function playground(panel, page) {
   const canvas = make("canvas", null, { class: "regions", width: 480, height: 480, role: "img", tabindex: 0, id: "regions" });
   const legend = make("p", "", { class: "faint", id: "legend" });
   const taken = make("div");
-  panel.append(
-    make("section", [make("h2", "The table"), drop, make("div", [make("label", ["Predict ", target])], { class: "form" }),
-      make("h2", "The network"), form, trouble,
-      make("div", [button("Train", () => train(), { id: "train" }), button("Train one step", () => train(1), { id: "train-step" }), button("See the network", () => page.show("network")), button("See the curves", () => page.show("curves"))], { class: "row" })]),
+  panel.append(make("div", [
     make("div", [
-      make("section", [make("h2", "Decision regions"), make("p", "What the network answers over two columns, the others being as they are in the middle of the table; marks are rows.", { class: "faint" }),
-        make("div", [make("label", ["Across ", across]), make("label", ["Up ", up])], { class: "row" }), canvas, legend]),
+      make("section", [make("h2", "The table"), drop, make("div", [make("label", ["Predict ", target])], { class: "form" }),
+        make("h2", "The network"), form, trouble,
+        make("div", [button("Train", () => train(), { id: "train" }), button("Train one step", () => train(1), { id: "train-step" }), button("See how a weight changed", () => page.show("network", { view: "back" }), { id: "see-network" }), button("See the curves", () => page.show("curves"))], { class: "row" })]),
       make("section", [make("h2", "Take it along"),
-        make("div", [button("Save the model", model, { id: "save-model" }), button("Python script", script, { id: "script" }), button("Link to these settings", link, { id: "link" })], { class: "row" }), taken]),
-    ], { class: "grid" }));
+        make("div", [button("Save the model", model, { id: "save-model" }), button("Python script", script, { id: "script" }), button("Link to these settings", link, { id: "link" })], { class: "row" }), taken])], { class: "stack" }),
+    make("section", [make("h2", "Decision regions"), make("p", "What the network answers over two columns, the others being as they are in the middle of the table; marks are rows.", { class: "faint" }),
+      make("div", [make("label", ["Across ", across]), make("label", ["Up ", up])], { class: "row" }), canvas, legend]),
+  ], { class: "aside" }));
 
   for (const [name, title, kind, hint, step] of FIELDS) {
     const input = ["text", "number"].includes(kind) ? make("input", null, { type: kind, step, min: kind === "number" ? 0 : null, title: hint || null }) : make("select");
     input.id = `set-${name}`;
-    input.addEventListener("change", () => place.write({ settings: JSON.stringify(settings()) }));
+    input.addEventListener("change", () => remember());
     inputs[name] = input;
     form.append(make("label", [title, input]));
   }
+  inputs.hidden.addEventListener("input", () => ofLayers());
+
+  /* A choice of activation for each hidden layer; further layers begin with that of the one before. */
+  function ofLayers(wanted) {
+    const count = Math.min(MOST_CHOICES, Math.max(1, hidden().length));
+    const before = wanted || chosenActivations();
+    for (const each of form.querySelectorAll(".further")) each.remove();
+    let last = inputs.activation;
+    if (wanted && wanted[0]) last.value = wanted[0];
+    for (let layer = 2; layer <= count; layer += 1) {
+      const select = make("select", (about ? about.activations : []).map((each) => make("option", each)), { id: `set-activation-${layer}`, change: remember });
+      select.value = before[layer - 1] || last.value;
+      const label = make("label", [`Activation of layer ${layer}`, select], { class: "further" });
+      last.parentElement.after(label);
+      last = select;
+    }
+  }
+  function chosenActivations() { return [inputs.activation, ...form.querySelectorAll(".further select")].map((each) => each.value); }
+  function hidden() { return inputs.hidden.value.split(",").map((text) => text.trim()).filter((text) => text && text !== "0").map(Number); }
+  function remember() { place.write({ settings: JSON.stringify(settings()) }); }
   file.addEventListener("change", () => file.files[0] && take(file.files[0]));
   for (const kind of ["dragenter", "dragover"]) drop.addEventListener(kind, (event) => { event.preventDefault(); drop.classList.add("over"); });
   for (const kind of ["dragleave", "drop"]) drop.addEventListener(kind, () => drop.classList.remove("over"));
@@ -87,8 +108,9 @@ export function playground(panel, page) {
     const start = { ...found.start, ...given };
     for (const [name, , kind] of FIELDS) {
       if (found[kind]) inputs[name].replaceChildren(...found[kind].map((each) => make("option", each)));
-      inputs[name].value = name === "hidden" ? [].concat(start.hidden).join(",") || "0" : String(start[name]);
+      inputs[name].value = name === "hidden" ? [].concat(start.hidden).join(",") || "0" : name === "activation" ? start.activation.split(",")[0] : String(start[name]);
     }
+    ofLayers(String(start.activation).split(","));
     for (const [select, i] of [[across, 0], [up, 1]]) {
       select.replaceChildren(...found.numbers.map((name) => make("option", name)));
       if (found.numbers.length) select.value = found.numbers[Math.min(found.numbers.length - 1, i + Math.max(0, found.numbers.length - 2))];
@@ -96,9 +118,9 @@ export function playground(panel, page) {
   }
 
   function settings() {
-    const hidden = inputs.hidden.value.split(",").map((text) => text.trim()).filter((text) => text && text !== "0").map(Number);
+    const each = chosenActivations(), activation = each.every((name) => name === each[0]) || hidden().length !== each.length ? each[0] : each.join(",");
     const number = (name) => (inputs[name].value === "" ? null : Number(inputs[name].value));
-    return { target: target.value, hidden, activation: inputs.activation.value, loss: inputs.loss.value, optimizer: inputs.optimizer.value,
+    return { target: target.value, hidden: hidden(), activation, loss: inputs.loss.value, optimizer: inputs.optimizer.value,
       ...Object.fromEntries(["learning_rate", "weight_decay", "dropout", "batch_size", "epochs", "seed"].map((name) => [name, number(name)])) };
   }
 

@@ -16,7 +16,7 @@ export function results(panel, page) {
     if (!found) { key = ""; return undefined; }
     const part = (...content) => { const section = make("section", content); grid.append(section); return section; };
     const grid = make("div", null, { class: "grid" });
-    host.append(make("p", [`On ${found.rows.toLocaleString("en-US")} ${found.scored_on} rows. `, ...Object.entries(found.scores).map(([name, value]) => `${name.replaceAll("_", " ")} ${shown(value, 4)}  `)]), grid);
+    host.append(make("p", `On ${found.rows.toLocaleString("en-US")} ${found.scored_on} rows: ${Object.entries(found.scores).map(([name, value]) => `${name.replaceAll("_", " ")} ${shown(value, 4)}`).join(", ")}.`), grid);
     if (found.classes) ofClasses(found, part);
     else for (const target of found.targets) ofNumbers(target, part);
     return undefined;
@@ -29,13 +29,12 @@ export function results(panel, page) {
     curve(part(), "ROC", "for each threshold: how many of the others are taken for the class, and how many of the class are found", "false positive rate", "true positive rate", merged("roc"), [{ from: [0, 0], to: [1, 1], label: "chance" }]);
     curve(part(), "Precision and recall", "for each threshold: how many of the class are found, and how many of those found are of it", "recall", "precision", merged("pr"));
     curve(part(), "Calibration", "how often answers are right that the network is so sure of; on the line as often as it says", "sure", "right",
-      [{ label: "rows", x: found.calibration.map((bin) => bin.sure), y: found.calibration.map((bin) => bin.right) }], [{ from: [0, 0], to: [1, 1], label: "right" }], true);
+      [{ label: "rows", x: found.calibration.map((bin) => bin.sure), y: found.calibration.map((bin) => bin.right) }], [{ from: [0, 0], to: [1, 1], label: "as often as it says" }], true);
     worst(part(), found.worst, ["is", "answered", "p of what is right"], (each) => [each.actual, each.predicted, each.p]);
   }
 
   function curve(host_, title, told, x, y, series, guides, points) {
-    const draw = points ? charts.scatter : charts.scatter;
-    draw(host_, { title, told, x: { label: x, range: [0, 1] }, y: { label: y, range: [0, 1.02] }, guides, height: 300, series: series.map((each) => ({ ...each, size: points ? 9 : 4 })) });
+    charts.scatter(host_, { title, told, x: { label: x, range: [0, 1] }, y: { label: y, range: [0, 1.02] }, guides, height: 300, series: series.map((each) => ({ ...each, kind: points ? "points" : "line", size: 9 })) });
   }
 
   function ofNumbers(target, part) {
@@ -48,10 +47,10 @@ export function results(panel, page) {
 
   function worst(host_, rows, heads, cells) {
     host_.append(make("h2", "The worst rows"), make("p", "A row's number opens its ledger: every number of forward and backward.", { class: "faint" }),
-      make("table", [make("tr", ["row", ...heads].map((name) => make("th", name))),
+      make("div", make("table", [make("tr", ["row", ...heads].map((name) => make("th", name, { scope: "col" }))),
         ...rows.map((each) => make("tr", [
           make("td", each.row === null ? "–" : button(`row ${each.row}`, () => { place.write({ step: null }); page.show("network", { row: each.row, held: 1, mean: null }); })),
-          ...cells(each).map((value) => make("td", typeof value === "number" ? shown(value, 4) : value))]))]));
+          ...cells(each).map((value) => make("td", typeof value === "number" ? shown(value, 4) : value))]))]), { class: "plot" }));
   }
 
   return { show: load, news() {} };

@@ -57,7 +57,7 @@ export function nodeStory(found, view, mean, weights) {
 
 export function weightStory(found, about) {
   const change = found.after - found.before;
-  const name = found.wire || found.name;
+  const [from, to] = (found.wire || "").split(" -> "), name = to ? `${from} → ${to}` : found.name;
   const rate = found.rate === null ? found.optimizer : `${found.optimizer} with a learning rate of ${shown(found.rate)}${found.schedule ? " in this step" : ""}`;
   const step = make("ol", [
     make("li", [`For row ${about.row}: how the error answers when this weight grows, ∂E/∂w. It is the error δ of the node that the weight leads to, times what came in.`, formulaTable(found.slope)]),
@@ -67,7 +67,7 @@ export function weightStory(found, about) {
   ], { class: "steps" });
   return make("div", [
     make("h2", `How one weight changed: ${name}`),
-    make("p", found.wire ? `${found.name}, the weight of what ${found.wire.split(" -> ")[0]} gives to ${found.wire.split(" -> ")[1]}` : "", { class: "faint" }),
+    make("p", found.wire ? `${found.name}: ${from === "bias" ? `the bias of ${to}` : `how much what ${from} gives counts for ${to}`}` : "", { class: "faint" }),
     make("p", [`In step ${found.step.toLocaleString("en-US")} it went from `, make("strong", shown(found.before)), " to ", make("strong", shown(found.after)), ", by ",
       make("strong", `${change > 0 ? "+" : ""}${shown(change)}`, { class: change < 0 ? "minus" : "plus" }), "."], { class: "big" }),
     step,

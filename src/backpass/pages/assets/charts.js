@@ -50,7 +50,8 @@ const charts = (() => {
     if (!Number.isFinite(value)) return "not finite";
     const size = Math.abs(value);
     if (Number.isInteger(value) && size < 1e15) return value.toLocaleString("en-US");
-    if (size < 1e-4 || size >= 1e7) return value.toExponential((digits || 4) - 1);
+    if (size && (size < 1e-4 || size >= 1e7)) return Number(value.toPrecision(digits || 4)).toExponential();
+    if (size >= 1e4) return Math.round(value).toLocaleString("en-US");
     return String(Number(value.toPrecision(digits || 4)));
   }
 
@@ -120,7 +121,7 @@ const charts = (() => {
 
   function axis(label, log) {
     return {
-      label,
+      label: label || null,
       labelSize: 26,
       labelGap: 4,
       labelFont: "13px system-ui, sans-serif",
@@ -193,7 +194,7 @@ const charts = (() => {
         width: Math.max(120, made.place.clientWidth),
         height: spec.height || 260,
         scales: { x: { time: false, ...range(spec.x) }, y: log ? { distr: 3 } : range(spec.y) },
-        axes: [{ ...axis(spec.x.label), size: 34, space: 50, ...(spec.x.whole ? { incrs: WHOLE } : {}) }, axis(spec.y.label, log)],
+        axes: [{ ...axis(spec.x.bare ? "" : spec.x.label), size: 34, space: 50, ...(spec.x.whole ? { incrs: WHOLE } : {}) }, axis(spec.y.label, log)],
         series: [{ label: spec.x.label, value: (_, value) => shown(value) }, ...spec.series.map(styleOf)],
         bands: (spec.bands || []).map((band) => ({ series: band.series, fill: () => faded(band.colour || "series-1", 0.18) })),
         cursor: { drag: { x: true, y: Boolean(spec.zoomBoth), setScale: true }, points: { size: 7 } },
@@ -289,12 +290,12 @@ const charts = (() => {
     return draw(host, { ...spec, series: spec.series.map((each) => ({ kind: "line", ...each })) });
   }
 
-  /* Points of one or several groups, each with x and y of its own. */
+  /* Points of one or several groups, each with x and y of its own; of the kind "line" they are joined. */
   function scatter(host, spec) {
     const points = spec.series.flatMap((each, group) => each.x.map((x, i) => [x, group, each.y[i]]));
     points.sort((a, b) => a[0] - b[0]);
     const series = spec.series.map((each, group) => ({
-      ...each, kind: "points", values: points.map(([, own, y]) => (own === group ? y : null)) }));
+      kind: "points", spanGaps: each.kind === "line", ...each, values: points.map(([, own, y]) => (own === group ? y : null)) }));
     return draw(host, { numbers: false, zoomBoth: true, ...spec, x: { ...spec.x, values: points.map(([x]) => x) }, series });
   }
 
