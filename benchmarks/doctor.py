@@ -530,8 +530,9 @@ LARGE = 10_000  # rows, from which on a table is trained on with little effort
 
 
 def by_default(name: str, folder: Path) -> dict[str, Any] | None:
-    """What the doctor says of `backpass train TABLE --target COLUMN`, whose first metric stands for its skill; None where
-    the table is not there.
+    """What the doctor says of `backpass train TABLE --target COLUMN`, whose first metric stands for its skill.
+
+    None where the table is not there.
     """
     file, target, exclude = DEFAULTS[name]
     if not (folder / file).exists():
