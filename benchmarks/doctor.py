@@ -695,7 +695,9 @@ def report(patients: list[dict[str, Any]], left_out: Counter[str], healthy: list
 def _write(asked: Any, patients: Any, left_out: Any, healthy: Any, lines: list[str]) -> None:
     stem = RESULTS / f"{time.strftime('%Y-%m-%d')}-doctor"
     about = {"backpass": __version__, "python": platform.python_version(), "seed": asked.seed}
-    content = {"about": about, "sick": patients, "healthy": healthy, "not sick": dict(left_out)}
+    # What was not treated, or did not stay finite, has no number, for JSON has none for that.
+    told = [{k: None if v in (math.inf, -math.inf) else v for k, v in each.items()} for each in patients]
+    content = {"about": about, "sick": told, "healthy": healthy, "not sick": dict(left_out)}
     stem.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     stem.with_suffix(".md").write_text("\n".join(["# The doctor's ward", "", *lines, ""]), encoding="utf-8")
 
