@@ -85,6 +85,7 @@ def test_the_terms_of_every_schedule_come_to_its_rate(found):
 
 
 OUTPUTS = {
+    "brier": ("classes", 3),
     "cross_entropy": ("classes", 3),
     "hinge": ("classes", 3),
     "poisson": ("counts", 1),
