@@ -47,7 +47,11 @@ class _Unmade:
             with _lock:
                 options, self._options = self._options, None
                 if options is not None:
-                    _make(self.kind, **options)
+                    try:
+                        _make(self.kind, **options)
+                    except BaseException:
+                        self._options = options  # the next instance meets the same error
+                        raise
                     self._is_made = True
         return self.kind
 

@@ -167,3 +167,14 @@ def test_threads_that_use_it_first_at_once_all_find_it_made():
                 assert list(pool.map(use, range(4))) == [(number, 3) for number in range(4)]
     finally:
         sys.setswitchinterval(interval)
+
+
+def test_a_class_that_cannot_be_made_says_so_each_time():
+    @records.dataclass
+    class Wrong:
+        first: int = 0
+        second: str
+
+    for _ in range(2):
+        with pytest.raises(TypeError, match="second"):
+            Wrong(1, "a")

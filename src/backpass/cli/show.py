@@ -1,5 +1,6 @@
 """`backpass show` and `backpass playground`: a page to look into runs, and to train on."""
 
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -77,9 +78,16 @@ def shown(page: Any, options: dict[str, Any]) -> Iterator[None]:
 
 
 def wait() -> None:
-    """Until Ctrl-C."""
+    """Until Ctrl-C.
+
+    Whoever reads a table may leave a handler of its own in the place of Python's, as polars does, which then waits for
+    ever: it is set anew, for tables are dropped in at any time.
+    """
     click.echo("Ctrl-C ends it", err=True)
+    handler, never = signal.getsignal(signal.SIGINT), threading.Event()
     try:
-        threading.Event().wait()
+        while True:
+            signal.signal(signal.SIGINT, handler)
+            never.wait(0.5)
     except KeyboardInterrupt:
         click.echo("", err=True)

@@ -128,6 +128,8 @@ def wrong_labels(case: Case) -> Finding | None:
     if not case.classes or columns is None or case.rows < FEWEST_TO_COMPARE:
         return None
     labels = case.labels[:MOST_COMPARED]
+    if len(np.unique(labels)) < 2:
+        return None
     expected = _by_the_others(columns[:MOST_COMPARED].astype(np.float64), np.eye(int(labels.max()) + 1)[labels])
     likeliest = expected.argmax(axis=1)
     wrong = likeliest != labels

@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 import threading
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.resources import files
@@ -84,7 +85,7 @@ class Playground:
         Raises:
             TableError: it is none.
         """
-        if len(content) > LARGEST:
+        if len(content) > LARGEST or _unpacked_is_larger(content):
             raise UsageError(f"{name[:80]} is larger than {LARGEST >> 20} MB: train on it with backpass train")
         self._runs += 1
         path = self._folder / f"table-{self._runs}"
@@ -119,6 +120,8 @@ class Playground:
         Raises:
             UsageError: there is a setting that is none.
         """
+        if not isinstance(settings, Mapping):
+            raise UsageError("settings are no JSON object with names and values")
         unknown = [name for name in settings if name not in (*RECIPE, "target", "seed")]
         if unknown or not isinstance(settings.get("target"), str):
             raise UsageError(f"{unknown[0] if unknown else 'target'} is no setting of the playground, or not given")
@@ -249,3 +252,13 @@ def _points(prepared: Prepared, reader: Reader, columns: Mapping[str, Any], name
     shown = actual.ravel() if targets.classes else np.asarray(targets.decode(actual))[:, 0]
     known = np.isfinite(px) & np.isfinite(py)
     return {"points": [px[known].tolist(), py[known].tolist(), shown[known].tolist()]}
+
+
+def _unpacked_is_larger(content: bytes) -> bool:
+    """Whether gzip makes more of it than may be dropped in; no more than that is unpacked."""
+    if not content.startswith(b"\x1f\x8b"):
+        return False
+    try:
+        return len(zlib.decompressobj(wbits=31).decompress(content, LARGEST + 1)) > LARGEST
+    except zlib.error:
+        return False  # what it is instead, the reader says

@@ -1,6 +1,7 @@
 """The main job: a table in, a trained network out."""
 
 import time
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field, replace
@@ -144,6 +145,10 @@ class Plan:
         """
         if outcome.interrupted_by:
             return replace(outcome, finished=False)
+        if not outcome.history.kept:
+            what = "no whole epoch was trained in the time: the network is not trained again on all rows"
+            warnings.warn(f"--refit: {what}", RuntimeWarning, stacklevel=2)
+            return outcome
         started, whole = time.perf_counter(), self.whole()
         trainer = whole.trainer()
         trainer.steering = steering  # its history stays that of the first
