@@ -120,8 +120,26 @@ class BinaryCrossEntropy(Loss):
             refuse(self._name, targets, (targets < 0) | (targets > 1), "0, 1 or a probability between them")
 
 
+class _OfColumnOrLabels(Loss):
+    """A loss of one output and its targets, or of several outputs and integer labels."""
+
+    def check_targets(self, targets: Array, outputs: int) -> None:
+        if outputs <= 1:
+            super().check_targets(targets, outputs)
+            self._check_column(targets)
+            return
+        require_numbers(self._name, targets)
+        if not _is_column(targets.shape):
+            raise self._misfit(targets, outputs, "labels [rows]")
+        check_labels(self._name, targets, outputs)
+
+    def _check_column(self, targets: Array) -> None:
+        """Of one output: raises UsageError for values that are no targets."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class Brier(Loss):
+class Brier(_OfColumnOrLabels):
     """The squared error of probabilities: that of a first textbook's network, of sigmoids or a softmax at its end.
 
     One output, (rows,) or (rows, 1), and targets 0 and 1: (p - target)² with p = sigmoid(output). Several outputs,
@@ -146,20 +164,13 @@ class Brier(Loss):
         """The probabilities of the classes, or of yes."""
         return sigmoid(outputs) if _is_column(outputs.shape) else softmax(outputs)
 
-    def check_targets(self, targets: Array, outputs: int) -> None:
-        if outputs > 1:
-            require_numbers(self._name, targets)
-            if not _is_column(targets.shape):
-                raise self._misfit(targets, outputs, "labels [rows]")
-            check_labels(self._name, targets, outputs)
-            return
-        super().check_targets(targets, outputs)
+    def _check_column(self, targets: Array) -> None:
         if targets.dtype.kind != "b":
             refuse(self._name, targets, (targets < 0) | (targets > 1), "0, 1 or a probability between them")
 
 
 @dataclass(frozen=True)
-class Hinge(Loss):
+class Hinge(_OfColumnOrLabels):
     """The loss of the support vector machine: 0 once the right side wins by a margin of 1.
 
     One output, (rows,) or (rows, 1): max(0, 1 - y * output), where y is 1 for a target above 0 and -1 otherwise, so
@@ -184,14 +195,7 @@ class Hinge(Loss):
         side = where(greater(targets, 0), 1.0, where(less_equal(targets, 0), -1.0, targets))  # a NaN stays a NaN
         return mean_over_outputs(relu(1 - side * outputs))
 
-    def check_targets(self, targets: Array, outputs: int) -> None:
-        if outputs > 1:
-            require_numbers(self._name, targets)
-            if not _is_column(targets.shape):
-                raise self._misfit(targets, outputs, "labels [rows]")
-            check_labels(self._name, targets, outputs)
-            return
-        super().check_targets(targets, outputs)
+    def _check_column(self, targets: Array) -> None:
         refuse(self._name, targets, ~np.isin(targets, (-1, 0, 1)), "-1 or 1, or 0 or 1")
         if targets.dtype.kind != "b" and (targets == -1).any():
             refuse(self._name, targets, targets == 0, "-1 or 1, as in other rows")
