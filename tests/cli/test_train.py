@@ -571,7 +571,7 @@ def test_a_percent_sign_and_a_misspelt_activation_are_told_what_was_meant(run):
     ran = run("train", ABALONE, "--target", "Rings", "--interval", "90%")
     assert "expected a number between 0 and 1, such as 0.9: 90% is 0.9" in ran.err
     ran = run("train", IRIS, "--target", "species", "--activation", "rellu")
-    assert ran.err.endswith(": did you mean relu?\n")
+    assert ran.err.endswith("; did you mean relu?\n")
 
 
 def test_what_is_printed_of_a_run_with_a_long_name_is_cut_between_words(run):

@@ -12,7 +12,7 @@ import numpy as np
 
 from backpass.errors import NotFiniteError, TableError, UsageError
 from backpass.recipes import fields
-from backpass.recipes.scores import Score, finite
+from backpass.recipes.scores import Score, finite, shown_value, title, told_names
 from backpass.records import dataclass
 from backpass.storage.atomic import write_whole
 
@@ -170,10 +170,9 @@ def spreads(folds: Sequence[Fold]) -> list[str]:
     """Of the network's metrics the least and the most of the folds that have scores, in words."""
     folds = [each for each in folds if not each.failed]
     _, rows = _by_label(folds)[0]
-    ours = means(folds)[0].metrics
     return [
-        f"{name.replace('_', ' ')} {min(values):.4g} to {max(values):.4g}"
-        for name in ours
+        f"{title(name)} {shown_value(name, min(values))} to {shown_value(name, max(values))}"
+        for name in told_names(means(folds))
         if (values := [float(row[name] or 0.0) for row in rows])
     ]
 
