@@ -220,7 +220,7 @@ class Page:
             pace.done()
             within = any(each["steered"] and each["state"] == fields.TRAINING for each in told)
             gone = time.monotonic()
-            while left := pace.left(within=within):
+            while left := pace.left(within=within):  # noqa: ASYNC110  (it is a clock that is waited for)
                 await anyio.sleep(left)
             gone = time.monotonic() - gone
             quiet += gone
