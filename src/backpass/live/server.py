@@ -71,7 +71,7 @@ class Pace:
         if gone >= ALIVE or (gone >= TICK and given * PART >= self._worked):
             return 0.0
         missing = self._worked / PART - given
-        return min(ALIVE - gone, max(TICK / 10, TICK - gone, missing * min(50.0, gone / given) if given else 0.0))
+        return min(ALIVE - gone, max(TICK, missing * min(50.0, gone / given) if given else 0.0))
 
 
 class Page:
