@@ -48,9 +48,9 @@ def predict(
     """Predict for every row of TABLE, in its order, as CSV with a column `prediction`.
 
     MODEL is a run's folder or a model file. A model trained with --quantiles adds a column for each, as q0.1, and the
-    prediction is the one nearest to the median. For several targets the columns are called prediction_TARGET, with
-    --interval lower_TARGET and upper_TARGET, and for targets of several kinds q0.1_TARGET and p_TARGET_CLASS. Columns
-    may stand in any order; missing values and categories that training never saw are no error.
+    prediction is the median, or what lies between the two around it. For several targets the columns are called
+    prediction_TARGET, with --interval lower_TARGET and upper_TARGET, and for targets of several kinds q0.1_TARGET and
+    p_TARGET_CLASS. Columns may stand in any order; missing values and categories that training never saw are no error.
     """
     from backpass.data import read_table
     from backpass.data.writing import csv_bytes

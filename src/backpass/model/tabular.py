@@ -80,7 +80,7 @@ class Predictions:
         threshold: that told the answers, of two classes; None where the most probable class is the answer.
         lower, upper: the ends of intervals around numbers (rows, targets); None where they were not asked for.
         levels, quantiles: the quantiles that were learned, such as (0.1, 0.9), and what they are (rows, quantiles),
-            ascending in each row; the answer is then the one nearest to the median.
+            ascending in each row; the answer is then the median by these, see `middle`.
         parts: of several heads the answers of each, as if it were alone; what is above is then empty, but for `names`
             and `values`.
     """
@@ -150,14 +150,14 @@ def answers(tabular: Tabular, predictions: Array) -> Predictions:
         own = zip(tabular.heads, np.split(predictions, ends[:-1], axis=1), strict=True)
         return together(names, tuple(answers(head, each) for head, each in own))
     if not tabular.targets.classes:
-        amounts = tabular.targets.decode(predictions.reshape(len(predictions), tabular.targets.width))
-        levels = tabular.targets.quantiles
+        outputs, levels = predictions.reshape(len(predictions), tabular.targets.width), tabular.targets.quantiles
         if levels:
             # Put in order, they are nearer to the right ones, never farther (Chernozhukov, Fernandez-Val and Galichon,
             # Quantile and probability curves without crossing, 2010).
-            amounts = np.sort(amounts, axis=1)
-            middle = int(np.argmin(np.abs(np.array(levels) - 0.5)))
-            return Predictions(names, amounts[:, [middle]], levels=levels, quantiles=amounts)
+            outputs = np.sort(outputs, axis=1)
+            between = tabular.targets.decode(outputs @ middle(levels).astype(outputs.dtype)[:, None])
+            return Predictions(names, between, levels=levels, quantiles=tabular.targets.decode(outputs))
+        amounts = tabular.targets.decode(outputs)
         intervals = tabular.calibration.intervals
         lower, upper = (None, None) if intervals is None else intervals.around(amounts)
         if lower is not None and tabular.targets.kind != "number":
@@ -175,6 +175,13 @@ def together(names: tuple[str, ...], parts: tuple[Predictions, ...]) -> Predicti
     for name, column in zip(names, columns, strict=True):
         values[name] = column
     return Predictions(names, values, parts=parts)
+
+
+def middle(levels: tuple[float, ...]) -> Array:
+    """How much each of some quantiles, ascending, counts for the median: it is one of them, or lies on the line between
+    the two around it; where all are on one side of it, the nearest stands for it.
+    """
+    return np.array([np.interp(0.5, levels, counted) for counted in np.eye(len(levels))])
 
 
 def chosen(probabilities: Array, threshold: Threshold | None) -> Array:

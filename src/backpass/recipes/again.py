@@ -17,7 +17,7 @@ from backpass.data.batches import batches
 from backpass.data.encoders.table import NUMBERS
 from backpass.errors import UsageError
 from backpass.forward import flatten, unflatten
-from backpass.ledger import Ledger, Why, ledger, look, why
+from backpass.ledger import Ledger, Why, ledger, look, telling, why
 from backpass.model import Model, load
 from backpass.model.calibration import Calibration
 from backpass.model.tabular import network_inputs
@@ -192,16 +192,20 @@ class Run:
         """How many steps are known: those up to the newest checkpoint."""
         return newest(run.checkpoints(self.folder).store).step
 
-    def trace(self, row: int | None = None, step: int | None = None, *, member: int | None = None) -> Ledger:
+    def trace(
+        self, row: int | None = None, step: int | None = None, *, member: int | None = None, weight: str = ""
+    ) -> Ledger:
         """The ledger of one row in one step: every number of forward, error, backward and change, written out.
 
         Args:
-            row: its number in the table, from 1 on; None for the first of the step's batch.
+            row: its number in the table, from 1 on; None for the one of the step's batch with the largest share in
+                the change of `weight`, or of the weight that moved most.
             step: from 1 on; None for the last one that the row, or any, was in.
             member: of an ensemble, from 1 on; None for the first that learns from the row.
+            weight: by its name, or as what it stands between.
 
         Raises:
-            UsageError: the row was not trained on, or not in that step; there is no such member.
+            UsageError: the row was not trained on, or not in that step; there is no such member, or no such weight.
             CheckpointError: as `Trainer.replay`.
         """
         prepared = self.plan.prepared
@@ -211,7 +215,9 @@ class Run:
             if not step:
                 raise UsageError(f"row {row} has been in no step yet: {self.steps:,} steps were made and saved")
         replayed = self.replay(step)
-        if place is not None and place not in replayed.rows:
+        if place is None:
+            return telling(replayed.moment, member=member, words=words_of(prepared), weight=weight)
+        if place not in replayed.rows:
             raise UsageError(f"row {row} is not in the batch of step {step:,}: {self._near(place, step)}")
         return replayed.trace(place, member=member, words=words_of(prepared))
 

@@ -119,6 +119,7 @@ def _training(about: Mapping[str, Any], history: Sequence[Mapping[str, Any]], mo
         "seconds": outcome.get("seconds"),
         "stopped": outcome.get("stopped", ""),
         "refit": outcome.get("refit"),
+        "refit_failed": outcome.get("refit_failed"),
         "history": {
             "epoch": [record["epoch"] for record in history],
             **{name: [_plain(record.get(name)) for record in history] for name in names},

@@ -154,8 +154,8 @@ def baseline(like: Predictions, targets: Array, actual: Array, class_weights: tu
     rows = len(actual)
     if like.quantiles is not None:
         same = np.tile(np.quantile(targets, like.levels), (rows, 1))
-        middle = [int(np.argmin(np.abs(np.array(like.levels) - 0.5)))]
-        constant = Predictions(like.names, same[:, middle], levels=like.levels, quantiles=same)
+        median = np.full((rows, 1), np.quantile(targets, np.clip(0.5, like.levels[0], like.levels[-1])))
+        constant = Predictions(like.names, median, levels=like.levels, quantiles=same)
         return score("always the same", constant, actual)
     if like.probabilities is None:
         mean = np.tile(targets.mean(axis=0), (rows, 1))

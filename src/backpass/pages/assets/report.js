@@ -95,11 +95,15 @@
     const told = facts.folds;
     if (!told) return;
     const host = section("Cross-validation", "folds");
-    say(host, `The means of ${told.each.length} folds; ± is half of a 95 % interval, and in brackets are the least and the most.`, "faint");
+    const whole = told.each.filter((fold) => !fold.failed);
+    const count = whole.length < told.each.length ? `${whole.length} of ${told.each.length}` : told.each.length;
+    say(host, told.scores.length ? `The means of ${count} folds; ± is half of a 95 % interval, and in brackets are the least and the most.`
+      : "No mean of folds: of fewer than two there are scores.", "faint");
+    for (const [place, fold] of told.each.entries()) if (fold.failed) say(host, `Fold ${place + 1} failed: ${fold.failed}`);
     for (const [place, score] of told.scores.entries()) {
       host.append(make("h3", score.label));
       list(host, Object.entries(score.metrics).filter(([name]) => !name.startsWith("below_")).map(([name, value]) => {
-        const each = told.each.map((fold) => fold.scores[place === 0 ? 0 : fold.scores.length - told.scores.length + place].metrics[name]);
+        const each = whole.map((fold) => fold.scores[place === 0 ? 0 : fold.scores.length - told.scores.length + place].metrics[name]);
         return [title(name), `${shown(value)} ± ${shown(score.margins[name])} (${shown(Math.min(...each))} to ${shown(Math.max(...each))})`];
       }));
     }
@@ -110,7 +114,8 @@
     list(host, [
       ["epochs", told.epochs], ["steps", told.steps], ["weights kept", told.kept_epoch ? `of epoch ${shown(told.kept_epoch)}` : ""],
       ["ended", told.stopped],
-      ["then", told.refit ? `trained again on all ${shown(told.refit.rows)} rows for ${shown(told.refit.epochs)} epochs: that is the model, and what is shown here is of the network before` : ""],
+      ["then", told.refit ? `trained again on all ${shown(told.refit.rows)} rows for ${shown(told.refit.epochs)} epochs: that is the model, and what is shown here is of the network before`
+        : told.refit_failed ? `not trained again on all rows (${told.refit_failed}): the model is the one that is shown here` : ""],
       ["time", told.seconds ? `${shown(told.seconds)} s` : ""],
     ]);
     if (!told.epochs) return say(host, "No whole epoch was saved.");
