@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from backpass.data import TargetEncoder
 from backpass.data.arrays import as_inputs
 from backpass.data.batches import batches
 from backpass.data.encoders.table import NUMBERS
@@ -251,8 +252,12 @@ class Run:
         targets, own = prepared.tabular.targets, prepared.table.take([row - 1])
         inputs = network_inputs(prepared.tabular.inputs.encode(own, coerce=prepared.tabular.inputs.coercible))
         names = words_of(prepared)
-        if targets.kind == "positive":  # its logarithm is what the network answers, and what columns add to
-            names = replace(names, outputs=[f"log of {name}" for name in names.outputs])
+        heads, temperatures = targets.heads, [part.temperature for part in calibration.heads]
+        temperatures = temperatures if len(temperatures) == len(heads) else [1.0] * len(heads)
+        # Of a positive target the logarithm is what the network answers, and what columns add to.
+        of_outputs = [head for head in heads for _ in range(head.outputs)]
+        logs = ["log of " * (head.kind == "positive" and not head.classes) for head in of_outputs]
+        names = replace(names, outputs=[f"{log}{name}" for log, name in zip(logs, names.outputs, strict=True)])
         return why(
             planned.network,
             parameters,
@@ -263,8 +268,9 @@ class Run:
             number=row,
             raw=cells(own, 0, prepared.tabular.inputs.columns),
             output=output,
-            temperature=calibration.temperature,
-            units=list(zip(targets.spreads, targets.centers, strict=True)) * (len(targets.quantiles) or 1),
+            among=heads[0].outputs,
+            temperature=np.repeat(temperatures, [head.outputs for head in heads]),
+            units=[unit for head in heads for unit in _units(head)],
         )
 
     def what_if(self, row: int, *, member: int | None = None) -> Ledger:
@@ -332,6 +338,13 @@ class Run:
         before, after = self._steps_of(place, range(step, 0, -1)), self._steps_of(place, range(step, self.steps + 1))
         found = [f"--step {each}" for each in (next(before, None), next(after, None)) if each is not None]
         return f"it is in that of {' and '.join(found)}" if found else "it has been in none yet"
+
+
+def _units(targets: TargetEncoder) -> list[tuple[float, float]]:
+    """For each output of a head what it is multiplied by, and what is added then."""
+    if targets.classes:
+        return [(1.0, 0.0)] * targets.outputs
+    return list(zip(targets.spreads, targets.centers, strict=True)) * (len(targets.quantiles) or 1)
 
 
 def _own_model(folder: Path, about: Mapping[str, Any]) -> Model:
