@@ -88,7 +88,9 @@ def duplicates(case: Case) -> Finding | None:
     learned, known = set(own), set(others)
     twice = sum(key in learned for key in others)
     by_chance = 0.0 if _various(case) else _met_again(own)
-    if twice < (by_chance + TWICE * (1 - by_chance)) * len(others) or twice == 0:
+    # Of few possible rows many are met again: then more must be than chance gives, and more than it may add.
+    more = max(TWICE * (1 - by_chance), 3 * math.sqrt(by_chance * (1 - by_chance) / max(1, len(others))))
+    if by_chance == 1 or twice < (by_chance + more) * len(others) or twice == 0:
         return None
     rows = tuple(place for place, key in enumerate(own) if key in known)
     return Finding(
@@ -167,7 +169,11 @@ def wrong_labels(case: Case) -> Finding | None:
         # What chance decides is as often otherwise in rows held out; labels that only training sees wrong are not.
         others = np.asarray(case.held_out[1]).reshape(-1).astype(np.int64)[:MOST_COMPARED]
         there = _contradicted(others, of_held)
-        sure = own.half >= DOUBTFUL and min(_by_chance(own, there, "all"), _by_chance(own, there, "half")) < RARELY
+        sure = (
+            own.half >= DOUBTFUL
+            and own.all <= TOO_HARD
+            and min(_by_chance(own, there, "all"), _by_chance(own, there, "half")) < RARELY
+        )
         apart = sure or (alike and there.half < FAR_FEWER * own.half)
     if not apart and not (alike and own.half >= FLAT * own.all):
         return None
