@@ -39,7 +39,7 @@ def test_train_prints_what_it_understood_the_network_the_score_the_run_and_the_n
     assert re.fullmatch(r"  4 numbers.*categor.*|  4 numbers.*", lines[2])
     assert any(re.fullmatch(r"network     \d+ inputs -> 4 -> 3    [\d,]+ parameters", line) for line in lines)
     assert any(
-        re.fullmatch(r"effort      fast: one network, up to 2 epochs: about \d+ s at most", line) for line in lines
+        re.fullmatch(r"effort      fast: one network, up to 2 epochs: about \d+ s for all", line) for line in lines
     )
     assert "training on 241 rows, validating on 34, testing on 69" in lines
     assert any(re.fullmatch(r"stopped at epoch 2 after [\d.]+ s: all 2 epochs done", line) for line in lines)
@@ -257,7 +257,7 @@ def test_every_option_of_the_recipe_changes_what_is_learned(run, options):
 
 def test_without_an_effort_it_is_the_mean_of_several_networks(run):
     ran = run("train", PENGUINS, "--target", "species", "--epochs", "2", "--hidden", "4")
-    line = r"effort      standard: mean of 4 networks, up to 2 epochs: about \d+ s at most"
+    line = r"effort      standard: mean of 4 networks, up to 2 epochs: about \d+ s for all"
     assert any(re.fullmatch(line, each) for each in ran.out.splitlines())
     assert bp.load("runs/penguins-species-1").network.count == 4
 

@@ -59,7 +59,7 @@ SICK = {
     ),
     "cannot overfit one batch": (
         rules.one_batch,
-        lambda: case(network(2, activation="tanh", initializer=nn.Normal(100.0)), optimizers.SGD(1e-9)),
+        lambda: case(network(2, activation="tanh", initializer=nn.Normal(100.0)), optimizers.SGD(1e-14)),
     ),
     "network too small": (rules.too_small, lambda: case(network(width=1))),
     "too few epochs": (rules.too_few_epochs, lambda: case(epochs=1)),
