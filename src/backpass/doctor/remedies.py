@@ -76,7 +76,8 @@ class Remedy:
 
     def lacking(self, part: str) -> "Remedy":
         """The same without one of its parts."""
-        return replace(self, **{part: next(f.default for f in fields(self) if f.name == part)})
+        nothing: dict[str, Any] = {part: getattr(Remedy(), part)}
+        return replace(self, **nothing)
 
     def to_json(self) -> dict[str, Any]:
         """What is changed."""
