@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 __all__ = ["dataclass"]
 
+_OPTIONS = {"eq", "frozen", "init", "kw_only", "repr"}
+
 if TYPE_CHECKING:
     from dataclasses import dataclass
 else:
@@ -21,8 +23,11 @@ else:
     def dataclass(cls: type | None = None, /, **options: bool) -> Any:
         """As that of the standard library, which is called at the first instance, or when the fields are asked for.
 
-        `slots`, `order` and `unsafe_hash` are not to be had. A dataclass of either kind may inherit from the other.
+        `slots`, `order` and `unsafe_hash` are not to be had, a TypeError: their methods would have to be there at
+        once. A dataclass of either kind may inherit from the other.
         """
+        if not options.keys() <= _OPTIONS:
+            raise TypeError(f"a dataclass made when it is used takes {', '.join(sorted(_OPTIONS))}: found {[*options]}")
         return _Unmade(cls, options).kind if cls is not None else lambda cls: _Unmade(cls, options).kind
 
 

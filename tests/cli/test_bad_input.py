@@ -66,8 +66,8 @@ OPTIONS = {
     "target empty": (["--target", ""], "--target"),
     "target twice": (["--target", "sepal_length,sepal_length"], "twice"),
     "no target": ([], "--target"),
-    "classes among several targets": (["--target", "sepal_length,species"], "species"),
-    "several classes": (["--target", "sepal_length,petal_width", "--task", "classification"], "one target"),
+    "a threshold among several targets": (["--target", "sepal_length,species", "--threshold", "0.3"], "two classes"),
+    "no classes among several": (["--target", "sepal_length,petal_width", "--class-weights", "a=1"], "with classes"),
     "text as a number": (["--target", "species", "--task", "regression"], "species"),
     "unknown option": (["--target", "species", "--nonsense"], "--nonsense"),
     "unknown task": (["--target", "species", "--task", "ranking"], "--task"),
@@ -201,7 +201,7 @@ def test_models_that_are_none(refused, iris_run, tmp_path):
     (tmp_path / "cut").write_bytes(data[:-100])
     (tmp_path / "changed").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     (tmp_path / "other").write_text("not a model\n")
-    (tmp_path / "newer").write_bytes(data.replace(b'\\"format\\": 2,', b'\\"format\\": 3,'))
+    (tmp_path / "newer").write_bytes(data.replace(b'\\"format\\": 2,', b'\\"format\\": 4,'))
     (tmp_path / "folder").mkdir()
     for command in ("predict", "evaluate", "check"):
         for name in ("cut", "changed", "other", "newer", "folder", "absent", IRIS):

@@ -165,6 +165,30 @@ def test_what_a_second_signal_ends_has_the_status_of_that_signal(run, monkeypatc
     )
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("_prepared", "interrupted"),  # which click begins on a new line
+        ("_measured", "stopped at once; what was saved before stays: backpass resume run"),
+    ],
+    ids=["while it reads", "while it scores"],
+)
+def test_a_signal_where_nothing_trains_ends_with_a_line_and_its_status(run, monkeypatch, number, place, told):
+    """SIGTERM as Ctrl-C does; afterwards signals are what they were."""
+
+    def signalled(*_, **__):
+        signal.raise_signal(number)
+        raise AssertionError("the signal came")
+
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    assert before[1] == signal.SIG_DFL
+    monkeypatch.setattr(main_job.Plan if place == "_measured" else main_job, place, signalled)
+    ran = run("train", IRIS, "--target", "species", "--out", "run", "--quiet", *QUICK)
+    assert (ran.status, ran.err.lstrip()) == (128 + number, f"backpass: {told}\n")
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
+
+
 SLOW = """
 import time
 from backpass.recipes.main_job import Plan

@@ -45,7 +45,7 @@ def places(birds):
 def test_the_whole_story_of_a_row_fits_80_columns_and_is_plain_when_piped(run, birds, places):
     """Inputs by name with their cells, forward, error, backward, weights, and that it adds up; no colours."""
     row, step, _, _ = places
-    ran = run("trace", birds, "--row", row)
+    ran = run("trace", birds, "--row", row, "--full")
     assert ran.status == 0
     lines = ran.out.splitlines()
     assert lines[0] == f"step {step}, row {row} of penguins.csv"
@@ -59,6 +59,34 @@ def test_the_whole_story_of_a_row_fits_80_columns_and_is_plain_when_piped(run, b
         "new weights are those of the run",
     ):  # fmt: skip
         assert words in ran.out, words
+
+
+def test_it_is_short_unless_more_is_asked_for(run, birds, places):
+    """One screen of 80 columns: the row, the answer, the error, where it went, one weight and why it moved."""
+    row, step, *_ = places
+    ran = run("trace", birds, "--row", row)
+    lines = ran.out.splitlines()
+    assert lines[0] == f"step {step}, row {row} of penguins.csv"
+    assert len(lines) < 30
+    assert max(map(len, lines)) <= 80
+    for words in (
+        *("1  The row", "2  Forward", "3  The error function", "4  Backward", "5  The weights", "hidden_2: 4 nodes"),
+        *("the ledger adds up", "more:  --full", "--html FILE"),
+    ):
+        assert words in ran.out
+    assert re.search(r"This (weight|bias) went from \S+ to \S+ because ", " ".join(ran.out.split()).replace(",", ""))
+    assert "held out in fold" not in ran.out
+    assert len(run("trace", birds, "--row", row, "--terms", 2).out.splitlines()) > 60
+
+
+def test_the_row_that_is_told_has_a_share_in_what_moved(run, birds, places):
+    """Where no row is named it is that of the batch with the largest share in the change of the weight."""
+    found = bp.open_run(birds).trace(step=places[1], weight="hidden_1.weight[2,3]")
+    parameter, index = found.weight("hidden_1.weight[2,3]")
+    shares = np.abs(parameter.batch(index).products)
+    assert shares[found.place] == shares.max()
+    ran = run("trace", birds, "--step", places[1], "--weight", "hidden_1.weight[2,3]")
+    assert ran.out.startswith(f"step {places[1]}, row {found.row} of ")
 
 
 def test_on_a_terminal_it_has_colours(birds, places):
@@ -81,7 +109,7 @@ def test_on_a_terminal_it_has_colours(birds, places):
             shown += part
     os.close(main)
     assert process.returncode == 0
-    assert b"\x1b[1m1  The inputs" in shown
+    assert b"\x1b[1m1  The row" in shown
     plain = re.sub(r"\x1b\[[0-9;]*m", "", shown.decode()).replace("\r\n", "\n")
     assert "the ledger adds up" in plain
 
@@ -229,7 +257,7 @@ def test_the_page_steps_through_everything(run, birds, places, tmp_path):
     nodes = 6 + 4 + 3
     assert [sum(each.startswith(phase) for each in told["told"]) for phase in ("Forward", "Backward")] == [nodes, nodes]
     assert told["phases"] == ["Inputs", "Forward", "Error", "Backward", "Weights"]
-    assert told["circles"] == 15 + nodes
+    assert told["circles"] == 14 + nodes  # and no input that says which members hold the row out
     assert told["verdict"].startswith("The ledger adds up")
     assert all("=" in each for each in told["told"][1:])
 

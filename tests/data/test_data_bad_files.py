@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from table_helpers import read, written
 
-from backpass.data import read_table
+from backpass.data import Table, read_table
 from backpass.errors import TableError
 
 PACKED = gzip.compress(b"a,b\n" + b"1,2\n" * 1000, mtime=0)
@@ -183,3 +183,19 @@ def test_reading_a_typed_file_runs_nothing_of_the_folder_it_is_read_in(tmp_path,
     monkeypatch.chdir(tmp_path)
     assert read_table("t.parquet").rows == 2
     assert not (tmp_path / "PWNED").exists()
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"city": ["Rome", "\ud800x"]}, ["city", "row 2", r"'\ud800x'"]),
+        ({"\udc00": [1, 2]}, [r"'\udc00'", "rename"]),
+    ],
+)
+def test_half_a_character_is_refused_by_its_place(columns, words):
+    with pytest.raises(TableError) as caught:
+        Table.from_data(columns, name="the table")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.isascii()
+    assert all(word in message for word in words)

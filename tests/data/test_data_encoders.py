@@ -63,7 +63,7 @@ PLAIN = st.one_of(
     st.integers(-(2**70), 2**70),
     st.floats(),
     st.booleans(),
-    st.text(max_size=4),
+    st.text(st.characters(), max_size=4),  # halves of characters among them
     st.sampled_from(["Rome", " Oslo", "NA"]),
 )
 FEW_COLUMNS = {
@@ -107,6 +107,10 @@ def test_a_row_of_numbers_and_texts_needs_no_table():
     assert FEW.encode_few(columns | {"income": ["a lot"]}) is None
     assert FEW.encode_few({name: columns[name] for name in columns if name != "city"}) is None
     assert FEW.encode_few(columns | {"age": [41, 42]}) is None
+    assert FEW.encode_few(columns | {"income": [math.inf]}) is None
+    assert FEW.encode_few(columns | {"age": [2**63 - 1]}) is not None
+    assert FEW.encode_few(columns | {"age": [2**63]}) is None
+    assert FEW.encode_few(columns | {"city": ["\ud800"]}) is None
 
 
 # The dense block

@@ -51,3 +51,14 @@ def test_damaged_tables_are_read_or_refused(tmp_path):
             ends[fuzz.run_case(fuzz.saved(data, name, tmp_path), draw, None, reader=True)] += 1
     assert ends["TableError"] > 150
     assert ends["read"] > 100
+
+
+def test_broken_and_absurd_requests_are_answered_in_a_line():
+    """Of 60 requests to the playground's page each gets an answer that there may be, and no mistake is logged."""
+    import fuzz_page as fuzz
+
+    ends, failures = fuzz.run(60, 5)
+    assert failures == []
+    assert ends["422"] > 10
+    assert ends["200"] > 5
+    assert fuzz.crowd(30).startswith("200")

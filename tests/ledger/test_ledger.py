@@ -5,57 +5,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from ledger_networks import CASES, ensemble, folded, inputs, recipe, step_of, targets
+from ledger_networks import CASES, ensemble, folded, inputs, recipe, step_of, targets, two_two_one
 
 import backpass as bp
 from backpass import losses, nn, ops, optimizers
 from backpass.errors import UsageError
 from backpass.forward import flatten
-from backpass.ledger import Moment, Words, ledger
+from backpass.ledger import Words, ledger
 from backpass.recipes import textbook
 
 # By hand
-
-
-def two_two_one():
-    """A batch of two rows in a 2-2-1 network with ReLU, the squared error and SGD at a rate of 0.2.
-
-    Row 0: x = (1, 2), desired 1.
-        z = (1·0.5 + 2·0.25 + 0, 1·(-1) + 2·0.5 - 0.25) = (1, -0.25), a = (1, 0)
-        output = 2·1 - 1·0 + 0.5 = 2.5, E = (2.5 - 1)² = 2.25, its error 2·(2.5 - 1) = 3
-        errors of the hidden nodes 2·3 = 6 and -1·3 = -3, of their sums 6·1 = 6 and -3·0 = 0
-        ∂E/∂w: output 3·(1, 0), its bias 3; hidden x·(6, 0) = ((6, 0), (12, 0)), its biases (6, 0)
-    Row 1: x = (0, 1), desired 1.
-        z = (0.25, 0.25), a the same, output = 0.5 - 0.25 + 0.5 = 0.75, E = 0.0625, its error -0.5
-        errors of the hidden nodes -1 and 0.5, and of their sums as well
-        ∂E/∂w: output -0.5·(0.25, 0.25), its bias -0.5; hidden ((0, 0), (-1, 0.5)), its biases (-1, 0.5)
-    The batch: the means; each weight moves by -0.2 of them.
-    """
-    network = nn.Sequential(hidden=nn.Dense(2), bent=nn.ReLU(), output=nn.Dense(1))
-    before = {
-        "hidden": {"weight": np.array([[0.5, -1.0], [0.25, 0.5]]), "bias": np.array([0.0, -0.25])},
-        "output": {"weight": np.array([[2.0], [-1.0]]), "bias": np.array([0.5])},
-    }
-    after = {
-        "hidden": {"weight": np.array([[-0.1, -1.0], [-0.85, 0.45]]), "bias": np.array([-0.5, -0.3])},
-        "output": {"weight": np.array([[1.7125], [-0.9875]]), "bias": np.array([0.25])},
-    }
-    return Moment(
-        network=network,
-        loss=losses.Squared(),
-        optimizer=optimizers.SGD(0.2),
-        seed=0,
-        step=1,
-        epoch=1,
-        batch=0,
-        rows=np.array([0, 1]),
-        inputs=np.array([[1.0, 2.0], [0.0, 1.0]]),
-        targets=np.array([1.0, 1.0]),
-        weights=None,
-        before={"hidden": before["hidden"], "bent": {}, "output": before["output"]},
-        after={"hidden": after["hidden"], "bent": {}, "output": after["output"]},
-        state={},
-    )
 
 
 def test_a_network_small_enough_to_be_worked_by_hand():

@@ -86,7 +86,7 @@ def test_a_run_is_looked_into(opened, finished_run, tmp_path):
         assert "How one weight changed" in page.inner_text("#story")
         page.fill("#at-step", "9")
         page.keyboard.press("Enter")
-        shows(page, "document.querySelector('#story').innerText.includes('In step 9 ')")
+        shows(page, "document.querySelector('#story').innerText.includes('In step 9,')")
         page.check("input[value=back]")
         row = page.locator("#of-row option").nth(3).get_attribute("value")
         page.select_option("#of-row", row)
@@ -119,6 +119,19 @@ def test_a_run_is_looked_into(opened, finished_run, tmp_path):
         shows(page, "document.querySelector('h1').innerText === 'other'")
 
 
+def test_it_says_what_can_be_done_and_what_is_looked_at(opened, finished_run):
+    """Keys that do something here; the row that has most to tell; the number of the link that is chosen on top."""
+    with page_of(finished_run) as address:
+        page = opened(address)
+        page.wait_for_selector("figure .uplot")
+        assert page.inner_text("#keys") == "Keys: 1 to 4 the parts of the page."
+        page.keyboard.press("2")
+        page.wait_for_selector("#story h2")
+        assert "from node to node" in page.inner_text("#keys")
+        assert "the one with the largest share" in page.inner_text("#intro")
+        assert page.evaluate("document.querySelector('.network').lastElementChild.matches('.label')")
+
+
 def test_a_first_reader_finds_how_one_weight_changed(opened, finished_run):
     """One press on what says so: what it was and is, the derivative, the batch, the optimizer, the sum; in words."""
     with page_of(finished_run) as address:
@@ -127,7 +140,8 @@ def test_a_first_reader_finds_how_one_weight_changed(opened, finished_run):
         page.wait_for_selector("#story ol")
         told = page.inner_text("#story")
     for each in (
-        "it went from",
+        "This weight went from",
+        ", because ",
         "∂E/∂w = δ · input",
         "mean over its rows",
         "with a learning rate",
@@ -234,6 +248,45 @@ def test_a_session_in_the_playground_with_an_own_table(opened):
             page.wait_for_selector("[role=alert]:has-text('no')")
             page.fill("#set-hidden", "99999999")
             page.click("#train")
-            page.wait_for_selector("[role=alert]:has-text('--hidden')")
+            page.wait_for_selector("[role=alert]:has-text('Hidden layers is 99999999, expected')")
+    finally:
+        ground.close()
+
+
+def test_what_is_wrong_is_named_and_what_was_of_another_table_goes(opened):
+    """Settings by their names on the page, files by theirs; with a new table regions, header and network are empty."""
+    ground = Playground()
+    try:
+        with serving(Page([], ground), port=0) as door:
+            page = opened(door.address)
+            shows(page, "document.querySelector('.drop').innerText.includes('iris.csv: 150 rows')")
+            assert page.is_disabled("#save-model")
+            assert page.is_disabled("#script")
+            page.click("#train-step")
+            shows(page, "(document.querySelector('#regions').dataset.told || '').includes('setosa')")
+            assert page.is_enabled("#save-model")
+            page.fill("#set-hidden", "8,x")
+            page.click("#train")
+            page.wait_for_selector("[role=alert]:has-text('Hidden layers is 8,x, expected whole numbers')")
+            assert page.get_attribute("#set-hidden", "aria-invalid") == "true"
+            page.set_input_files("#file", {"name": "next.csv", "mimeType": "text/csv", "buffer": CSV.encode()})
+            shows(page, "document.querySelector('#state').innerText === 'nothing trained yet'")
+            assert page.inner_text("#about") == ""
+            assert page.get_attribute("#regions", "data-told") is None
+            assert page.is_disabled("#save-model")
+            page.click("#tab-network")
+            shows(page, "document.querySelector('#part-network').innerText.includes('Nothing is trained yet')")
+            assert page.locator(".network *").count() == 0
+            page.click("#tab-build")
+            page.set_input_files("#file", {"name": "none.csv", "mimeType": "text/csv", "buffer": b""})
+            page.wait_for_selector("[role=alert]:has-text('none.csv: is empty')")
+            page.click("#story-preset")
+            shows(page, "document.querySelector('.drop').innerText.includes('iris.csv: 150 rows')")
+            story = opened(f"{door.address}#preset=story")
+            for tab in (page, story):
+                shows(tab, "document.querySelector('#set-activation').value === 'sigmoid'")
+                assert [tab.input_value(f"#set-{name}") for name in ("hidden", "optimizer", "loss", "seed")] == [
+                    *("3", "sgd", "brier", "282")
+                ]
     finally:
         ground.close()

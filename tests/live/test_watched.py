@@ -196,7 +196,7 @@ def test_the_script_of_the_playground_gives_the_same_weights(tmp_path, monkeypat
     until(lambda: ground.watched.state == "finished")
     (tmp_path / "model").write_bytes(ground.model())
     weights = bp.load(tmp_path / "model").weights
-    script = ground.script(settings)
+    script = ground.script()
     ground.close()
     monkeypatch.chdir(tmp_path)
     shutil.copy(bp.__path__[0] + "/data/samples/iris.csv", tmp_path / "iris.csv")

@@ -178,3 +178,9 @@ def test_a_class_that_cannot_be_made_says_so_each_time():
     for _ in range(2):
         with pytest.raises(TypeError, match="second"):
             Wrong(1, "a")
+
+
+@pytest.mark.parametrize("option", ["slots", "order", "unsafe_hash", "match_args"])
+def test_what_cannot_wait_for_the_first_use_is_refused_at_once(option):
+    with pytest.raises(TypeError, match=f"takes eq, frozen, init, kw_only, repr: found .*{option}"):
+        records.dataclass(frozen=True, **{option: True})

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import backpass as bp
-from backpass.errors import TableError, UsageError
-from backpass.recipes import again, crossed, plan, run
+from backpass.cli.train import _of_folds
+from backpass.errors import NotFiniteError, TableError, UsageError
+from backpass.recipes import again, crossed, main_job, plan, run
 from backpass.recipes.main_job import fit_into
 
 QUICK = {"hidden": (), "epochs": 2, "waves": 0}
@@ -127,3 +128,64 @@ def test_a_fold_is_the_training_that_it_would_be_alone_and_nothing_is_done_twice
     (tmp_path / "cut" / run.FOLDS).write_text('[{"trained": 1}]')
     with pytest.raises(UsageError, match=r"folds.json: tested is not there"):
         crossed._read(tmp_path / "cut" / run.FOLDS, 2)
+
+
+def ordered(rows=120):
+    """By time all rows of the early ones but a few are of one class."""
+    rng = np.random.default_rng(0)
+    labels = np.where(rng.random(rows) > 0.5, "yes", "no")
+    labels[30:60] = "no"  # of which the last validate in the first fold
+    return {"x": rng.normal(size=rows), "when": np.arange(rows), "y": labels.tolist(), "z": rng.normal(size=rows)}
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "told"),
+    [
+        ("y", {"order": "when", "threshold": "f1"}, "--folds 3: in fold 1 --threshold f1 is chosen on rows of both"),
+        ("z", {"order": "when", "interval": 0.85}, "--folds 3: in fold 1 --interval 0.85 needs 6 rows to calibrate"),
+    ],
+)
+def test_a_fold_that_cannot_be_made_is_told_before_anything_is_trained(tmp_path, target, options, told):
+    """The last fold, which is the run's own, could be."""
+    planned = plan(ordered(), target, folds=3, recipe=QUICK, **options)
+    with pytest.raises(UsageError, match=told) as caught:
+        planned.require_folds()
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UsageError, match=told):
+        bp.train(ordered(), target, folds=3, recipe=QUICK, out=tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_fold_that_fails_in_training_is_told_and_costs_nothing_else(tmp_path, monkeypatch):
+    """The model, its scores and report stay; the means are of the folds that have scores, of fewer than two none."""
+    original, failing = main_job.Plan.fold, {0}
+
+    class Failing:
+        def __init__(self, plan):
+            self.prepared = plan.prepared
+
+        def fit(self, **_):
+            raise NotFiniteError("the loss became nan in step 3")
+
+    def fold(self, place):
+        return Failing(original(self, place)) if place in failing else original(self, place)
+
+    bp.Table.from_data({name: table()[name] for name in ("x", "when")}).frame.write_parquet(tmp_path / "t.parquet")
+    monkeypatch.setattr(main_job.Plan, "fold", fold)
+    outcome = bp.train(tmp_path / "t.parquet", "when", folds=3, recipe=QUICK, out=tmp_path / "run", refit=True)
+    assert outcome.finished
+    assert outcome.scored is not None
+    assert [each.failed for each in outcome.folds] == ["the loss became nan in step 3", "", ""]
+    found, rest = (crossed.means(each)[0].metrics for each in (outcome.folds, outcome.folds[1:]))
+    assert found == rest
+    about = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert about["state"] == "finished"
+    assert about["outcome"]["folds"]["each"][0]["failed"] == "the loss became nan in step 3"
+    assert "the loss became nan in step 3" in (tmp_path / "run" / "report.html").read_text()
+    assert _of_folds(outcome)[0].startswith("mean of 2 of 3 folds")
+    assert _of_folds(outcome)[-1] == "  fold 1 failed: the loss became nan in step 3"
+    kept = crossed._read(tmp_path / "run" / run.FOLDS, 2)
+    assert [each.to_json() for each in kept] == [each.to_json() for each in outcome.folds[:2]]
+    failing.add(1)
+    told = crossed.told(bp.train(table(), "x", exclude=["y", "whose"], folds=3, recipe=QUICK).folds)
+    assert (told["scores"], len(told["each"])) == ([], 3)

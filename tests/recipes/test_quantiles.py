@@ -6,9 +6,10 @@ import pytest
 import backpass as bp
 from backpass import losses
 from backpass.errors import BackpassError, ModelFileError
-from backpass.model.tabular import pinball
+from backpass.model.tabular import middle, pinball
 from backpass.recipes import again, plan
 from backpass.recipes.report_page import facts_of_run
+from backpass.recipes.scores import baseline
 
 QUICK = {"hidden": (8,), "epochs": 2, "members": 1, "waves": 0, "dropout": 0.0}
 LEVELS = (0.1, 0.5, 0.9)
@@ -85,6 +86,38 @@ def test_a_run_is_done_again_looked_into_and_reported(run):
     assert told["data"]["quantiles"] == list(LEVELS)
 
 
+@pytest.mark.parametrize(
+    ("levels", "expected"),
+    [
+        ((0.1, 0.5, 0.9), [0, 1, 0]),
+        ((0.1, 0.9), [0.5, 0.5]),
+        ((0.25, 0.75, 0.9), [0.5, 0.5, 0]),
+        ((0.4, 0.8), [0.75, 0.25]),
+        ((0.8, 0.9), [1, 0]),
+        ((0.1,), [1]),
+    ],
+)
+def test_the_median_is_one_of_them_or_lies_between_the_two_around_it(levels, expected):
+    np.testing.assert_allclose(middle(levels), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("number", 5.05), ("positive", 1.0)])
+def test_without_a_median_the_prediction_is_between_the_two_around_it(kind, expected):
+    """Of positive numbers between their logarithms; not the lowest, which is as near to the median."""
+    from dataclasses import replace
+
+    from backpass.model.tabular import answers
+
+    tabular = plan(table(), "y", quantiles=(0.1, 0.9), target_kind=kind, recipe=QUICK).prepared.tabular
+    tabular = replace(tabular, targets=replace(tabular.targets, centers=(0.0,), spreads=(1.0,)))
+    ends = np.array([[10.0, 0.1]])
+    found = answers(tabular, np.log(ends) if kind == "positive" else ends)
+    np.testing.assert_allclose(found.quantiles, [[0.1, 10.0]])
+    np.testing.assert_allclose(found.values, [[expected]])
+    always = baseline(found, np.arange(101.0)[:, None], np.zeros((2, 1)))
+    assert always.metrics["mae"] == 50
+
+
 def test_one_alone_is_the_prediction():
     outcome = bp.train(table(), "y", quantiles=[0.9], recipe=QUICK, refit=True)
     found = outcome.model.predict_table(table())
@@ -97,7 +130,6 @@ def test_one_alone_is_the_prediction():
         ("y", {"quantiles": [0.1, 1.0]}, "quantiles is .*, expected numbers between 0 and 1, all different"),
         ("y", {"quantiles": [0.1, 0.1]}, "quantiles is .*, expected numbers between 0 and 1, all different"),
         ("y", {"quantiles": []}, "quantiles is .*, expected numbers between 0 and 1"),
-        ("x,y", {}, "--quantiles goes with one target, and 2 are named"),
         ("c", {}, "holds text"),
         ("y", {"task": "classification"}, "--quantiles goes with numbers, and --task says"),
         ("y", {"target_kind": "count"}, "--quantiles goes with --target-kind number or positive"),

@@ -3,13 +3,15 @@
 import json
 import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import backpass as bp
-from backpass.errors import UsageError
-from backpass.recipes import again, plan, run
+from backpass.cli.main import main
+from backpass.errors import NotFiniteError, UsageError
+from backpass.recipes import again, main_job, plan, report_page, run
 from backpass.recipes.main_job import fit_into
 from backpass.recipes.report_page import facts_of_run
 
@@ -130,3 +132,63 @@ def test_interrupted_in_either_training_it_goes_on_to_the_same_bits(folder, tmp_
     assert outcome.finished
     assert same(bp.load(other), bp.load(folder))
     assert same(outcome.scored, bp.open_run(folder).model)
+
+
+def test_a_second_training_that_fails_leaves_the_first_network_and_says_why(tmp_path, monkeypatch):
+    """And the run is finished: to go on would only fail again."""
+    whole = main_job.Plan.whole
+
+    def failing(_):
+        raise NotFiniteError("the loss became nan in step 9")
+
+    bp.Table.from_data(table()).frame.write_parquet(tmp_path / "t.parquet")
+    monkeypatch.setattr(main_job.Plan, "whole", failing)
+    outcome = bp.train(tmp_path / "t.parquet", "y", recipe=QUICK, refit=True, out=tmp_path / "run")
+    monkeypatch.setattr(main_job.Plan, "whole", whole)
+    assert (outcome.finished, outcome.scored, outcome.refit_failed) == (True, None, "the loss became nan in step 9")
+    about = bp.open_run(tmp_path / "run").about
+    assert (about["state"], about["outcome"]["refit"]) == ("finished", None)
+    assert about["outcome"]["refit_failed"] == outcome.refit_failed
+    assert "the loss became nan in step 9" in (tmp_path / "run/report.html").read_text()
+    assert again.compare(tmp_path / "run", again.plan_of(tmp_path / "run")).same
+
+
+def status_of(arguments):
+    """The exit status of the command, run in this process."""
+    try:
+        main([str(each) for each in arguments])
+    except SystemExit as end:
+        return end.code
+    return 0
+
+
+def test_a_kill_at_any_point_of_the_end_leaves_a_run_that_resume_finishes(folder, tmp_path, monkeypatch):
+    """Before its last files are written, and before what it needs no more goes: `resume` leaves page and networks."""
+    run_folder, points = tmp_path / "run", []
+
+    def noticed(own):
+        """Keeps how things stand before, which is what a kill there leaves."""
+
+        def ran(path, *arguments, **options):
+            points.append(Path(path).name)
+            shutil.copytree(run_folder, tmp_path / str(len(points)))
+            return own(path, *arguments, **options)
+
+        return ran
+
+    monkeypatch.setattr(run, "write_whole", noticed(run.write_whole))
+    monkeypatch.setattr(report_page, "write_whole", noticed(report_page.write_whole))
+    monkeypatch.setattr(run.shutil, "rmtree", noticed(shutil.rmtree))
+    run_folder.mkdir()
+    fit_into(run_folder, plan(str(folder.parent / "t.parquet"), "y", recipe=QUICK, refit=True))
+    monkeypatch.undo()
+    end = ["scored.safetensors", "model.safetensors", "history.jsonl", "report.html", "run.json", "checkpoints-again"]
+    assert points[-6:] == end
+    for killed in ("scored.safetensors", "run.json", "checkpoints-again"):
+        place = tmp_path / str(len(points) - 5 + end.index(killed))
+        assert status_of(["resume", place, "--quiet"]) == 0, killed
+        assert json.loads((place / "run.json").read_text())["state"] == "finished"
+        assert (place / "report.html").exists()
+        assert not (place / run.AGAIN).exists()
+        assert same(bp.load(place), bp.load(folder))
+        assert status_of(["resume", place, "--quiet"]) == 2

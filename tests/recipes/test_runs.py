@@ -234,13 +234,13 @@ def test_a_full_disk_at_the_beginning_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_a_run_whose_folder_was_removed_under_it_keeps_its_outcome(tmp_path, monkeypatch):
-    end = run.end
+    keep = run.keep
 
     def without(folder, *rest, **more):
         (folder / "run.json").unlink()
-        end(folder, *rest, **more)
+        keep(folder, *rest, **more)
 
-    monkeypatch.setattr(run, "end", without)
+    monkeypatch.setattr(run, "keep", without)
     with pytest.raises(NotSavedError, match="cannot be gone on with") as caught:
         bp.train(IRIS, "species", out=tmp_path / "run", recipe=QUICK)
     assert len(caught.value.outcome.history) == 2
@@ -319,7 +319,7 @@ def test_networks_side_by_side_of_an_older_format_predict_and_are_trained_no_fur
 
 def test_a_run_goes_on_with_the_recipe_that_it_began_with_whatever_the_defaults_are_now(folder, monkeypatch):
     begun = json.loads((folder / "run.json").read_text())["recipe"]
-    monkeypatch.setattr("backpass.recipes.defaults.STEPS", 1)
+    monkeypatch.setitem(defaults.STEPS, "standard", 1)
     monkeypatch.setitem(defaults.MEMBERS, "standard", 9)
     assert again.plan_of(folder).recipe.to_json() == begun
 

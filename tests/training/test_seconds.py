@@ -77,6 +77,7 @@ def test_a_wrong_time_leaves_no_folder_locked(tmp_path):
 def test_what_goes_on_has_what_is_left_of_the_time(tmp_path, monkeypatch):
     """The seconds that the epochs before took are not given anew."""
     from backpass.recipes import again, duration, run
+    from backpass.recipes.main_job import fit_into
 
     path, folder = tmp_path / "t.parquet", tmp_path / "run"
     bp.Table.from_data({"x": RNG.normal(size=90), "y": RNG.normal(size=90)}).frame.write_parquet(path)
@@ -86,11 +87,90 @@ def test_what_goes_on_has_what_is_left_of_the_time(tmp_path, monkeypatch):
     assert before == pytest.approx(sum(outcome.history.column("seconds")))
     assert before > 0
     asked = []
-    monkeypatch.setattr(duration, "left", lambda seconds, gone: asked.append((seconds, gone)) or 1.0)
-    monkeypatch.setattr(duration, "trained_before", lambda _: 5000.0)
-    again.plan_of(folder).fit(checkpoints=run.checkpoints(folder))
-    assert asked[0][0] == 1e4
-    assert 5000 < asked[0][1] < 5100
+    monkeypatch.setattr(duration, "left", lambda planned: asked.append(planned) or 1.0)
+    monkeypatch.setattr(duration, "trained_before", lambda found: 5000.0 if found.folder.name == "checkpoints" else 7.0)
+    fit_into(folder, again.plan_of(folder), begins=False, page=False)
+    assert 5007 < asked[0].gone < 5107
+
+
+def planned_for(seconds, **options):
+    columns = {"x": RNG.normal(size=90), "when": np.arange(90), "y": RNG.normal(size=90)}
+    return plan(columns, "y", seconds=seconds, recipe={"hidden": (), "epochs": 4}, **options)
+
+
+def test_trainings_share_what_is_left_of_the_time_by_their_rows(monkeypatch):
+    """Each of three folds of 60 rows, of which 54 train, and then all 90."""
+    from backpass.recipes import duration
+
+    monkeypatch.setattr(type(planned_for(1.0)), "gone", 40.0)
+    planned = planned_for(292.0, folds=3, refit=True)
+    assert planned.prepared.train.rows == 54
+    assert duration.part_of(planned) == pytest.approx(54 / (3 * 54 + 90))
+    assert [planned.fold(place).seconds for place in range(2)] == pytest.approx([252 * 54 / 198, 252 * 54 / 144])
+
+
+def test_a_second_training_that_the_time_does_not_suffice_for_leaves_the_first(monkeypatch):
+    from backpass.recipes import duration
+
+    planned = planned_for(1e4, refit=True)
+    outcome = planned.fit()
+    monkeypatch.setattr(type(planned), "gone", 1e4)
+    monkeypatch.setattr(duration, "LEAST", 1e-6)
+    again = planned.fit_again(outcome)
+    assert (again.scored, again.model) == (None, outcome.model)
+    assert again.refit_failed == "the time was over in epoch 2 of 4"
+
+
+def test_a_time_that_is_short_for_a_table_is_told():
+    from backpass.cli.train import _hurry
+
+    columns = {"x": RNG.normal(size=300), "z": RNG.normal(size=300), "y": RNG.normal(size=300)}
+    hurried = plan(columns, "y", seconds=0.01)
+    outcome = hurried.fit()
+    (told,) = _hurry(hurried, outcome)
+    assert told.startswith("the time was short, and the score may be low for it: 1 epoch of the usual 200")
+    unhurried = plan(columns, "y", seconds=1e4, recipe={"hidden": ()})
+    assert _hurry(unhurried, outcome) == []
+
+
+def test_what_a_training_takes_is_guessed_from_its_parts(monkeypatch):
+    """Twice the epochs take twice as long but for the programs and scores; each fold as long again; others, more."""
+    from dataclasses import replace
+
+    from backpass.recipes import duration
+
+    monkeypatch.setattr(duration, "_products_a_second", lambda: 1e9)
+    one = planned_for(None)
+    each = duration.guess(one)
+    assert duration.most_seconds(one) == pytest.approx(each.begin + 4 * (each.learn + each.validate) + each.end)
+    double = replace(one, recipe=replace(one.recipe, epochs=8))
+    assert duration.most_seconds(double) - duration.most_seconds(one) == pytest.approx(4 * (each.learn + each.validate))
+    monkeypatch.setattr(duration, "busy", lambda: 1.0)
+    crowded = {"takes": duration.most_seconds(one) + 1e-6}
+    assert duration.fitting(one, crowded["takes"])["epochs"] == 4
+    monkeypatch.setattr(duration, "busy", lambda: 1e6)
+    assert duration.fitting(one, crowded["takes"])["epochs"] == 1
+
+
+def test_the_speed_that_is_shown_is_that_of_whole_epochs_without_the_first(monkeypatch):
+    """In which a program is made, too; before, that since the steps began."""
+    from backpass.training import progress
+    from backpass.training.events import EpochFinished, StepFinished, TrainingStarted
+
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    watch = progress.Watch(lambda _: None)
+    watch(TrainingStarted(epochs=10, rows=100, batch_size=50, parameters=1))
+    shown = []
+    for seconds in (20, 2, 2):
+        now[0] += seconds / 2
+        watch(StepFinished(step=1, epoch=1, loss=0.5, rows=50))
+        shown.append(watch.rows_per_second)
+        now[0] += seconds / 2
+        watch(StepFinished(step=2, epoch=1, loss=0.5, rows=100))
+        watch(EpochFinished({}, best=False))
+    assert shown == [5.0, 5.0, 50.0]
+    assert watch.left == "0:14 left  "
 
 
 def test_the_time_that_is_left_is_shown_by_the_clock_where_that_ends_it():

@@ -17,7 +17,7 @@ from backpass.cli.demo import demo
 from backpass.cli.doctor import doctor
 from backpass.cli.evaluate import evaluate
 from backpass.cli.explain import explain
-from backpass.cli.output import SIGNALLED, abandon_output, printable
+from backpass.cli.output import ENDING, SIGNALLED, abandon_output, printable
 from backpass.cli.predict import predict
 from backpass.cli.report import report
 from backpass.cli.reproduce import reproduce
@@ -50,7 +50,7 @@ for command in (
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command. What a user can mend is told in one line, with status 2; faults of ours keep a traceback."""
-    before = signal.getsignal(signal.SIGINT)
+    before = _heeding_signals()
     if arguments is None:  # the process is this command's alone
         _spare_collections()
     for stream in (sys.stdout, sys.stderr):
@@ -71,13 +71,32 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo("backpass: interrupted", err=True)
         sys.exit(SIGNALLED + getattr(error.__cause__ or error, "signal", signal.SIGINT))  # click makes its own of it
     finally:
-        # Python is yet to end, and what it is to end with is known; within another program Ctrl-C is as it was.
-        _on_interrupt(signal.SIG_IGN if arguments is None else before)
+        # Python is yet to end, and what it is to end with is known; within another program signals are as they were.
+        for number, was in before.items():
+            _on_signal(number, signal.SIG_IGN if arguments is None else was)
 
 
-def _on_interrupt(does: Any) -> None:
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM, which ends the command as Ctrl-C does: with what there is to say, and nothing half done."""
+
+    signal = signal.SIGTERM
+
+
+def _heeding_signals() -> dict[int, Any]:
+    """SIGTERM is raised from here on, as Ctrl-C is, unless the program has it otherwise; what signals did before."""
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in ENDING}
+    if before[signal.SIGTERM] == signal.SIG_DFL:
+        _on_signal(signal.SIGTERM, _terminated)
+    return before
+
+
+def _terminated(*_: Any) -> None:
+    raise TerminatedError
+
+
+def _on_signal(number: int, does: Any) -> None:
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, does)
+        signal.signal(number, does)
 
 
 def _spare_collections() -> None:

@@ -15,6 +15,7 @@ import click
 from backpass.errors import OutputError
 
 WIDTH = 80  # columns
+ENDING = (signal.SIGINT, signal.SIGTERM)
 SIGNALLED = 128  # and the number of the signal: what a shell expects of a command that a signal ended
 
 
@@ -82,19 +83,20 @@ def abandon_output() -> None:
 
 @contextmanager
 def uninterrupted(*, for_good: bool = False) -> Iterator[None]:
-    """Ctrl-C does nothing any more: what it could break off is done, and is being told.
+    """Ctrl-C and SIGTERM do nothing any more: what it could break off is done, and is being told.
 
     `for_good`: nor after it, until the command is over, so that there is no moment between the two.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDING}
     try:
         yield
     finally:
-        if not for_good:
-            signal.signal(signal.SIGINT, before)
+        for number, was in before.items():
+            if not for_good:
+                signal.signal(number, was)
 
 
 @contextmanager

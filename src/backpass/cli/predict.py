@@ -48,9 +48,9 @@ def predict(
     """Predict for every row of TABLE, in its order, as CSV with a column `prediction`.
 
     MODEL is a run's folder or a model file. A model trained with --quantiles adds a column for each, as q0.1, and the
-    prediction is the one nearest to the median. For several targets the columns are called prediction_TARGET, and with
-    --interval lower_TARGET and upper_TARGET. Columns may
-    stand in any order; missing values and categories that training never saw are no error.
+    prediction is the median, or what lies between the two around it. For several targets the columns are called
+    prediction_TARGET, with --interval lower_TARGET and upper_TARGET, and for targets of several kinds q0.1_TARGET and
+    p_TARGET_CLASS. Columns may stand in any order; missing values and categories that training never saw are no error.
     """
     from backpass.data import read_table
     from backpass.data.writing import csv_bytes
@@ -63,9 +63,9 @@ def predict(
     with working(f"predicting {table}"):
         opened = read_table(table, delimiter=delimiter)
         found = loaded.predict_table(opened, coerce=names(coerce), notes=notes, threads=threads)
-        if proba and found.probabilities is None:
+        if proba and all(head.probabilities is None for head in found.heads):
             raise UsageError("--proba goes with classes, and this model predicts numbers: leave it out")
-        if interval and found.lower is None:
+        if interval and all(head.lower is None for head in found.heads):
             raise UsageError("--interval goes with a model that was trained with --interval, such as 0.9: leave it out")
         content = csv_bytes(columns(found, proba=proba, interval=interval))
     for note in (*opened.notes, *notes):
@@ -93,13 +93,27 @@ def _require_other_file(out: Path | None, model: str, table: str) -> None:
 
 
 def columns(found: "Predictions", *, proba: bool, interval: bool) -> dict[str, Any]:
-    """The columns to write: answers, and where they are wanted the probabilities of the classes, or intervals."""
+    """The columns to write: answers, and where they are wanted the probabilities of the classes, or intervals.
+
+    Those of several heads have the names of their targets in them.
+    """
+    if found.parts:
+        return {
+            _named(column, head.names[0]): values
+            for head in found.parts
+            for column, values in columns(head, proba=proba, interval=interval).items()
+        }
     if found.probabilities is None:
         return _numbers(found, interval=interval)
     answers: dict[str, Any] = {"prediction": found.values}
     if proba:
         answers |= {f"p_{name}": found.probabilities[:, place] for place, name in enumerate(found.classes)}
     return answers
+
+
+def _named(column: str, target: str) -> str:
+    """prediction_TARGET, but p_TARGET_CLASS."""
+    return f"p_{target}_{column.removeprefix('p_')}" if column.startswith("p_") else f"{column}_{target}"
 
 
 def _numbers(found: "Predictions", *, interval: bool) -> dict[str, Any]:

@@ -31,7 +31,8 @@ def resume(run: Path, **options: Any) -> None:
     The network at the end is the one that a training without interruption gives, to the bit, with any number of
     threads. The table must be the same; what differs is named.
     """
-    from backpass.recipes import again
+    from backpass.recipes import again, fields
+    from backpass.recipes import run as runs
     from backpass.recipes.main_job import fit_into
     from backpass.storage.locks import FolderLock
 
@@ -39,6 +40,10 @@ def resume(run: Path, **options: Any) -> None:
     if not run.is_dir():
         raise UsageError(f"{run}: is no folder, expected that of a run, such as runs/loans-default-1")
     with FolderLock(run):
+        if runs.read(run).get("state") == fields.FINISHED and runs.tidy(run):
+            voice.say(f"{run}: was finished; what its end had left behind is taken away now")
+            voice.result({"run": str(run), "state": fields.FINISHED})
+            return
         again.require_unfinished(run)
         with working(f"reading the table of {run}"):
             planned = again.plan_of(run, options["table"], options["test_table"], threads=options["threads"])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   backpass trace runs/loans-default-1 --row 17
-  backpass trace runs/loans-default-1 loans.csv --row 17 --step 100
+  backpass trace runs/loans-default-1 loans.csv --row 17 --step 100 --full
   backpass trace runs/loans-default-1 --row 17 --node "hidden_1[7]"
   backpass trace runs/loans-default-1 --step 100 --weight "age -> hidden_1[7]"
   backpass trace runs/loans-default-1 --row 17 --why
@@ -28,10 +28,11 @@ _STYLES = {"title": "bold", "name": "bold cyan", "result": "green", "less": "dim
 @click.command(epilog=EPILOG, short_help="Show every number of back-propagation for one row in one step.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("table", type=click.Path(), required=False)
-@click.option("--row", type=int, help="Its number in the table, from 1; otherwise the first of the batch.")
+@click.option("--row", type=int, help="Its number in the table, from 1; otherwise the one with most to tell.")
 @click.option("--step", type=int, help="From 1; otherwise the last one that the row was in.")
 @click.option("--member", type=int, help="Which network of an ensemble; otherwise the first that learns from the row.")
-@click.option("--nodes", type=click.IntRange(min=1), default=2, show_default=True, help="How many of each layer.")
+@click.option("--full", is_flag=True, help="Every step of it, with the sums.")
+@click.option("--nodes", type=click.IntRange(min=1), help="With --full: how many of each layer; 2.")
 @click.option("--terms", type=click.IntRange(min=1), help="How many of each sum; 4, or 12 of one node or weight.")
 @click.option("--node", metavar="NAME", help='One node alone, such as "hidden_1[7]".')
 @click.option("--weight", metavar="NAME", help='Why a weight moved: "hidden_1.weight[3,7]" or "age -> hidden_1[7]".')
@@ -43,8 +44,11 @@ _STYLES = {"title": "bold", "name": "bold cyan", "result": "green", "less": "dim
 def trace(run: Path, table: str | None, **options: Any) -> None:
     """Show one row in one step of the folder RUN: forward, the error, backward, and the change of the weights.
 
+    In short; --full writes out the sums of the nodes of the largest errors, --node and --weight all of one, --json and
+    --csv every number.
+
     The run may be finished, interrupted or killed. TABLE says where its table is now, if it was moved. Every sum is
-    written out, and checked against the gradients that the training calculates.
+    checked against the gradients that the training calculates.
     """
     from backpass.recipes.again import open_run
 
@@ -64,7 +68,8 @@ def trace(run: Path, table: str | None, **options: Any) -> None:
         _why(opened, options)
         return
     with working("replaying the step"):
-        found = opened.trace(options["row"], options["step"], member=options["member"])
+        weight = options["weight"] or ""
+        found = opened.trace(options["row"], options["step"], member=options["member"], weight=weight)
     _show(found, options)
 
 
@@ -90,7 +95,9 @@ def _show(found: Any, options: dict[str, Any]) -> None:
         write_whole(options["html"], found.to_html().encode(errors="replace"))
         Voice(as_json=True).say(f"{options['html']}: step {found.moment.step:,}, row {found.row:,}")
     else:
-        _put(options, terminal.told(found, nodes=options["nodes"], terms=few), None, plain.rows(found), found)
+        full = options["full"] or options["nodes"] or options["terms"]
+        lines = terminal.told(found, nodes=options["nodes"] or 2, terms=few) if full else terminal.short(found)
+        _put(options, lines, None, plain.rows(found), found)
 
 
 def _require_other_file(page: Path, run: Path, table: Any) -> None:

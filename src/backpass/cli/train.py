@@ -45,13 +45,14 @@ Examples:
 
 
 _PARTS = {"validation": "validating", "calibration": "calibrating", "test": "testing"}
+ENOUGH = 0.5  # of the usual epochs: with fewer, made in a time that was given, a score may be low for it
 NEARLY_PERFECT = 0.995  # of accuracy or R², where a column that tells the answer is likelier than so good a network
 
 
 @click.command(epilog=EPILOG, short_help="Train a network on a table to predict a column.")
 @table_argument
 @click.option(
-    "--target", required=True, multiple=True, metavar="COLUMN", help="What to predict; several numbers as Y1,Y2."
+    "--target", required=True, multiple=True, metavar="COLUMN", help="What to predict; several columns as Y1,Y2."
 )
 @click.option("--test", "test_table", metavar="TABLE", help="Rows to score on, in place of some held out of TABLE.")
 @click.option(
@@ -162,6 +163,7 @@ def train(table: str, **options: Any) -> None:
         require_matplotlib()
     with working(f"reading {table}"):
         planned = _plan(table, options)
+        planned.require_folds()
     voice.say([*_understood(planned), ""])
     given = {"progress": not options["quiet"], "stop_on_interrupt": True, "page": options["report"]}
     given["plots"] = options["plots"]
@@ -271,7 +273,7 @@ def _understood(planned: "Plan") -> list[str]:
     """What the table was understood to be, and the network chosen for it."""
     from backpass import nn
     from backpass.ops import Key
-    from backpass.recipes import defaults, duration
+    from backpass.recipes import duration
 
     shape = planned.prepared.row_shape
     parameters = nn.count(planned.network.init(shape, Key.of(0)))
@@ -279,7 +281,7 @@ def _understood(planned: "Plan") -> list[str]:
     embedded = len(planned.prepared.tabular.inputs.embeddings)
     first = _several(inputs, "input") + (f" and {_several(embedded, 'embedded column')}" if embedded else "")
     waves = f", each number also as {_several(planned.recipe.waves, 'cosine')}" if planned.recipe.waves else ""
-    outputs = defaults.outputs(planned.prepared.tabular.targets)
+    outputs = planned.prepared.tabular.targets.outputs
     sizes_shown = " -> ".join([first + waves, *map(str, planned.recipe.hidden), str(outputs)])
     rows = planned.prepared.rows()
     parts = [f"training on {rows['train']:,} rows"]
@@ -313,12 +315,13 @@ def _effort(planned: "Plan") -> str:
         sooner = most_seconds(planned)
         over = f": over after about {_rounded(sooner)} s" if sooner < planned.seconds / 2 else ""
         return f"what fits into {planned.seconds:,.4g} s: {what}{most}, up to {epochs}{over}"
-    return f"{planned.asked['effort']}: {what}, up to {epochs}: about {_rounded(most_seconds(planned))} s at most"
+    takes = f"about {_rounded(most_seconds(planned))} s if all are made"
+    return f"{planned.asked['effort']}: {what}, up to {epochs}: {takes}"
 
 
 def _rounded(seconds: float) -> str:
-    """With one digit that counts, as a guess has it."""
-    return f"{float(f'{max(1.0, seconds):.1g}'):,.0f}"
+    """With as many digits as a guess has."""
+    return f"{float(f'{max(1.0, seconds):.2g}'):,.0f}"
 
 
 def _several(number: int, what: str) -> str:
@@ -335,6 +338,7 @@ def _result(planned: "Plan", outcome: "Outcome", folder: Path) -> list[str]:
         stopped = f"stopped by {name} after step {outcome.steps:,}, with {len(history)} epochs done; all is saved"
         late = f"what was to come after that was stopped by {name}: the model is the one that is scored here"
         lines = [*lines, late] if (planned.refit or planned.folds) and history.reason != INTERRUPTED else [stopped]
+    lines += wrapped(_hurry(planned, outcome))
     if history.kept != len(history):
         lines += [f"the weights of epoch {history.kept} are kept"]
     if outcome.scores:
@@ -351,6 +355,9 @@ def _result(planned: "Plan", outcome: "Outcome", folder: Path) -> list[str]:
     if outcome.scored is not None:
         rows, epochs = (outcome.model.about[name] for name in ("rows", "epochs"))
         lines += wrapped([f"trained again on all {rows:,} rows, for {_several(epochs, 'epoch')}: that is the model"])
+    if outcome.refit_failed:
+        kept = "the model is the one that is scored here"
+        lines += wrapped([f"--refit: not trained again on all rows: {outcome.refit_failed}: {kept}"])
     plots = "  plots/" if (folder / "plots").exists() else ""
     return [
         *lines,
@@ -362,6 +369,22 @@ def _result(planned: "Plan", outcome: "Outcome", folder: Path) -> list[str]:
     ]
 
 
+def _hurry(planned: "Plan", outcome: "Outcome") -> list[str]:
+    """Whether the time was too short for what such a table usually gets."""
+    from backpass.recipes import defaults, duration
+    from backpass.training.history import TIME_IS_OVER
+
+    if planned.seconds is None or not outcome.finished or "epochs" not in planned.asked["recipe"]:
+        return []
+    rest = {name: value for name, value in planned.asked["recipe"].items() if name not in duration.FITTED}
+    usual = defaults.recipe(planned.prepared.train.rows, planned.asked["effort"], **rest).epochs
+    made, over = len(outcome.history), outcome.history.reason == TIME_IS_OVER
+    if made >= usual * ENOUGH or not (over or made == planned.recipe.epochs):
+        return []
+    most = "no whole epoch" if not made else _several(made, "epoch")
+    return [f"the time was short, and the score may be low for it: {most} of the usual {usual:,}; give more --time"]
+
+
 def _of_folds(outcome: "Outcome") -> list[str]:
     """The means over the folds of a cross-validation, and how they differ."""
     from backpass.recipes.crossed import means, spreads
@@ -369,11 +392,17 @@ def _of_folds(outcome: "Outcome") -> list[str]:
 
     if not outcome.folds:
         return []
-    lines = [f"  {line}" for line in table(means(outcome.folds))]
+    failed = [(place, each.failed) for place, each in enumerate(outcome.folds, start=1) if each.failed]
+    lines = wrapped((f"  fold {place} failed: {why}" for place, why in failed), 4)
+    found = means(outcome.folds)
+    if not found:
+        return ["no mean of folds: of fewer than two there are scores", *lines]
+    count = f"{len(outcome.folds) - len(failed)} of {len(outcome.folds)}" if failed else f"{len(outcome.folds)}"
     return [
-        f"mean of {len(outcome.folds)} folds, with what chance may add or take (95 %):",
-        *lines,
+        f"mean of {count} folds, with what chance may add or take (95 %):",
+        *(f"  {line}" for line in table(found, outcome.heads)),
         *wrapped([f"  this network from fold to fold: {', '.join(spreads(outcome.folds))}"], 4),
+        *lines,
     ]
 
 
@@ -392,7 +421,7 @@ def _doctor(planned: "Plan", outcome: "Outcome", folder: Path) -> list[str]:
     """After a bad training one line of what the doctor finds first. A good one costs the question alone."""
     from backpass.recipes import examination
 
-    if not outcome.finished or outcome.interrupted_by or not examination.is_bad(outcome):
+    if not outcome.finished or outcome.interrupted_by or outcome.heads or not examination.is_bad(outcome):
         return []
     with working("asking the doctor why it went badly"):
         found = examination.examine(planned, outcome.own_model.parameters, outcome.history).findings
@@ -402,15 +431,17 @@ def _doctor(planned: "Plan", outcome: "Outcome", folder: Path) -> list[str]:
 def _indented(outcome: "Outcome") -> list[str]:
     from backpass.recipes.scores import table
 
-    return [f"  {line}" for line in table(list(outcome.scores))]
+    return [f"  {line}" for line in table(outcome.scores, outcome.heads)]
 
 
 def _doubt(planned: "Plan", outcome: "Outcome") -> list[str]:
     """A score too good to be true is worth a question, and one surely below the linear model's a hint."""
+    from backpass.model.metrics import of_target
     from backpass.recipes.scores import surely_better
 
     lines = []
-    if max(outcome.metrics.get(name, 0.0) for name in ("accuracy", "r2")) >= NEARLY_PERFECT:
+    own = [of_target(outcome.metrics, name) for name in outcome.heads] or [outcome.metrics]
+    if max(each.get(name, 0.0) for each in own for name in ("accuracy", "r2")) >= NEARLY_PERFECT:
         lines.append("  nearly perfect: --exclude columns that are known only after the answer")
     linear = next((each for each in outcome.scores if each.label == "linear model"), None)
     if planned.recipe.hidden and linear is not None and surely_better(linear, outcome.scores[0]):

@@ -76,6 +76,10 @@ def frame_of(name: str, columns: Mapping[Any, Any]) -> tuple[DataFrame, tuple[st
     """A frame from columns of Python or NumPy values, and notes on columns that mix types."""
     notes: list[str] = []
     for column, values in columns.items():
+        if not is_unicode(str(column)):
+            raise TableError(
+                f"{name}: the name {str(column)!a:.40} holds half of a pair of surrogates: rename the column"
+            )
         if not isinstance(values, Iterable) or isinstance(values, (str, bytes)):
             raise TableError(f"{name}: column {quoted(str(column))} is {values!r:.40}: give one value for each row")
     series = [_series(name, str(column), values, notes) for column, values in columns.items()]
@@ -145,4 +149,21 @@ def _as_text(name: str, column: str, values: Sequence[Any], types: set[type], no
             f"column {quoted(column)} mixes {' and '.join(sorted(kind.__name__ for kind in types))}: read as text"
         )
     texts = [None if value is None else str(value).strip() for value in values]
+    broken = next((row for row, text in enumerate(texts, start=1) if text is not None and not is_unicode(text)), None)
+    if broken is not None:
+        raise TableError(
+            f"{name}: column {quoted(column)} holds half of a pair of surrogates in row {broken:,} "
+            f"({texts[broken - 1]!a:.40}), which is no character: correct the row"
+        )
     return pl.Series(column, texts, pl.String)
+
+
+def is_unicode(text: str) -> bool:
+    """Whether files can hold a text: a Python string may have halves of characters, which no encoding has."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

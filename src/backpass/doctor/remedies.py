@@ -76,8 +76,8 @@ class Remedy:
 
     def lacking(self, part: str) -> "Remedy":
         """The same without one of its parts."""
-        nothing: dict[str, Any] = {part: getattr(Remedy(), part)}
-        return replace(self, **nothing)
+        usual: dict[str, Any] = {part: next(f.default for f in fields(self) if f.name == part)}
+        return replace(self, **usual)
 
     def to_json(self) -> dict[str, Any]:
         """What is changed."""

@@ -2,7 +2,8 @@
 
 from backpass.ledger.attribution import Why, why
 from backpass.ledger.book import Ledger, ledger
+from backpass.ledger.choice import telling
 from backpass.ledger.moment import Moment, look
 from backpass.ledger.words import Cell, Words
 
-__all__ = ["Cell", "Ledger", "Moment", "Why", "Words", "ledger", "look", "why"]
+__all__ = ["Cell", "Ledger", "Moment", "Why", "Words", "ledger", "look", "telling", "why"]

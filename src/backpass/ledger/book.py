@@ -273,7 +273,7 @@ class Ledger:
         return self.text()
 
     def text(self, *, nodes: int = 2, terms: int = 4) -> str:
-        """What `backpass trace` prints: of each layer so many nodes, and of each sum so many terms, the largest."""
+        """What `backpass trace --full` prints: of each layer so many nodes, of each sum so many terms, the largest."""
         from backpass.ledger import terminal
 
         return "\n".join(line.text.rstrip() for line in terminal.told(self, nodes=nodes, terms=terms))
@@ -543,12 +543,18 @@ def _layers(view: View, tellings: dict[int, Telling], error: ErrorFunction, memb
     return tuple(layers)
 
 
+def given(moment: Moment) -> dict[str, Array]:
+    """What the network is given, by the names of its inputs; not which rows its members hold out."""
+    inputs = moment.inputs if isinstance(moment.inputs, dict) else {"": moment.inputs}
+    aside = moment.network.fold if isinstance(moment.network, CrossFitted) else None
+    return {name: values for name, values in inputs.items() if name != aside}
+
+
 def _cells(moment: Moment, place: int, words: Words) -> tuple[Cell, ...]:
     """The row's columns, in the order of the network's inputs."""
-    inputs = moment.inputs if isinstance(moment.inputs, dict) else {"": moment.inputs}
     raw = words.raw(int(moment.rows[place]))
     found: dict[str, list[tuple[str, float]]] = {}
-    for key, values in inputs.items():
+    for key, values in given(moment).items():
         row = values[place].ravel()
         names = words.features.get(key, ())
         default = [f"{key or 'x'}[{k}]" for k in range(len(row))] if values.ndim > 1 else [key or "x"]

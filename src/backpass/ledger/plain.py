@@ -11,6 +11,7 @@ from backpass.ledger.attribution import Why
 from backpass.ledger.book import Layer, Ledger, Parameter
 from backpass.ledger.errors import ErrorFunction
 from backpass.ledger.formula import Formula
+from backpass.ledger.sentences import of_change, of_prediction
 
 # In CSV a sum has each term before it as "symbol: what it is of", and before that the term's factors as
 # "what the factor is, in symbol: what the term is of".
@@ -112,6 +113,7 @@ def of_weight(parameter: Parameter, index: tuple[int, ...], terms: int | None = 
     return {
         "name": parameter.named(index),
         "wire": parameter.wire(index),
+        "sentence": of_change(parameter, index),
         "slope": of_formula(parameter.slopes.at(index), terms),
         "batch": of_formula(parameter.batch(index), terms),
         **_optimizer(parameter),
@@ -142,6 +144,7 @@ def of_why(found: Why) -> dict[str, Any]:
     return {
         "row": found.row,
         "output": found.output,
+        "sentence": of_prediction(found),
         "value": found.value,
         "baseline": found.baseline,
         "shares": [each._asdict() for each in found.shares],

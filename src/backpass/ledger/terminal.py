@@ -8,12 +8,15 @@ import numpy as np
 
 from backpass.ledger.attribution import Why
 from backpass.ledger.book import Layer, Ledger, Parameter
+from backpass.ledger.choice import most_moved
 from backpass.ledger.formula import Formula, number
 from backpass.ledger.plain import chosen_nodes, largest
+from backpass.ledger.sentences import of_change, of_prediction
 from backpass.ledger.words import Cell
 
 WIDTH = 80
 NUMBER = 11  # columns of a number at the end of a line
+SHORT = 6  # outputs that a short story names
 MISSING = "(missing)"  # what stands in the place of an empty cell of a table
 
 
@@ -22,6 +25,62 @@ class Line(NamedTuple):
 
     text: str
     style: str = ""
+
+
+def short(ledger: Ledger) -> Iterator[Line]:
+    """The story of a row in a step on one screen: of each part the largest, and why the weight that moved most did."""
+    error, whole = ledger.error, len(ledger.moment.rows) > 1
+    yield from heading(ledger)
+    yield Line("1  The row", "title")
+    cells = [f"{cell.column} {MISSING if cell.raw is None else cell.raw or _encoded(cell)}" for cell in ledger.cells]
+    yield from _wrapped(_few(cells))
+    yield from _wrapped([f"{name} is {raw}: the target" for name, raw in ledger.desired.items()])
+    yield Line("2  Forward: what the network says", "title")
+    order = largest(np.asarray(error.answers) if error.meaning else np.zeros(len(error.names)), None)
+    yield from _wrapped(
+        [f"{error.names[k]} {number(error.answers[k])} (desired {number(error.desired[k])})" for k in order[:SHORT]]
+    )
+    yield Line(f"3  The error function: {error.name}", "title")
+    for name, scaling in ledger.words.scalings.items():
+        yield Line(_cut(f"   desired = {scaling}: {name} is scaled", WIDTH))
+    of_batch = f", of the mean of its batch {number(error.batch_loss)}" if whole else ""
+    yield Line(f"   the row's is {number(error.row_loss)}{of_batch}")
+    yield Line("4  Backward: the error δ of each node's sum", "title")
+    for layer in reversed(ledger.layers):
+        chosen = chosen_nodes(layer, 2)
+        if np.any(layer.deltas):
+            worst = ", ".join(f"{layer.nodes[place]} {number(float(layer.deltas[place]))}" for place in chosen)
+            off = f", {np.mean(layer.deltas == 0) * 100:.0f} % at 0" if np.any(layer.deltas == 0) else ""
+            yield Line(_cut(f"   {layer.name}: {_count(len(layer.nodes), 'node')}{off}; largest {worst}", WIDTH))
+    yield Line("5  The weights: the one that moved most", "title")
+    moved, options = most_moved(ledger), ["--full"]
+    if ledger.layers:
+        last = ledger.layers[-1]
+        options.append(f'--node "{last.nodes[chosen_nodes(last, 1)[0]]}"')
+    if moved is not None:
+        parameter, index = moved
+        wire = parameter.wire(index)
+        yield Line(_cut(f"   {parameter.named(index)}" + (f"  {wire}" if wire else ""), WIDTH), "name")
+        yield from _wrapped([of_change(parameter, index)])
+        options.append(f'--weight "{parameter.named(index)}"')
+    yield Line("")
+    yield from verdict(ledger)
+    yield Line(_cut(f"more:  {', '.join(options)},", WIDTH), "less")
+    yield Line("       --html FILE to step through it in a browser", "less")
+
+
+def _few(parts: list[str]) -> list[str]:
+    """As many of them as two lines hold."""
+    room, shown = 2 * (WIDTH - 3) - 40, len(parts)
+    while shown > 1 and len(", ".join(parts[:shown])) > room:
+        shown -= 1
+    return parts if shown >= len(parts) - 1 else [*parts[:shown], f"and {len(parts) - shown} columns more"]
+
+
+def _wrapped(parts: list[str], most: int = 4) -> Iterator[Line]:
+    """In lines of the width, and no more than so many."""
+    lines = wrap(", ".join(parts), WIDTH - 3, break_on_hyphens=False, max_lines=most, placeholder=" …")
+    yield from (Line(f"   {line}") for line in lines)
 
 
 def told(ledger: Ledger, *, nodes: int = 2, terms: int = 4) -> Iterator[Line]:
@@ -97,6 +156,7 @@ def of_weight(ledger: Ledger, parameter: Parameter, index: tuple[int, ...], term
 def of_why(found: Why, terms: int | None = None) -> Iterator[Line]:
     """Why a prediction is what it is."""
     yield Line(_cut(f"row {found.row:,}: {found.output} is {number(found.value)}", WIDTH), "title")
+    yield from _wrapped([of_prediction(found)])
     if len(found.answers) > 1:
         yield Line(_cut("   " + "  ".join(f"{name} {number(value)}" for name, value in found.answers.items()), WIDTH))
     yield Line(f"   of the mean of the rows trained on it is {number(found.baseline)}; from there, by")
@@ -262,6 +322,7 @@ def _weight(ledger: Ledger, parameter: Parameter, index: tuple[int, ...], terms:
     """From one row's derivative to the new value."""
     wire = parameter.wire(index)
     yield Line(_cut(f" {parameter.named(index)}" + (f"  {wire}" if wire else ""), WIDTH), "name")
+    yield from _wrapped([of_change(parameter, index)])
     yield from _formula(parameter.slopes.at(index), terms)
     batch, change = parameter.batch(index), parameter.change
     rows = _count(len(batch.labels), "row")

@@ -1,5 +1,6 @@
 """The door of the page: an address of this machine alone, with a secret in it; who does not know it gets nothing."""
 
+import asyncio
 import hmac
 import ipaddress
 import os
@@ -15,6 +16,7 @@ from backpass.records import dataclass
 
 HOME = "127.0.0.1"
 PORT = 8642
+_PATIENCE = 5.0  # seconds until a connection that is closed is gone
 _TRIES = 50  # ports after the one that is wanted
 _HEADERS = {
     b"content-security-policy": b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -50,12 +52,13 @@ class Door:
 
     def lets_in(self, host: str) -> bool:
         """Whether a request for this Host is one for this machine, and no stranger's name that leads here."""
-        name, _, port = host.rpartition(":")
+        name, port = _name_and_port(host.lower())
         if port != str(self.port):
             return False
         if self.host in (HOME, "localhost", "::1"):
             return name in (HOME, "localhost", "[::1]")
-        if name in (self.host, _in_address(self.host), "localhost", socket.gethostname()):
+        own = (self.host, _in_address(self.host), "localhost", socket.gethostname())
+        if name in [each.lower() for each in own]:
             return True
         with suppress(ValueError):
             return bool(ipaddress.ip_address(name.strip("[]")))
@@ -88,8 +91,23 @@ def open_door(host: str = HOME, port: int = PORT) -> Door:
 _NOT_HERE = {99, 49, 10049}  # EADDRNOTAVAIL of Linux, macOS and Windows
 
 
+def _name_and_port(host: str) -> tuple[str, str]:
+    """Of what a browser calls Host: it leaves out the port where that is the usual one."""
+    name, colon, port = host.rpartition(":")
+    return (name, port) if colon and not host.endswith("]") else (host, "80")
+
+
 def _in_address(host: str) -> str:
     return f"[{host}]" if ":" in host else host
+
+
+class _GivenUp(Exception):  # noqa: N818  (no error: nobody listens)
+    """An answer that cannot be sent: what came was no HTTP, and the server has said so already."""
+
+
+async def _end_of(receive: Any) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 class Guard:
@@ -110,17 +128,24 @@ class Guard:
                 own = {name.lower() for name, _ in message["headers"]}
                 more = [pair for pair in _HEADERS.items() if pair[0] not in own]
                 message = {**message, "headers": [*message["headers"], *more]}
-            await send(message)
+            try:
+                await send(message)
+            except Exception as error:  # of a connection that the server has given up: it knows how to say so
+                raise _GivenUp from error
 
-        if refusal is None:
-            scope = {**scope, "path": scope["path"][len(self._door.token) + 1 :]}
-            await self._application(scope, receive, sent)
-        elif scope["type"] == "http":
-            plain = [(b"content-type", b"text/plain; charset=utf-8")]
-            await sent({"type": "http.response.start", "status": 403, "headers": plain})
-            await sent({"type": "http.response.body", "body": refusal.encode()})
-        else:
-            await send({"type": "websocket.close", "code": 1008})
+        try:
+            if refusal is None:
+                scope = {**scope, "path": scope["path"][len(self._door.token) + 1 :]}
+                await self._application(scope, receive, sent)
+            elif scope["type"] == "http":
+                plain = [(b"content-type", b"text/plain; charset=utf-8")]
+                await sent({"type": "http.response.start", "status": 403, "headers": plain})
+                await sent({"type": "http.response.body", "body": refusal.encode()})
+            else:
+                await send({"type": "websocket.close", "code": 1008})
+        except _GivenUp:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(_end_of(receive), _PATIENCE)
 
     def _refusal(self, scope: Any) -> str | None:
         if scope["type"] != "http":

@@ -7,7 +7,8 @@ import numpy as np
 from backpass.data.arrays import Array
 from backpass.errors import UsageError
 from backpass.ledger import Ledger
-from backpass.ledger.book import Layer, Parameter
+from backpass.ledger.book import Layer, Parameter, given
+from backpass.ledger.choice import largest_row
 from backpass.ledger.plain import largest, of_formula, of_movers, of_node
 
 DRAWN = 1024  # nodes of a layer; of more those of the largest values are drawn
@@ -30,6 +31,7 @@ def picture(found: Ledger) -> dict[str, Any]:
         "member": found.member,
         "members": found.members,
         "desired": found.desired,
+        "scalings": dict(found.words.scalings),
         "loss": {
             "name": error.name,
             "rule": error.rule,
@@ -68,8 +70,9 @@ def node(found: Ledger, layer: str, place: int) -> dict[str, Any]:
 def weight(found: Ledger, name: str) -> dict[str, Any]:
     """One weight: where it stands, why it moved, in all formulas."""
     parameter, index = found.weight(name)
-    told = of_movers(parameter, index)
+    told, place = of_movers(parameter, index), largest_row(parameter, index)
     return told | {
+        "largest_row": found.words.row(int(found.moment.rows[place])),
         "before": _number(parameter.before[index]),
         "after": _number(parameter.after[index]),
         "derivative": of_formula(parameter.slopes.at(index)),
@@ -101,8 +104,7 @@ def _inputs(found: Ledger) -> dict[str, Any]:
     features = [feature for cell in found.cells for feature in cell.features]
     raw = {name: cell.raw for cell in found.cells for name, _ in cell.features}
     column = {name: cell.column for cell in found.cells for name, _ in cell.features}
-    inputs = found.moment.inputs if isinstance(found.moment.inputs, dict) else {"": found.moment.inputs}
-    means = np.concatenate([_flat(each).astype(np.float64).mean(axis=0) for each in inputs.values()])
+    means = np.concatenate([_flat(each).astype(np.float64).mean(axis=0) for each in given(found.moment).values()])
     values = np.array([value for _, value in features])
     return {
         "name": "inputs",

@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 import threading
+import traceback
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -26,10 +27,12 @@ from backpass.recipes.prepare import Prepared
 from backpass.storage.locks import FolderLock
 from backpass.training import Steering
 
+SAMPLE = Path(str(files("backpass.data") / "samples" / "iris.csv"))
 LARGEST = 32 << 20  # bytes of a table that is dropped in
 MOST_ROWS = 100_000
 GRID = 60  # points along each side of the decision regions
 DRAWN = 400  # rows drawn in them
+MOST_LAYERS = 32
 RECIPE = (
     "hidden",
     "activation",
@@ -49,6 +52,19 @@ START = {
     "epochs": 300,
     "batch_size": 16,
 }
+STORY = {
+    "target": "species",
+    "hidden": [3],
+    "activation": "sigmoid",
+    "loss": "brier",
+    "optimizer": "sgd",
+    "learning_rate": 0.2,
+    "batch_size": 1,
+    "epochs": 100,
+    "seed": 282,
+}
+"""The network of docs/story.md, as near to it as a network for a table is: its inputs are scaled, and its outputs
+probabilities."""
 
 
 class Playground:
@@ -67,17 +83,29 @@ class Playground:
         self.error = ""
         self._table: Table
         self._path: Path
-        self.name = ""
-        sample = Path(str(files("backpass.data") / "samples" / "iris.csv"))
-        self._use(Path(table) if table is not None else sample, None)
+        self._asked: dict[str, Any] = {}
+        self._use(Path(table) if table is not None else SAMPLE)
 
-    def _use(self, path: Path, name: str | None) -> None:
+    @property
+    def name(self) -> str:
+        """That of the table."""
+        return self._path.name
+
+    def _use(self, path: Path) -> None:
+        """Take a table in the place of the one that was there, and forget what was trained on that."""
         found = open_table(str(path))
         if found.rows > MOST_ROWS:
             raise UsageError(
                 f"{found.name} has {found.rows:,} rows, the playground takes {MOST_ROWS:,}: backpass train"
             )
-        self._table, self._path, self.name = found, path, name or path.name
+        self.end()
+        self._table, self._path, self.watched, self.error = found, path, None, ""
+
+    def sample(self) -> dict[str, Any]:
+        """Use iris, which comes along."""
+        if self._path != SAMPLE:
+            self._use(SAMPLE)
+        return self.about()
 
     def take(self, name: str, content: bytes) -> dict[str, Any]:
         """Use a table that was dropped in. It is read as data and as nothing else.
@@ -88,10 +116,14 @@ class Playground:
         if len(content) > LARGEST or _unpacked_is_larger(content):
             raise UsageError(f"{name[:80]} is larger than {LARGEST >> 20} MB: train on it with backpass train")
         self._runs += 1
-        path = self._folder / f"table-{self._runs}"
+        path = self._folder / f"table-{self._runs}" / _own_name(name)
+        path.parent.mkdir()
         path.write_bytes(content)
-        shown = "".join(c for c in Path(name).name if c.isprintable())[:80] or "table.csv"
-        self._use(path, shown)
+        try:
+            self._use(path)
+        except BaseException:
+            shutil.rmtree(path.parent)
+            raise
         return self.about()
 
     def about(self, target: str | None = None) -> dict[str, Any]:
@@ -112,6 +144,7 @@ class Playground:
             "activations": [name for name in nn.ACTIVATIONS if name != "softmax"],
             "start": START | {"loss": defaults.LOSSES[kind][0], "weight_decay": 0.0, "dropout": 0.0, "seed": 0},
             "largest": LARGEST,
+            "story": STORY if self._path == SAMPLE else None,
         }
 
     def asked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,7 +157,14 @@ class Playground:
             raise UsageError("settings are no JSON object with names and values")
         unknown = [name for name in settings if name not in (*RECIPE, "target", "seed")]
         if unknown or not isinstance(settings.get("target"), str):
-            raise UsageError(f"{unknown[0] if unknown else 'target'} is no setting of the playground, or not given")
+            what = str(unknown[0])[:40] if unknown else "target"
+            raise UsageError(f"{what} is no setting of the playground, or not given")
+        hidden = settings.get("hidden")
+        if isinstance(hidden, list) and not all(type(each) is int for each in hidden):
+            shown = ",".join(map(str, hidden))[:40]
+            raise UsageError(f"--hidden is {shown}, expected whole numbers from 1 to 65,536, such as 8,4; 0 for none")
+        if isinstance(hidden, list) and len(hidden) > MOST_LAYERS:
+            raise UsageError(f"--hidden has {len(hidden):,} layers, the playground takes {MOST_LAYERS}: backpass train")
         recipe = {name: settings[name] for name in RECIPE if settings.get(name) is not None}
         recipe |= {"averaging": 0.0, "label_smoothing": 0.0}  # what trains is what is told
         recipe["patience"] = recipe.get("epochs", START["epochs"])
@@ -135,20 +175,21 @@ class Playground:
         """Begin anew by the settings; after so many `steps` it waits, if that is not None.
 
         Raises:
-            UsageError: a setting cannot be used.
+            UsageError: a setting cannot be used, or that is no number of steps.
             TableError: the table does not hold what is needed.
         """
+        steering = Steering(measures=True)
+        if steps is not None:
+            steering.make(steps)
         asked = self.asked(settings)
         planned = plan(str(self._path), **asked)
         self.end()
         self._runs += 1
         folder = self._folder / f"run-{self._runs}"
         folder.mkdir()
-        steering, self.error = Steering(measures=True), ""
-        if steps is not None:
-            steering.make(steps)
+        self.error = ""
         watched = Watched(folder, planned=planned, steering=steering)
-        self.watched = watched
+        self.watched, self._asked = watched, asked
 
         def work() -> None:
             try:
@@ -158,6 +199,11 @@ class Playground:
                 self.error = str(error)
             except KeyboardInterrupt:  # stopped before its first step
                 pass
+            except MemoryError:
+                self.error = "the training ended: there is not enough memory for it: choose fewer or smaller layers"
+            except Exception as error:  # noqa: BLE001 - nobody is above this thread to be told
+                traceback.print_exc()
+                self.error = f"the training ended by a mistake in backpass, {_in_a_line(error)}: see the terminal"
 
         self._thread = threading.Thread(target=work, name="backpass playground", daemon=True)
         self._thread.start()
@@ -175,9 +221,14 @@ class Playground:
         self.end()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def script(self, settings: Mapping[str, Any]) -> str:
-        """A Python program that trains the same network, to the bit."""
-        call = call_of({"table": self.name, **self.asked(settings)})
+    def script(self) -> str:
+        """A Python program that trains the same network, to the bit.
+
+        Raises:
+            UsageError: nothing was trained yet.
+        """
+        self._trained()
+        call = call_of({"table": self.name, **self._asked})
         return (
             f'"""The network of the playground, trained again: the same weights, bit for bit."""\n\nimport backpass\n\n'
             f'outcome = {call}\nprint(outcome)\noutcome.model.save("model.safetensors")\nprint(outcome.model.weights)\n'
@@ -212,7 +263,14 @@ class Playground:
         data = {name: _middle(train, column, across.size) for name, column in columns.items()}
         data |= {x: across.ravel(), y: up.ravel()} if x != y else {x: across.ravel()}
         answered = model.predict_table(data)
-        told = {"x": x, "y": y, "xs": xs.tolist(), "ys": ys.tolist(), **_points(prepared, reader, columns, (x, y))}
+        told = {
+            "x": x,
+            "y": y,
+            "target": self._asked["target"],
+            "xs": xs.tolist(),
+            "ys": ys.tolist(),
+            **_points(prepared, reader, columns, (x, y)),
+        }
         if answered.probabilities is None:
             return told | {"values": answered.values[:, 0].astype(float).tolist()}
         p = answered.probabilities
@@ -222,6 +280,16 @@ class Playground:
         if self.watched is None:
             raise UsageError("nothing was trained yet: press Train")
         return self.watched
+
+
+def _own_name(name: str) -> str:
+    """What a file that is dropped in is called where it is kept: its name, without what a file cannot be called."""
+    shown = "".join("_" if c in '<>:"|?*\\' else c for c in Path(name).name if c.isprintable())
+    return shown.encode()[-100:].decode(errors="ignore").strip(". ") or "table.csv"
+
+
+def _in_a_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def _numbers(schema: Schema) -> list[str]:

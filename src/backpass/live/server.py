@@ -4,6 +4,8 @@ import asyncio
 import json
 import math
 import threading
+import time
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.resources import files
@@ -20,6 +22,11 @@ TICK = 0.1  # seconds from one look at the runs to the next
 SLOW = 0.5  # seconds until what no eye can see in a curve, less than one point in so many, is told
 SEEN = 1500
 ALIVE = 10.0  # seconds without news, after which the page is told that there are none
+PART = 0.01  # of the time, at most, may the page's thread work: what watches slows no training by more
+COMMAND = 1 << 16  # bytes of a command, at most
+PATIENCE = 10.0  # seconds for what is too large, until it is left
+LINE = 500  # characters of what is told of an error
+CONNECTIONS = 256
 _KINDS = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
 _ASSETS = {
     **dict.fromkeys(("style.css", "charts.js", "uPlot.iife.min.js", "uPlot.min.css"), "backpass.pages"),
@@ -38,6 +45,33 @@ _ASSETS = {
         "backpass.live",
     ),
 }
+
+
+class Pace:
+    """How long to wait between two looks, so that the thread works a PART of the time at most, by its own clock.
+
+    All that the thread does counts, for whomever it is done; but not what came before the first look. Where the
+    training that is looked at is one of this process, the time is what the process has of the processor: where many
+    want that, it is less.
+    """
+
+    def __init__(self) -> None:
+        self._worked, self._clocks = 0.0, (0.0, 0.0, 0.0)
+
+    def done(self) -> None:
+        """The work of a look is done."""
+        now = time.thread_time(), time.process_time(), time.monotonic()
+        self._worked = now[0] - self._clocks[0] if self._clocks[0] else 0.0
+        self._clocks = now
+
+    def left(self, *, within: bool) -> float:
+        """Seconds to wait from now on, then to ask again; 0 for none. `within` says that a training goes on here."""
+        gone = time.monotonic() - self._clocks[2]
+        given = time.process_time() - self._clocks[1] if within else gone
+        if gone >= ALIVE or (gone >= TICK and given * PART >= self._worked):
+            return 0.0
+        missing = self._worked / PART - given
+        return min(ALIVE - gone, max(TICK, missing * min(50.0, gone / given) if given else 0.0))
 
 
 class Page:
@@ -114,6 +148,9 @@ class Page:
     def model(self, _: Any) -> bytes:
         return self._playground.model()
 
+    def script(self, _: Any) -> Any:
+        return {"script": self._playground.script()}
+
     @property
     def _playground(self) -> Playground:
         if self.playground is None:
@@ -136,21 +173,21 @@ class Page:
         if steering is None:
             raise UsageError("this run is trained elsewhere, or has ended: it can be looked at alone")
         does = {"hold": steering.hold, "go": steering.go_on, "save": steering.save, "stop": steering.stop}
-        if content.get("do") == "step":
+        asked = content.get("do")
+        if asked == "step":
             steering.make(1)
-        elif content.get("do") in does:
-            does[content["do"]]()
+        elif isinstance(asked, str) and asked in does:
+            does[asked]()
         else:
-            raise UsageError("that is nothing that a training can do")
+            raise UsageError(f"do is {asked!r:.40}, expected one of step, {', '.join(does)}")
         return {}
 
     def train(self, content: Any, _: Any) -> Any:
-        steps = content.get("steps")
-        self._playground.train(content.get("settings") or {}, steps=steps if type(steps) is int else None)
+        self._playground.train(content.get("settings") or {}, steps=content.get("steps"))
         return {}
 
-    def script(self, content: Any, _: Any) -> Any:
-        return {"script": self._playground.script(content.get("settings") or {})}
+    def sample(self, _content: Any, _query: Any) -> Any:
+        return self._playground.sample()
 
     def call(self, ask: Callable[..., Any], *given: Any) -> Any:
         """One question at a time: each may take all of the machine."""
@@ -166,12 +203,13 @@ class Page:
         import anyio
 
         before: Any = None
-        quiet = waited = 0.0
+        quiet = waited = gone = 0.0
+        pace = Pace()
         while not self.ends.is_set():
             told = [self._news_of(each, known, small=waited < SLOW) for each in self.watched]
             state = [[each[name] for name in ("key", "state", "steps", "trouble")] for each in told], self._error
             new = any(each["columns"] for each in told)
-            waited = 0.0 if new else waited + TICK
+            waited = 0.0 if new else waited + gone
             if new or state != before:
                 before, quiet = state, 0.0
                 place = json.dumps(known, separators=(",", ":"))
@@ -179,8 +217,13 @@ class Page:
             elif quiet > ALIVE:
                 quiet = 0.0
                 yield ": nothing new\n\n"
-            quiet += TICK
-            await anyio.sleep(TICK)
+            pace.done()
+            within = any(each["steered"] and each["state"] == fields.TRAINING for each in told)
+            gone = time.monotonic()
+            while left := pace.left(within=within):  # noqa: ASYNC110  (it is a clock that is waited for)
+                await anyio.sleep(left)
+            gone = time.monotonic() - gone
+            quiet += gone
 
     @property
     def _error(self) -> str:
@@ -229,21 +272,22 @@ def _whole(query: Any, name: str) -> int | None:
 def application(page: Page, door: Door) -> Any:
     """The ASGI application of a page."""
     from starlette.applications import Starlette
+    from starlette.requests import ClientDisconnect
     from starlette.routing import Route
 
     questions = ("about", "overview", "step", "node", "weight", "sums", "matrix", "results", "layers", "norms")
-    of_playground = ("table", "regions", "model")
+    of_playground = ("table", "regions", "model", "script")
     answers = _Answers(page)
     routes = [
         Route("/", _asset),
         Route("/news", answers.news),
         *(Route(f"/{name}", answers.question(getattr(page, name))) for name in (*questions, *of_playground)),
-        *(Route(f"/{name}", answers.command(getattr(page, name)), methods=["POST"]) for name in ("train", "script")),
+        *(Route(f"/{name}", answers.command(getattr(page, name)), methods=["POST"]) for name in ("train", "sample")),
         Route("/steer", answers.command(page.steer, waits=False), methods=["POST"]),
         Route("/take", answers.take, methods=["POST"]),
         Route("/assets/{name}", _asset),
     ]
-    return Guard(Starlette(routes=routes), door)
+    return Guard(Starlette(routes=routes, exception_handlers={ClientDisconnect: _nobody}), door)
 
 
 class _Answers:
@@ -252,21 +296,29 @@ class _Answers:
     def __init__(self, page: Page) -> None:
         self._page = page
 
-    async def _answer(self, ask: Callable[..., Any], *given: Any) -> Any:
+    async def _answer(self, ask: Callable[..., Any], *given: Any, waits: bool = True) -> Any:
+        """What is answered, or a line that says why nothing is. One that does not wait is asked at once, whatever is
+        being calculated.
+        """
         import anyio
         from starlette.responses import Response
 
         try:
-            found = await anyio.to_thread.run_sync(lambda: self._page.call(ask, *given))
+            content, kind = (
+                await anyio.to_thread.run_sync(lambda: _written(self._page.call(ask, *given)))
+                if waits
+                else _written(ask(*given))
+            )
         except BackpassError as error:
             return _refused(str(error))
         except MemoryError:
             return _refused("there is not enough memory for this")
         except asyncio.CancelledError:  # the page ends, and waits no longer
             return _refused("this page has ended")
-        if isinstance(found, bytes):
-            return Response(found, media_type="application/octet-stream")
-        return Response(json.dumps(found, default=float), media_type="application/json")
+        except Exception as error:  # noqa: BLE001 - the page is told, and goes on
+            traceback.print_exc()
+            return _refused(f"a mistake in backpass, {type(error).__name__}: {error}: see the terminal", 500)
+        return Response(content, media_type=f"application/{kind}")
 
     def question(self, ask: Callable[[Any], Any]) -> Any:
         async def answer(request: Any) -> Any:
@@ -275,33 +327,32 @@ class _Answers:
         return answer
 
     def command(self, ask: Callable[[Any, Any], Any], *, waits: bool = True) -> Any:
-        """One that does not wait is done at once, whatever is being calculated."""
-
         async def answer(request: Any) -> Any:
-            from starlette.responses import JSONResponse
-
             content: Any = None
             with suppress(ValueError, RecursionError):
-                content = json.loads(await _body(request, 1 << 16) or b"")
+                body = await _body(request, COMMAND)
+                if body is None:
+                    return _refused(f"expected a JSON object of at most {COMMAND >> 10} kB", 413)
+                content = json.loads(body)
             if not isinstance(content, dict):
                 return _refused("expected a small JSON object")
-            if waits:
-                return await self._answer(ask, content, request.query_params)
-            try:
-                return JSONResponse(ask(content, request.query_params))
-            except BackpassError as error:
-                return _refused(str(error))
+            return await self._answer(ask, content, request.query_params, waits=waits)
 
         return answer
 
     async def take(self, request: Any) -> Any:
         content, name = await _body(request, LARGEST), request.query_params.get("name", "table.csv")
-        if content is None or self._page.playground is None:
-            return _refused(f"{name[:80]} is larger than {LARGEST >> 20} MB: train on it with backpass train")
+        if self._page.playground is None:
+            return _refused("this page is no playground")
+        if content is None:
+            return _refused(f"{name[:80]} is larger than {LARGEST >> 20} MB: train on it with backpass train", 413)
         return await self._answer(self._page.playground.take, name, content)
 
     async def news(self, request: Any) -> Any:
-        from starlette.responses import StreamingResponse
+        from starlette.responses import Response, StreamingResponse
+
+        if request.method == "HEAD":  # of a stream that does not end
+            return Response(media_type="text/event-stream")
 
         known: Any = None
         with suppress(ValueError, RecursionError):
@@ -320,21 +371,51 @@ async def _asset(request: Any) -> Any:
     return Response((files(home) / "assets" / name).read_bytes(), media_type=_KINDS[name.rpartition(".")[2]])
 
 
-def _refused(why: str) -> Any:
+async def _nobody(_request: Any, _error: Exception) -> Any:
+    """The answer to who went before the question was whole."""
+    return _refused("the connection was closed")
+
+
+def _refused(why: str, status: int = 422) -> Any:
     from starlette.responses import JSONResponse
 
-    return JSONResponse({"error": why}, 422)
+    line = " ".join(why.encode(errors="replace").decode().split())
+    return JSONResponse({"error": line if len(line) <= LINE else f"{line[: LINE - 1]}…"}, status)
+
+
+def _written(found: Any) -> tuple[bytes, str]:
+    """An answer as bytes, and of which kind they are. JSON knows no number that is not finite."""
+    if isinstance(found, bytes):
+        return found, "octet-stream"
+    try:
+        return json.dumps(found, default=float, allow_nan=False).encode(), "json"
+    except ValueError:
+        return json.dumps(_finite(found), default=float).encode(), "json"
+
+
+def _finite(found: Any) -> Any:
+    if isinstance(found, dict):
+        return {name: _finite(value) for name, value in found.items()}
+    if isinstance(found, (list, tuple)):
+        return [_finite(value) for value in found]
+    return None if isinstance(found, float) and not math.isfinite(found) else found
 
 
 async def _body(request: Any, most: int) -> bytes | None:
-    """The body of a request; None where it is larger than that."""
-    parts, size = [], 0
+    """The body of a request; None where it is larger than that. Of such a one the rest is read, too, for a while: who
+    is still sending hears no answer.
+    """
+    parts, size, patience = [], 0, 0.0
     async for part in request.stream():
         size += len(part)
-        if size > most:
-            return None
-        parts.append(part)
-    return b"".join(parts)
+        if size <= most:
+            parts.append(part)
+            continue
+        parts.clear()
+        patience = patience or time.monotonic() + PATIENCE
+        if time.monotonic() > patience:
+            break
+    return None if size > most else b"".join(parts)
 
 
 @contextmanager
@@ -348,7 +429,9 @@ def serving(page: Page, *, host: str = HOME, port: int = PORT) -> Iterator[Door]
 
     door = open_door(host, port)
     options: dict[str, Any] = {"log_level": "error", "access_log": False, "lifespan": "off", "server_header": False}
-    config = uvicorn.Config(application(page, door), timeout_graceful_shutdown=1, **options)
+    config = uvicorn.Config(
+        application(page, door), timeout_graceful_shutdown=1, limit_concurrency=CONNECTIONS, **options
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([door.socket],), name="backpass page", daemon=True)
     thread.start()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from backpass.errors import BackpassError, UsageError
-from backpass.ledger import Ledger
+from backpass.ledger import Ledger, telling
 from backpass.recipes import fields, run
 from backpass.recipes.again import Run
 from backpass.recipes.main_job import Plan
@@ -136,12 +136,15 @@ class Watched:
         return self._kept(("step", step), lambda: next(self.run.replays([step], ahead=ahead)))
 
     def ledger(self, step: int, row: int | None, member: int | None) -> Ledger:
-        """The ledger of a row in a step, by the row's number in the table; None for the first of its batch."""
+        """The ledger of a row in a step, by the row's number in the table; None for that of its batch which has the
+        largest share in the weight that moved most.
+        """
 
         def made() -> Ledger:
-            prepared = self.run.plan.prepared
-            place = None if row is None else trained_place(prepared, row)
-            return self.replayed(step).trace(place, member=member, words=words_of(prepared))
+            prepared, replayed = self.run.plan.prepared, self.replayed(step)
+            if row is None:
+                return telling(replayed.moment, member=member, words=words_of(prepared))
+            return replayed.trace(trained_place(prepared, row), member=member, words=words_of(prepared))
 
         return self._kept(("ledger", step, row, member), made)
 

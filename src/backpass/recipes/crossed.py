@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backpass.errors import UsageError
+from backpass.errors import NotFiniteError, TableError, UsageError
 from backpass.recipes import fields
 from backpass.recipes.scores import Score, finite
 from backpass.records import dataclass
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 GRID = 200_001  # points on which the density of Student's t is summed
 LARGEST = 1 << 24  # bytes of a folds.json
+FAILURES = (NotFiniteError, TableError, UsageError, MemoryError)
+"""Of a training that comes after the one that gave the model: no reason to lose that."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,15 +33,18 @@ class Fold:
         trained, tested: how many rows did.
         scores: of the network, of a linear model where one was trained, and of saying the same for every row: the label
             of each, and its metrics by name.
+        failed: why it has no scores; empty where it has.
     """
 
     trained: int
     tested: int
     scores: tuple[tuple[str, Mapping[str, float | None]], ...]
+    failed: str = ""
 
     def to_json(self) -> dict[str, Any]:
         scores = [{"label": label, "metrics": dict(metrics)} for label, metrics in self.scores]
-        return {"trained": self.trained, "tested": self.tested, "scores": scores}
+        failed = {"failed": self.failed} if self.failed else {}
+        return {"trained": self.trained, "tested": self.tested, "scores": scores} | failed
 
 
 def fit_folds(
@@ -52,21 +57,32 @@ def fit_folds(
 ) -> "Outcome":
     """The outcome of the last fold with what comes of the others, each trained in its turn.
 
-    What is done is `kept` in a file, and not done again. Where it is interrupted, the outcome has no folds.
+    What is done is `kept` in a file, and not done again. Where it is interrupted, the outcome has no folds. A fold that
+    fails says why in place of its scores: the others, and the model, are none the worse.
     """
     if outcome.interrupted_by:
         return replace(outcome, finished=False)
     done, seconds = _read(kept, planned.folds - 1), outcome.seconds
     for place in range(len(done), planned.folds - 1):
-        plan = planned.fold(place)
-        found = plan.fit(progress=progress, stop_on_interrupt=stop_on_interrupt)
-        seconds += found.seconds
-        if found.interrupted_by:
-            return replace(outcome, seconds=seconds, interrupted_by=found.interrupted_by, finished=False)
-        done.append(_fold(plan, found))
+        plan = None
+        try:
+            plan = planned.fold(place)
+            found = plan.fit(progress=progress, stop_on_interrupt=stop_on_interrupt)
+        except FAILURES as error:
+            done.append(_failed(plan, error))
+        else:
+            seconds += found.seconds
+            if found.interrupted_by:
+                return replace(outcome, seconds=seconds, interrupted_by=found.interrupted_by, finished=False)
+            done.append(_fold(plan, found))
         if kept is not None:
             write_whole(kept, json.dumps([each.to_json() for each in done]).encode(), links=False)
     return replace(outcome, seconds=seconds, folds=(*done, _fold(planned, outcome)))
+
+
+def count_done(kept: Path, planned: "Plan") -> int:
+    """How many folds were kept before."""
+    return len(_read(kept, planned.folds - 1)) if planned.folds else 0
 
 
 def _fold(planned: "Plan", outcome: "Outcome") -> Fold:
@@ -74,8 +90,23 @@ def _fold(planned: "Plan", outcome: "Outcome") -> Fold:
     return Fold(rows["train"], rows["test"], tuple((each.label, finite(each.metrics)) for each in outcome.scores))
 
 
+def _failed(planned: "Plan | None", error: Exception) -> Fold:
+    rows = {"train": 0, "test": 0} if planned is None else planned.prepared.rows()
+    return Fold(rows["train"], rows["test"], (), why(error))
+
+
+def why(error: Exception) -> str:
+    """Why a training failed, in words."""
+    return str(error) or "there is not enough memory for it"
+
+
 _SCORE = {"label": fields.TEXT, "metrics": fields.named(fields.NUMBER.optional, "numbers by name")}
-_FOLD = {"trained": fields.COUNT, "tested": fields.COUNT, "scores": fields.listed(fields.OBJECT, "a list of scores")}
+_FOLD = {
+    "trained": fields.COUNT,
+    "tested": fields.COUNT,
+    "scores": fields.listed(fields.OBJECT, "a list of scores"),
+    "failed": fields.TEXT.optional,
+}
 
 
 def _read(path: Path | None, most: int) -> list[Fold]:
@@ -97,17 +128,20 @@ def _read(path: Path | None, most: int) -> list[Fold]:
         for score in each["scores"]:
             fields.check(score, _SCORE, f"{path}: ")
         scores = tuple((score["label"], score["metrics"]) for score in each["scores"])
-        found.append(Fold(each["trained"], each["tested"], scores))
+        found.append(Fold(each["trained"], each["tested"], scores, each.get("failed") or ""))
     return found
 
 
 def means(folds: Sequence[Fold]) -> list[Score]:
-    """The mean of each metric over the folds, and half its 95 % interval.
+    """The mean of each metric over the folds that have scores, and half its 95 % interval; nothing of fewer than two.
 
     Networks of two folds were trained on much the same rows, so their scores are not independent: of k folds the
     variance of the mean is not that of the scores divided by k, but times 1/k + tested/trained rows (Nadeau and Bengio,
     Inference for the generalization error, 2003), with Student's t of k - 1 degrees.
     """
+    folds = [each for each in folds if not each.failed]
+    if len(folds) < 2:
+        return []
     share = 1 / len(folds) + sum(each.tested for each in folds) / max(1, sum(each.trained for each in folds))
     wide = student(len(folds) - 1) * math.sqrt(share)
     found = []
@@ -133,7 +167,8 @@ def _by_label(folds: Sequence[Fold]) -> list[tuple[str, list[Mapping[str, float 
 
 
 def spreads(folds: Sequence[Fold]) -> list[str]:
-    """Of the network's metrics the least and the most of all folds, in words."""
+    """Of the network's metrics the least and the most of the folds that have scores, in words."""
+    folds = [each for each in folds if not each.failed]
     _, rows = _by_label(folds)[0]
     ours = means(folds)[0].metrics
     return [

@@ -1,14 +1,17 @@
 """How long a training may take, guessed before its first step."""
 
+import math
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backpass.forward import flatten, one_thread
+from backpass.forward import flatten, labels, one_thread
 from backpass.native import available_threads
+from backpass.nn import Ensemble
 from backpass.ops import Key
+from backpass.records import dataclass
 from backpass.training.snapshots import newest, records_of
 
 if TYPE_CHECKING:
@@ -17,28 +20,63 @@ if TYPE_CHECKING:
     from backpass.training import Checkpoints
 
 PROBE = 192  # rows and columns of the matrices whose product tells how fast this machine is
-PART = 0.7  # of that speed is what each thread comes to in whole steps, with activations, waves and updates
-STEP = 2e-5  # seconds: what a step takes for each member, however few its rows are
+SPIN = 0.1  # seconds, in which it is found how much of a processor there is for this
 MOST_MEMBERS = (32, 16, 8, 4, 2, 1)  # of which as many as the time allows are trained
 FITTED = {"members", "epochs"}
-BEGIN, BEGIN_A_MEMBER = 1.0, 0.25  # seconds: to make the programs, and the linear model
+LEAST = 0.1  # seconds: a training gets so many in any case
+
+# As measured on eleven tables of 100 to 43,000 rows at every effort, in processor time.
+PART = 0.77  # of the speed of the product of two matrices is what whole steps come to
+WAVE = 265  # multiplications: as long as one takes a cosine with all that is learned of it
+STEP, STEP_OF_MEMBER = 5e-6, 3e-6  # seconds: what a step takes, however few its rows are
+MORE_THREADS, SHARED = 0.8, 1e-5  # of its speed each further thread adds; and takes seconds of each step
+BEGIN, BEGIN_A_MEMBER, BEGIN_WAVES = 0.5, 0.27, 0.3  # seconds: to make the programs
+END, END_A_ROW = 0.5, 2e-5  # seconds: the linear model, the scores and the report
+
+
+@dataclass(frozen=True)
+class Guess:
+    """Seconds that the parts of a training take.
+
+    Attributes:
+        begin: until its programs are made.
+        learn: the steps of an epoch.
+        validate: what is looked at after an epoch.
+        end: what comes after the last: a linear model, scores, a report.
+    """
+
+    begin: float
+    learn: float
+    validate: float
+    end: float
+
+
+def guess(planned: "Plan", recipe: "Recipe | None" = None) -> Guess:
+    """For the first of the plan's trainings; `recipe` is its own, or that with another number of networks."""
+    recipe, prepared = recipe or planned.recipe, planned.prepared
+    members, rows = recipe.members, prepared.train.rows
+    weights, waves = _sizes(planned)
+    product = 1 / (PART * _products_a_second())
+    row = members * (3 * weights + WAVE * waves) * product
+    steps = math.ceil(rows / recipe.batch_size)
+    threads = planned.threads or available_threads()
+    learned = [rows * row / (1 + MORE_THREADS * (count - 1)) + steps * SHARED * (count > 1) for count in {1, threads}]
+    held_out = 0 if prepared.validation is None else prepared.validation.rows
+    begin = members * (BEGIN_A_MEMBER + BEGIN_WAVES * (waves > 0))
+    return Guess(
+        BEGIN + begin,
+        min(learned) + steps * (STEP + STEP_OF_MEMBER * members),
+        held_out * row / 3 / (1 + MORE_THREADS * (threads - 1)),
+        END + END_A_ROW * held_out + (0.3 * begin if prepared.folds else 0.0),
+    )
 
 
 def most_seconds(planned: "Plan", recipe: "Recipe | None" = None) -> float:
-    """If training stops no earlier than it may: for each row and weight three multiplications and additions.
-
-    `recipe` is the plan's own, or that with another number of networks.
-    """
-    shape = planned.prepared.row_shape
-    recipe, rows = recipe or planned.recipe, planned.prepared.train.rows
-    weights = sum(value.size for value in flatten(planned.network.init(shape, Key.of(0))) if value.ndim == 2)
-    weights *= recipe.members / planned.recipe.members
-    times = planned.folds or 1
-    rows = rows * times + rows_again(planned)
-    steps = recipe.epochs * -(-rows // recipe.batch_size)
-    speed = PART * (planned.threads or available_threads()) * _products_a_second()
-    products = 3 * float(weights) * rows * recipe.epochs
-    return times * BEGIN + recipe.members * (times * BEGIN_A_MEMBER + STEP * steps) + products / speed
+    """Those that all take if no training stops before its last epoch; `recipe` is as in `guess`."""
+    recipe, each = recipe or planned.recipe, guess(planned, recipe)
+    one = each.begin + recipe.epochs * (each.learn + each.validate) + each.end
+    again, epochs = rows_again(planned) / planned.prepared.train.rows, recipe.epochs
+    return (planned.folds or 1) * one + (each.begin + again * epochs * each.learn if again else 0.0)
 
 
 def rows_again(planned: "Plan") -> int:
@@ -47,12 +85,12 @@ def rows_again(planned: "Plan") -> int:
     return len(split.train) + len(split.validation) + len(split.test) if planned.refit else 0
 
 
-def first_part(planned: "Plan") -> float:
-    """Of the time there is for all, the part of the first training: that on all rows has no more epochs, nor has any
-    of the other folds.
+def part_of(planned: "Plan", done: int = 0) -> float:
+    """Of the time that is left for all after `done` folds, the part of the next training: that on all rows has no more
+    epochs, nor has any of the other folds.
     """
     rows = planned.prepared.train.rows
-    return rows / (rows * (planned.folds or 1) + rows_again(planned))
+    return rows / (rows * ((planned.folds or 1) - done) + rows_again(planned))
 
 
 def trained_before(checkpoints: "Checkpoints") -> float:
@@ -62,9 +100,12 @@ def trained_before(checkpoints: "Checkpoints") -> float:
     return sum(float(record.get("seconds") or 0.0) for record in records_of(newest(checkpoints.store)))
 
 
-def left(seconds: float, gone: float) -> float:
-    """Of the `seconds` there are for all, those for the training: what is `gone` and what the scores take apart."""
-    return max(0.1, seconds - gone - min(BEGIN, seconds / 10))
+def left(planned: "Plan") -> float:
+    """Of the seconds that a training of its own has, those for its steps: what is gone, and what comes after, apart."""
+    if planned.seconds is None:
+        raise AssertionError("asked where there is an end")
+    rest = planned.seconds * part_of(planned) - planned.gone
+    return max(LEAST, rest - min(busy() * guess(planned).end, rest / 3))
 
 
 def fitting(planned: "Plan", seconds: float) -> dict[str, int]:
@@ -72,13 +113,39 @@ def fitting(planned: "Plan", seconds: float) -> dict[str, int]:
 
     As many networks as fit, and fewer epochs where one is too much.
     """
+    seconds = max(LEAST, seconds) / busy()
     for members in MOST_MEMBERS:
         one = replace(planned.recipe, members=members)
         takes = most_seconds(planned, one)
         if takes <= seconds or members == 1:
             break
-    epochs = planned.recipe.epochs
-    return {"members": members, "epochs": max(1, min(epochs, int(epochs * seconds / takes)))}
+    each, epochs = guess(planned, one), planned.recipe.epochs
+    fixed = (planned.folds or 1) * (each.begin + each.end) + (each.begin if planned.refit else 0.0)
+    fit = int(epochs * max(0.0, seconds - fixed) / max(1e-9, takes - fixed))
+    return {"members": members, "epochs": max(1, min(epochs, fit))}
+
+
+def busy() -> float:
+    """How many times longer all takes since others use this machine, too: 1 where nobody does."""
+    matrix = np.ones((PROBE, PROBE), np.float32)
+    with one_thread():
+        started, used = time.perf_counter(), time.thread_time()
+        while time.perf_counter() - started < SPIN:
+            np.matmul(matrix, matrix)
+        return max(1.0, (time.perf_counter() - started) / max(1e-6, time.thread_time() - used))
+
+
+def _sizes(planned: "Plan") -> tuple[int, int]:
+    """Of one network, the weights that each row is multiplied by, and its waves."""
+    whole = planned.network
+    one = whole.member if isinstance(whole, Ensemble) else whole
+    start = one.init(planned.prepared.row_shape, Key.of(0))
+    weights = waves = 0
+    for label, value in zip(labels(start), flatten(start), strict=True):
+        name = label.rpartition(".")[2]
+        waves += value.size if name == "frequency" else 0
+        weights += value.size if name == "weight" else 0
+    return weights, waves
 
 
 def _products_a_second() -> float:

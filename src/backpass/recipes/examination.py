@@ -28,8 +28,16 @@ def examine(planned: Plan, parameters: Structure | None = None, history: Sequenc
         planned: how it was trained, or is to be.
         parameters: of the network in use; None before training.
         history: one record an epoch.
+
+    Raises:
+        UsageError: the targets are of several kinds, of which no rule has been tried.
     """
     prepared, recipe = planned.prepared, planned.recipe
+    if prepared.tabular.targets.parts:
+        names = ", ".join(prepared.tabular.targets.schema.target_names)
+        raise UsageError(
+            f"the doctor looks at targets of one kind, and {names} are of several: ask it about one of them alone"
+        )
     network, own = _first(planned.network, parameters)
     part = prepared.train.sample
     inputs, targets = prepared.plain(part), part.targets
@@ -42,7 +50,7 @@ def examine(planned: Plan, parameters: Structure | None = None, history: Sequenc
         validation = prepared.plain(prepared.test), prepared.test.targets
     trainer = Trainer(
         network,
-        defaults.loss(prepared.tabular.targets, recipe),
+        planned.loss(recipe),
         defaults.optimizer(recipe, max(1, recipe.epochs * -(-len(targets) // recipe.batch_size))),
         batch_size=recipe.batch_size,
         seed=planned.seed,

@@ -136,7 +136,13 @@ DATA = {
     "sums": TEXT,
 }
 
-OUTCOME = {"epochs": COUNT.optional, "stopped": TEXT.optional, "weights": TEXT.optional, "refit": OBJECT.optional}
+OUTCOME = {
+    "epochs": COUNT.optional,
+    "stopped": TEXT.optional,
+    "weights": TEXT.optional,
+    "refit": OBJECT.optional,
+    "refit_failed": TEXT.optional,
+}
 REFIT = {"rows": COUNT, "epochs": COUNT, "scored_weights": TEXT}
 
 

@@ -1,7 +1,6 @@
 """The main job: a table in, a trained network out."""
 
 import time
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field, replace
@@ -12,9 +11,10 @@ import numpy as np
 
 from backpass import nn
 from backpass.data import Table
-from backpass.data.arrays import Array, take_rows
+from backpass.data.arrays import take_rows
 from backpass.data.encoders.table import NUMBERS
-from backpass.errors import BackpassError, NotFiniteError, NotSavedError, UsageError
+from backpass.errors import BackpassError, NotFiniteError, NotSavedError, TableError, UsageError
+from backpass.losses import Loss
 from backpass.model import Model, Predictions
 from backpass.model.calibration import Calibration
 from backpass.model.model import open_table
@@ -22,13 +22,14 @@ from backpass.model.network import MOST_THREADS, require_count
 from backpass.model.tabular import Tabular, answers
 from backpass.optimizers import Adam, Cosine
 from backpass.recipes import defaults, duration, fields, run, scores
-from backpass.recipes.calibrate import calibrate, class_weights_of, numbered, require_rows
-from backpass.recipes.crossed import Fold, fit_folds, told
+from backpass.recipes.calibrate import calibrate, class_weights_of, numbered, require_rows, require_weights
+from backpass.recipes.crossed import FAILURES, Fold, count_done, fit_folds, told, why
 from backpass.recipes.defaults import Recipe
 from backpass.recipes.prepare import Part, Prepared, prepare
 from backpass.recipes.scores import Score
 from backpass.records import dataclass
 from backpass.training import Checkpoints, EarlyStopping, History, Listener, Steering, Trainer
+from backpass.training.history import TIME_IS_OVER
 from backpass.training.interrupts import Interrupted
 from backpass.training.progress import on_terminal
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 LINEAR_ROWS = 20_000  # the linear baseline learns all it can from so many rows
 LINEAR_EPOCHS = 30
+LINEAR_SECONDS = 0.5  # of a time that is short it has so many
 _READING = ("group", "order", "columns", "exclude", "task", "scale", "target_kind", "quantiles")
 """How a table is understood, whichever rows are held out."""
 
@@ -57,6 +59,7 @@ class Outcome:
         finished: whether the network was trained to its end. A signal after that leaves out the linear model alone.
         folds: of a cross-validation, what came of each part: see `backpass.recipes.crossed`.
         scored: the network that `history` and `scores` tell of, where `model` was trained again on all rows.
+        refit_failed: why it was not, where it was to be; otherwise empty.
     """
 
     model: Model
@@ -69,10 +72,17 @@ class Outcome:
     steps: int = 0
     finished: bool = True
     scored: Model | None = None
+    refit_failed: str = ""
     folds: tuple[Fold, ...] = ()
 
     def __str__(self) -> str:
-        return "\n".join(scores.table(list(self.scores))) if self.scores else "no rows were held out: no score"
+        return "\n".join(scores.table(self.scores, self.heads)) if self.scores else "no rows were held out: no score"
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The names of targets that are answered each in a way of its own; none where all are answered in one."""
+        targets = self.model.tabular and self.model.tabular.targets
+        return targets.schema.target_names if targets and targets.parts else ()
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -102,6 +112,8 @@ class Plan:
     refit: bool = False
     folds: int = 0
     begun: float = field(default_factory=time.perf_counter)
+    before: float = 0.0
+    """Seconds that it took in earlier processes, of those that there are."""
     asked: dict[str, Any] = field(default_factory=dict)
     """The arguments of `plan` that make it again; a table is "-" where it was no file."""
 
@@ -119,9 +131,7 @@ class Plan:
         trainer = self.trainer(listeners, steering)
         arguments = self.arguments() | {"progress": progress, "stop_on_interrupt": stop_on_interrupt}
         if self.seconds is not None:
-            gone = time.perf_counter() - self.begun
-            gone += 0.0 if checkpoints is None else duration.trained_before(checkpoints)
-            arguments["seconds"] = duration.left(self.seconds * duration.first_part(self), gone)
+            arguments["seconds"] = duration.left(self)
         if checkpoints is not None and checkpoints.store.steps():
             trainer.resume(checkpoints, **arguments)
         else:
@@ -141,44 +151,69 @@ class Plan:
         steering: Steering | None = None,
     ) -> Outcome:
         """Train again on all rows, for as many epochs as were kept: what is left is that network, with the scores and
-        the calibration of the first. Where that is interrupted, the first one stays.
+        the calibration of the first. Where that is interrupted, or fails, the first one stays.
         """
         if outcome.interrupted_by:
             return replace(outcome, finished=False)
         if not outcome.history.kept:
-            what = "no whole epoch was trained in the time: the network is not trained again on all rows"
-            warnings.warn(f"--refit: {what}", RuntimeWarning, stacklevel=2)
-            return outcome
-        started, whole = time.perf_counter(), self.whole()
-        trainer = whole.trainer()
-        trainer.steering = steering  # its history stays that of the first
-        arguments = whole.arguments() | {"progress": progress, "stop_on_interrupt": stop_on_interrupt}
-        if checkpoints is not None and checkpoints.store.steps():
-            trainer.resume(checkpoints, **arguments)
-        else:
-            arguments |= {"epochs": outcome.history.kept, "on_divergence": self.on_divergence}
-            trainer.fit(checkpoints=checkpoints, **arguments)
+            return replace(outcome, refit_failed="no whole epoch was trained in the time")
+        started = time.perf_counter()
+        try:
+            whole = self.whole()
+            trainer = whole.trainer()
+            trainer.steering = steering  # its history stays that of the first
+            arguments = whole.arguments() | {"progress": progress, "stop_on_interrupt": stop_on_interrupt}
+            if self.seconds is not None:
+                arguments["seconds"] = max(duration.LEAST, self.seconds - self.gone)
+            if checkpoints is not None and checkpoints.store.steps():
+                trainer.resume(checkpoints, **arguments)
+            else:
+                arguments |= {"epochs": outcome.history.kept, "on_divergence": self.on_divergence}
+                trainer.fit(checkpoints=checkpoints, **arguments)
+            made = len(trainer.history)
+            if trainer.history.reason == TIME_IS_OVER:
+                raise UsageError(f"the time was over in epoch {made + 1} of {outcome.history.kept}")
+        except FAILURES as error:
+            return replace(outcome, refit_failed=why(error), seconds=outcome.seconds + time.perf_counter() - started)
         seconds = outcome.seconds + time.perf_counter() - started
         if trainer.interrupted_by:
             return replace(outcome, seconds=seconds, interrupted_by=trainer.interrupted_by, finished=False)
         first, tabular = outcome.model, whole.prepared.tabular
         calibration = first.tabular.calibration if first.tabular else Calibration()
-        of_class = class_weights_of(whole.prepared, self.class_weights)
-        tabular = replace(tabular, calibration=replace(calibration, class_weights=of_class))
+        of_class = [class_weights_of(head, self.class_weights) for head in whole.prepared.apart()]
+        tabular = replace(tabular, calibration=calibration.weighed(of_class))
         model = whole.model(tabular, trainer, outcome.scores, outcome.held_out)
         return replace(outcome, model=model, scored=first, seconds=seconds)
 
+    @property
+    def gone(self) -> float:
+        """Seconds since it was begun."""
+        return time.perf_counter() - self.begun + self.before
+
     def fold(self, place: int) -> "Plan":
-        """The same, tested by another part of its cross-validation."""
+        """The same, tested by another part of its cross-validation: with its share of what is left of the time."""
+        begun = time.perf_counter()
+        seconds = None if self.seconds is None else (self.seconds - self.gone) * duration.part_of(self, place + 1)
         asked = {"class_weights": None, "recipe": {}} | self.asked
         names = (*_READING, "validation", "interval", "threshold")
         prepared = _prepared(
             self.prepared.table, None, asked, {name: asked[name] for name in names if name in asked}, place
         )
         recipe, network = _fitted(prepared, self.recipe)
-        seconds = None if self.seconds is None else self.seconds * duration.first_part(self)
         own = replace(self, prepared=prepared, recipe=recipe, network=network)
-        return replace(own, seconds=seconds, refit=False, folds=0, begun=time.perf_counter())
+        return replace(own, seconds=seconds, refit=False, folds=0, begun=begun, before=0.0)
+
+    def require_folds(self) -> None:
+        """See, before any training, that every fold of its cross-validation can be made.
+
+        Raises:
+            UsageError, TableError: one cannot; the message says which.
+        """
+        for place in range(self.folds - 1):
+            try:
+                self.fold(place)
+            except (UsageError, TableError) as error:
+                raise type(error)(f"--folds {self.folds}: in fold {place + 1} {error}") from None
 
     def whole(self) -> "Plan":
         """The same with no row held out: columns are understood and encoded by all rows; the recipe stays."""
@@ -201,8 +236,15 @@ class Plan:
 
     @property
     def _class_weights(self) -> dict[int, float] | str | None:
-        """As the Trainer takes them: by the numbers of the classes."""
-        return None if self.class_weights is None else numbered(self.class_weights, self.prepared.tabular.targets)
+        """As the Trainer takes them: by the numbers of the classes. Of several heads they are in the loss."""
+        targets = self.prepared.tabular.targets
+        return None if self.class_weights is None or targets.parts else numbered(self.class_weights, targets)
+
+    def loss(self, recipe: Recipe | None = None) -> Loss:
+        """What is made small: what the recipe says, or without one what is usual."""
+        prepared = self.prepared
+        weights = [class_weights_of(head, self.class_weights) for head in prepared.apart()]
+        return defaults.heads(prepared.tabular.targets, recipe, prepared.train.targets, weights)
 
     def _calibration(self, trainer: Trainer) -> Calibration:
         asked = {name: self.asked.get(name) for name in ("class_weights", "interval", "threshold")}
@@ -235,7 +277,7 @@ class Plan:
         steps = self.recipe.epochs * -(-self.prepared.train.rows // self.recipe.batch_size)
         trainer = Trainer(
             self.trained_network(),
-            defaults.loss(self.prepared.tabular.targets, self.recipe),
+            self.loss(self.recipe),
             defaults.optimizer(self.recipe, steps),
             batch_size=self.recipe.batch_size,
             seed=self.seed,
@@ -293,20 +335,16 @@ class Plan:
         if part is None:
             return ()
         ours = answers(tabular, tabular.calibration.predictions(trainer.loss, trainer.outputs(part.inputs)))
-        actual, learned = self.actual(part.targets), self.actual(self.prepared.train.targets)
+        targets = tabular.targets
+        actual, learned = targets.actual(part.targets), targets.actual(self.prepared.train.targets)
         return (
             scores.score("this network", ours, actual),
             *([scores.score("linear model", self._plain_answers(linear, part), actual)] if linear else []),
-            scores.baseline(ours, learned, actual, tabular.calibration.class_weights),
+            scores.baseline_of_all(ours, learned, actual, tabular.calibration),
         )
 
     def _plain_answers(self, trainer: Trainer, part: Part) -> Predictions:
         return answers(self.prepared.tabular, trainer.predict(self.prepared.plain(part)))
-
-    def actual(self, targets: Array) -> Array:
-        """Class numbers as they are, numbers in the table's units."""
-        encoder = self.prepared.tabular.targets
-        return targets if encoder.classes else np.asarray(encoder.decode(targets))
 
     def _linear_model(self, *, stop_on_interrupt: bool) -> Trainer | None:
         """The same columns without hidden layers, trained by the same Trainer.
@@ -322,13 +360,16 @@ class Plan:
             held_out, rows = (take_rows(inputs, first), train.targets[first]), np.flatnonzero(~first)
         trainer = Trainer(
             defaults.linear_network(tabular.inputs, tabular.targets),
-            defaults.loss(tabular.targets),
+            self.loss(),
             Adam(Cosine(0.02, final_fraction=0.01)),
             batch_size=min(256, max(32, len(rows) // 8)),
             seed=self.seed,
             precision=self.precision,
             threads=self.threads,
         )
+        seconds = None
+        if self.seconds is not None:
+            seconds = max(LINEAR_SECONDS, self.seconds * duration.part_of(self) - self.gone)
         chosen = rows[np.random.Generator(np.random.Philox(self.seed)).permutation(len(rows))[:LINEAR_ROWS]]
         with suppress(NotFiniteError, UsageError, MemoryError):
             trainer.fit(
@@ -339,6 +380,7 @@ class Plan:
                 stopping=None if held_out is None else EarlyStopping(8),
                 class_weights=self._class_weights,
                 stop_on_interrupt=stop_on_interrupt,
+                seconds=seconds,
             )
             return trainer
         return None
@@ -416,7 +458,7 @@ def plan(
         raise UsageError("--refit trains again with the rows that were held out, and none are: leave it out")
     if seconds is not None and not duration.FITTED & asked["recipe"].keys():
         # What this machine can do in that time is now part of what was asked: another will do the same, if later.
-        before, asked["recipe"] = _folds(asked), asked["recipe"] | duration.fitting(planned, seconds)
+        before, asked["recipe"] = _folds(asked), asked["recipe"] | duration.fitting(planned, seconds - planned.gone)
         if before != _folds(asked):
             prepared = _prepared(opened, tested, asked, dict(reading))
         planned = chosen()
@@ -482,7 +524,7 @@ def _prepared(
     prepared = prepare(opened, tuple(targets), test_table=test_table, **chosen)
     require_rows(prepared, interval, threshold)
     if asked["class_weights"] is not None:
-        numbered(asked["class_weights"], prepared.tabular.targets)
+        require_weights(asked["class_weights"], prepared.tabular.targets)
     return prepared
 
 
@@ -543,7 +585,7 @@ def train(
 
     Args:
         table: a path, "-", a Table, a dictionary of columns, or a data frame.
-        target: the column to predict, or several numeric ones ("Y1,Y2", or a list).
+        target: the column to predict, or several ("Y1,Y2", or a list), of whatever kinds.
         test_table: rows to measure on; without it some rows of `table` are held out.
         test, validation: the parts of the rows held out, such as 0.1; None chooses by the number of rows, 0 for none.
         group: a column whose equal rows stay in one part.
@@ -621,6 +663,7 @@ def train(
         stream=stream,
         scale=scale,
     )
+    planned.require_folds()
     shown = on_terminal() if progress is None else progress
     if out is None:
         outcome = planned.fit(progress=shown)
@@ -654,6 +697,7 @@ def fit_into(
     if begins:
         run.begin(folder, planned.asked, planned.recipe.to_json(), planned.prepared.table)
     checkpoints = run.checkpoints(folder, planned.save_every)
+    planned = replace(planned, before=_taken_before(folder, planned))
     steering = steering or Steering()
     with run.noting(folder, steering):
         outcome = planned.fit(
@@ -673,17 +717,30 @@ def fit_into(
             checkpoints=run.checkpoints_again(folder, planned.save_every),
             steering=steering,
         )
-    _save(folder, planned, outcome, fields.FINISHED if outcome.finished else fields.INTERRUPTED)
-    if page or plots:
-        from backpass.recipes.report_page import write_report
-
-        write_report(folder, planned, outcome, html=page, plots=plots)
+    _save(folder, planned, outcome, fields.FINISHED if outcome.finished else fields.INTERRUPTED, page=page, plots=plots)
     return outcome
 
 
-def _save(folder: Path, planned: Plan, outcome: Outcome, state: str) -> None:
+def _taken_before(folder: Path, planned: Plan) -> float:
+    """Seconds that a run that goes on has had of its time; of a fold that is done as many as of the first training."""
+    if planned.seconds is None:
+        return 0.0
+    first, again = map(duration.trained_before, (run.checkpoints(folder), run.checkpoints_again(folder)))
+    return first * (1 + count_done(folder / run.FOLDS, planned)) + again
+
+
+def _save(
+    folder: Path, planned: Plan, outcome: Outcome, state: str, *, page: bool = False, plots: str | None = None
+) -> None:
+    """The files of a run as it stands, with a page and pictures of it where they are wanted."""
     try:
-        run.end(folder, state, outcome.model, outcome.history, report(planned, outcome, folder), scored=outcome.scored)
+        run.keep(folder, outcome.model, outcome.history, scored=outcome.scored)
+        about = {**run.read(folder), "state": state, "outcome": report(planned, outcome, folder)}
+        if page or plots:
+            from backpass.recipes.report_page import write_report
+
+            write_report(folder, about, planned, outcome, html=page, plots=plots)
+        run.end(folder, about)
     except (BackpassError, MemoryError) as error:
         what = str(error) or f"{folder}: there is not enough memory to write it"
         raise NotSavedError(f"{what}; {_how_it_stands(folder)}", outcome) from error
@@ -712,6 +769,7 @@ def report(planned: Plan, outcome: Outcome, folder: Path | None) -> dict[str, An
         "baselines": [each.to_json() for each in outcome.scores[1:]],
         "weights": outcome.model.weights,
         "refit": _of_refit(outcome),
+        "refit_failed": outcome.refit_failed or None,
         "folds": told(outcome.folds) if outcome.folds else None,
         "run": None if folder is None else str(folder),
         "steps": outcome.steps,

@@ -10,7 +10,6 @@ import numpy as np
 
 from backpass.errors import BackpassError, CheckpointError
 from backpass.pages.assemble import assemble
-from backpass.recipes import run
 from backpass.recipes.facts import facts
 from backpass.storage.atomic import write_whole
 
@@ -47,14 +46,20 @@ def facts_of_run(opened: "Run", findings: Findings = None) -> dict[str, Any]:
 
 
 def write_report(
-    folder: Path, planned: "Plan", outcome: "Outcome", *, html: bool = True, plots: str | None = None
+    folder: Path,
+    about: Mapping[str, Any],
+    planned: "Plan",
+    outcome: "Outcome",
+    *,
+    html: bool = True,
+    plots: str | None = None,
 ) -> None:
     """Write the report of a run that has just ended: the page, and pictures as files of the kind `plots`, if wanted.
 
-    Where that cannot be, a warning says so, and the run is whole.
+    `about` is what its run.json is going to say. Where that cannot be, a warning says so, and the run is whole.
     """
     try:
-        found = facts(folder, run.read(folder), outcome.history, planned, outcome.own_model)
+        found = facts(folder, about, outcome.history, planned, outcome.own_model)
         if html:
             write_whole(folder / NAME, page(found).encode(), links=False, advice="see to the disk")
         if plots is not None:

@@ -214,23 +214,35 @@ def _note(path: Path, steering: Steering, over: threading.Event) -> None:
             written, last = len(records), records[-1]
 
 
-def end(
-    folder: Path, state: str, model: Model, history: History, outcome: dict[str, Any], *, scored: Model | None = None
-) -> None:
-    """The files of a run that has ended, for now or for good. What says so comes last: then the others are there.
+def keep(folder: Path, model: Model, history: History, *, scored: Model | None = None) -> None:
+    """What came of a training: the networks, and the history.
 
     Raises:
-        OutputError: one cannot be written.
-        UsageError: the run.json of its beginning is not there any more.
+        OutputError: a file cannot be written.
     """
     records = "".join(json.dumps(record) + "\n" for record in history)
     if scored is not None:
         write_whole(folder / SCORED, to_bytes(scored), links=False, advice="see to the disk")
     write_whole(folder / MODEL, to_bytes(model), links=False, advice="see to the disk")
     write_whole(folder / HISTORY, records.encode(), links=False, advice="see to the disk")
-    _write(folder, {**read(folder), "state": state, "outcome": outcome}, advice="see to the disk")
-    if state == fields.FINISHED:
-        shutil.rmtree(folder / AGAIN, ignore_errors=True)  # no step of theirs is looked into
+
+
+def end(folder: Path, about: dict[str, Any]) -> None:
+    """Note that a run has ended, for now or for good, when all else of it is there: killed before, it is resumed.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    _write(folder, about, advice="see to the disk")
+    if about["state"] == fields.FINISHED:
+        tidy(folder)
+
+
+def tidy(folder: Path) -> bool:
+    """Take away what a finished run needs no more, and say whether there was anything: a kill may have left it."""
+    there = (folder / AGAIN).is_dir()
+    shutil.rmtree(folder / AGAIN, ignore_errors=True)  # no step of theirs is looked into
+    return there
 
 
 def read(folder: Path) -> dict[str, Any]:

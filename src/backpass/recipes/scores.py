@@ -1,13 +1,15 @@
 """The score on held-out rows, beside two baselines, and how far off it may be by chance."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from backpass.data.arrays import Array
 from backpass.model import Predictions
-from backpass.model.calibration import Threshold
+from backpass.model.calibration import Calibration, Threshold
+from backpass.model.metrics import of_target
 from backpass.model.tabular import chosen, pinball
 from backpass.records import dataclass
 
@@ -32,6 +34,10 @@ class Score:
     margins: dict[str, float]
     losses: Array
 
+    def of(self, target: str) -> "Score":
+        """Of several heads that of one target; without what each row's loss is."""
+        return Score(self.label, of_target(self.metrics, target), of_target(self.margins, target), np.zeros(0))
+
     def to_json(self) -> dict[str, Any]:
         return {"label": self.label, "metrics": finite(self.metrics), "margins": finite(self.margins)}
 
@@ -39,6 +45,9 @@ class Score:
 @np.errstate(over="ignore", invalid="ignore")  # squares of numbers near 1e300: such a margin is not finite
 def score(label: str, predictions: Predictions, actual: Array) -> Score:
     """The metrics of `predictions` where `actual` was right: class numbers, or numbers in the table's units."""
+    if predictions.parts:
+        beside = predictions.beside(actual)
+        return _together(label, beside, [score(label, each, right) for each, right in beside])
     if predictions.probabilities is None:
         squares = (predictions.values.astype(np.float64) - actual) ** 2
         losses = (squares / np.maximum(actual.var(axis=0), np.finfo(np.float64).tiny)).mean(axis=1)
@@ -51,6 +60,30 @@ def score(label: str, predictions: Predictions, actual: Array) -> Score:
         losses = -np.log(np.clip(given, 1e-15, 1))
         margins = _class_margins(predictions.probabilities, actual, predictions.threshold, losses)
     return Score(label, predictions.scores(actual), margins, losses)
+
+
+def _together(label: str, beside: Sequence[tuple[Predictions, Array]], own: Sequence[Score]) -> Score:
+    """Of several heads, from the scores of each, answers and what was right: all metrics, with the targets' names.
+
+    A row's loss is the mean of theirs, each by what it is in the mean for the best answer that is the same for all.
+    """
+    names = [answers.names[0] for answers, _ in beside]
+    named = list(zip(names, own, strict=True))
+    metrics = {f"{key}_{name}": value for name, each in named for key, value in each.metrics.items()}
+    margins = {f"{key}_{name}": value for name, each in named for key, value in each.margins.items()}
+    losses = [each.losses / _alike(*pair) for each, pair in zip(own, beside, strict=True)]
+    return Score(label, metrics, margins, np.mean(losses, axis=0))
+
+
+def _alike(answers: Predictions, actual: Array) -> float:
+    """The mean loss of the best answer that is the same for every row; 1 where that is nothing."""
+    if answers.quantiles is not None:
+        same = np.tile(np.quantile(actual, answers.levels), (len(actual), 1))
+        return float(pinball(same, actual, answers.levels).mean()) or 1.0
+    if answers.probabilities is None:
+        return 1.0  # losses are in variances
+    shares = np.bincount(actual) / len(actual)
+    return float(-np.sum(shares * np.log(np.where(shares > 0, shares, 1.0)))) or 1.0
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -121,8 +154,8 @@ def baseline(like: Predictions, targets: Array, actual: Array, class_weights: tu
     rows = len(actual)
     if like.quantiles is not None:
         same = np.tile(np.quantile(targets, like.levels), (rows, 1))
-        middle = [int(np.argmin(np.abs(np.array(like.levels) - 0.5)))]
-        constant = Predictions(like.names, same[:, middle], levels=like.levels, quantiles=same)
+        median = np.full((rows, 1), np.quantile(targets, np.clip(0.5, like.levels[0], like.levels[-1])))
+        constant = Predictions(like.names, median, levels=like.levels, quantiles=same)
         return score("always the same", constant, actual)
     if like.probabilities is None:
         mean = np.tile(targets.mean(axis=0), (rows, 1))
@@ -142,13 +175,32 @@ def baseline(like: Predictions, targets: Array, actual: Array, class_weights: tu
     return weighed
 
 
+def baseline_of_all(like: Predictions, targets: Array, actual: Array, calibration: Calibration) -> Score:
+    """The same of all heads."""
+    if not like.parts:
+        return baseline(like, targets, actual, calibration.class_weights)
+    beside, learned = like.beside(actual), (column for _, column in like.beside(targets))
+    weights = (part.class_weights for part in calibration.heads)
+    own = [
+        baseline(each, known, right, of_class)
+        for (each, right), known, of_class in zip(beside, learned, weights, strict=True)
+    ]
+    return _together("always the same", beside, own)
+
+
 def finite(values: dict[str, float]) -> dict[str, float | None]:
     """For JSON, which has no NaN."""
     return {key: value if math.isfinite(value) else None for key, value in values.items()}
 
 
-def table(scores: list[Score]) -> list[str]:
-    """The scores as a table for people."""
+def table(scores: Sequence[Score], heads: Sequence[str] = ()) -> list[str]:
+    """The scores as a table for people; of several heads, by the names of their targets, a table each."""
+    if heads:
+        return [
+            line
+            for name in heads
+            for line in (name, *(f"  {row}" for row in table([each.of(name) for each in scores])))
+        ]
     every = scores[0].metrics
     # Several targets have units of their own: what can be told of them side by side is R².
     names = [name for name in every if name.startswith("r2_")]

@@ -119,14 +119,17 @@ class Loop:
         history, keeper = progress.history, self.keeper
         epochs, done = progress.last - progress.first, self._epochs_done(progress)
         diverged: NotFiniteError | None = None
-        parameters, seconds = count(state.parameters), self.seconds
-        self._tell(TrainingStarted(epochs, self.data.count, self.batch_size, parameters, done, seconds))
         executor = self._executor(state, progress)
         if progress.good is None and progress.on_divergence == "rollback":
             progress.good = replace(state), len(history)
         if keeper is not None and keeper.is_fresh:
             keeper.save(state, progress)
         try:
+            self._tell(
+                TrainingStarted(
+                    epochs, self.data.count, self.batch_size, count(state.parameters), done, self._seconds_left()
+                )
+            )
             reason, steps = self._turn(executor, state, progress)
             while reason is None:
                 self._go_on(executor, state, progress, steps)
@@ -400,10 +403,15 @@ class Loop:
         return asked or self._time_is_over() or (self.keeper is not None and self.keeper.due())
 
     def _time_is_over(self) -> bool:
-        """Asked first when the programs are made, before or after the first steps: half of the time is for steps."""
+        """Asked first when the programs are made: however long that took, a tenth of the time is for steps."""
         if self.seconds is not None and self._end == math.inf:
-            self._end = max(self._begun + self.seconds, time.perf_counter() + self.seconds / 2)
+            self._end = max(self._begun + self.seconds, time.perf_counter() + self.seconds / 10)
         return time.perf_counter() >= self._end
+
+    def _seconds_left(self) -> float | None:
+        """Those that there are for steps."""
+        self._time_is_over()
+        return None if self.seconds is None else max(0.0, self._end - time.perf_counter())
 
     def _key(self, rule: Optimizer) -> Any:
         """What decides which step is traced."""

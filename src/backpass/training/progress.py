@@ -38,7 +38,10 @@ class Watch:
         self._show = show
         self._started = time.monotonic()
         self._limit: float | None = None
-        self.epochs = self.epoch = self.rows = self.seen = self._before = 0
+        self.epochs = self.epoch = self.rows = self.seen = 0
+        self._before = 0
+        self._speed = 0.0
+        self._first: tuple[float, int] | None = None
         self.loss = float("nan")
         self.validation = self._best = ""
 
@@ -57,7 +60,15 @@ class Watch:
             print(told, file=sys.stderr, flush=True)  # noqa: T201
         elif isinstance(event, EpochFinished):
             self.epoch += 1
+            self._note_speed()
             self._note_validation(event)
+
+    def _note_speed(self) -> None:
+        """Of whole epochs, without the first where there are others: in that also the validation's program is made."""
+        now, first = time.monotonic(), self._first
+        since, before = (self._started, self._before) if first is None else first
+        self._speed = (self.seen - before) / max(1e-9, now - since)
+        self._first = (now, self.seen) if first is None else first
 
     def _note_validation(self, event: EpochFinished) -> None:
         loss = event.record.get("validation_loss")
@@ -72,7 +83,7 @@ class Watch:
 
     @property
     def rows_per_second(self) -> float:
-        return (self.seen - self._before) / max(1e-9, time.monotonic() - self._started)
+        return self._speed or (self.seen - self._before) / max(1e-9, time.monotonic() - self._started)
 
     @property
     def left(self) -> str:

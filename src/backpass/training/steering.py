@@ -3,9 +3,11 @@
 import threading
 from collections.abc import Callable
 
+from backpass.errors import UsageError
 from backpass.training.history import History
 
 _LOOKS = 0.1  # seconds between two looks for a signal while a training waits
+_MOST = 1 << 40  # steps that can be asked for
 
 
 class Steering:
@@ -53,7 +55,13 @@ class Steering:
         self._change(held=False)
 
     def make(self, steps: int = 1) -> None:
-        """Make so many steps, then wait."""
+        """Make so many steps, then wait.
+
+        Raises:
+            UsageError: that is no number of steps.
+        """
+        if type(steps) is not int or not 1 <= steps <= _MOST:
+            raise UsageError(f"steps is {steps!r:.40}, expected a whole number from 1 to {_MOST:,}")
         self._change(held=True, steps=steps)
 
     def save(self) -> None:
@@ -81,7 +89,7 @@ class Steering:
         """How many of the steps that were asked for are to be made."""
         if self._steps:
             self._until, self._steps = max(self._until, self.step) + self._steps, 0
-        return max(0, self._until - self.step)
+        return min(_MOST, max(0, self._until - self.step))
 
     def _change(self, *, held: bool | None = None, steps: int = 0, saving: bool = False, stopped: bool = False) -> None:
         with self._changed:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from backpass.data.memory import LARGEST_INTEGER
+from backpass.data.memory import LARGEST_INTEGER, is_unicode
 
 MOST_ROWS = 16
 _NONE = type(None)
@@ -38,4 +38,6 @@ def _cells(values: Any) -> list[Any] | None:
     types = set(map(type, cells))
     if not any(types <= alike for alike in _ALIKE):
         return None
-    return None if any(type(cell) is int and abs(cell) >= LARGEST_INTEGER for cell in cells) else cells
+    if any(type(cell) is int and abs(cell) >= LARGEST_INTEGER for cell in cells):
+        return None
+    return None if any(type(cell) is str and not is_unicode(cell) for cell in cells) else cells

@@ -45,6 +45,12 @@ export async function tell(what, content, query = {}) {
   return told(await fetch(`${what}?${new URLSearchParams(query)}`, options));
 }
 
+export async function send(what, content) {
+  let answer = null;
+  try { answer = await fetch(what, { method: "POST", body: content }); } catch { throw new Error("the page's server broke the upload off, or has ended"); }
+  return told(answer);
+}
+
 async function told(answer) {
   if (answer.ok) return (answer.headers.get("content-type") || "").startsWith("application/json") ? answer.json() : answer;
   let error = `the page's server says: ${answer.status}`;

@@ -59,21 +59,24 @@ function take(news, number) {
 const WORDS = { training: "is training", waiting: "paused", finished: "finished", interrupted: "interrupted: backpass resume goes on",
   "broken off": "broken off: backpass resume goes on", unreadable: "its run.json cannot be read" };
 
+/* What is trained in the playground is not gone on with elsewhere. */
+const OWN_WORDS = { interrupted: "stopped", "broken off": "has failed", unreadable: "begins" };
+
 function stand() {
   const run = page.run();
   const state = by("state");
   if (!run) {
     state.textContent = "nothing trained yet";
     state.className = "";
-    by("steering").hidden = true;
+    by("steering").hidden = by("steering-keys").hidden = true;
     return;
   }
   const epochs = run.count ? `, ${run.count.toLocaleString("en-US")} epochs` : "";
-  const word = page.kind === "playground" && run.state === "interrupted" ? "stopped" : WORDS[run.state] || run.state;
+  const word = (page.kind === "playground" && OWN_WORDS[run.state]) || WORDS[run.state] || run.state;
   state.textContent = `${word}${epochs}${run.state === "waiting" ? `, after step ${run.steps.toLocaleString("en-US")}` : ""}`;
   state.className = run.state;
   const active = run.steered && ["training", "waiting"].includes(run.state);
-  by("steering").hidden = !active;
+  by("steering").hidden = by("steering-keys").hidden = !active;
   by("hold").disabled = run.state === "waiting";
   by("go").disabled = run.state !== "waiting";
   if (run.trouble) say(run.trouble);
@@ -108,10 +111,12 @@ page.head = async () => {
   const run = page.run();
   document.title = run ? `${run.name} - backpass` : "backpass";
   by("title").textContent = page.kind === "playground" ? "backpass playground" : run ? run.name : "backpass";
+  if (!run) by("about").textContent = "";
   if (!run) return;
   try {
     const found = await page.overview(page.chosen);
     const hidden = found.hidden.length ? `hidden ${found.hidden.join(", ")} ${found.activation}` : "no hidden layer";
+    if (page.run() !== run) return;
     by("about").textContent = `${found.table}: ${found.targets.join(", ")} from ${found.rows.train.toLocaleString("en-US")} rows, ` +
       `${hidden}${found.members > 1 ? `, ${found.members} networks` : ""}; ${found.steps_per_epoch.toLocaleString("en-US")} steps an epoch, of ${found.batch_size} rows`;
   } catch (error) {
@@ -129,11 +134,13 @@ page.show = (name, changes = {}) => {
     each.panel.hidden = !here;
   }
   current = part;
+  by("network-keys").hidden = part.name !== "network";
   if (!part.handle) part.handle = part.begin(part.panel, page);
   part.handle.show(changes);
 };
 
 function tabs(all) {
+  by("last-key").textContent = String(all.length);
   parts = all.map(([name, title, begin]) => ({ name, title, begin }));
   for (const part of parts) {
     part.panel = make("div", null, { role: "tabpanel", id: `part-${part.name}`, "aria-labelledby": `tab-${part.name}`, hidden: true });
@@ -204,7 +211,7 @@ async function begin() {
   let first = true, key = null;
   page.listeners.push(() => {
     const run = page.run();
-    if (first || (run && run.key !== key)) {
+    if (first || (run ? run.key : null) !== key) {
       key = run ? run.key : null;
       page.head();
     }

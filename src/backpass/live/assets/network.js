@@ -71,9 +71,20 @@ export function network(panel, page) {
     return { run: page.chosen, step: at.step || newestStep(), row: at.row, member: at.member };
   }
 
+  /* What was shown goes where there is nothing to show: of another table, say. */
+  function clear() {
+    found = chosen = null;
+    picture.replaceChildren();
+    picture.removeAttribute("viewBox");
+    for (const each of [story, moved, heat]) each.replaceChildren();
+    intro.textContent = held.textContent = epoch.textContent = "";
+    heat.hidden = true;
+  }
+
   async function fetchStep() {
     const run = page.run();
     if (!run || !newestStep()) {
+      clear();
       say.textContent = run ? "No step is saved yet: the picture comes with the first." : "Nothing is trained yet: press Train.";
       return;
     }
@@ -84,6 +95,8 @@ export function network(panel, page) {
     try {
       found = await ask("step", asking);
       found.query = { ...asking, row: found.row, member: found.member };
+      found.key = run.key;
+      found.picked = !asking.row;
       cache.clear();
       say.textContent = "";
       set();
@@ -94,7 +107,7 @@ export function network(panel, page) {
     }
     last = performance.now();
     const again = busy === "again";
-    fetchStep.wait = Math.max(2000, 30 * (last - began));
+    fetchStep.wait = Math.max(2000, 50 * (last - began)); // a fiftieth of the time, at most
     busy = false;
     if (again) fetchStep();
   }
@@ -113,8 +126,11 @@ export function network(panel, page) {
     members.value = String(found.member);
     for (const way of ways) way.firstChild.checked = way.firstChild.value === view;
     const desired = Object.entries(found.desired).map(([name, value]) => `${name} is ${value}`).join(", ");
-    const answers = found.answers.slice(0, 6).map((each) => `${each.name.replace(/^.*\[(.*)\]$/, "$1")} ${shown(each.answer, 3)}`).join(", ");
-    intro.textContent = `Row ${found.row}: ${desired || "the target"}; the network says ${answers}. Its loss is ${shown(found.loss.row, 4)}; the mean over the ${found.rows.length} rows of the batch is ${shown(found.loss.batch, 4)}. ` +
+    const scaled = Object.entries(found.scalings), name = (each) => each.name.replace(/^.*\[(.*)\]$/, "$1");
+    const answers = found.answers.length === 1 ? found.answers.map((each) => `${name(each)}: ${shown(each.answer, 3)}, where ${shown(each.desired, 3)} is desired${scaled.length ? ` (${scaled[0][1]})` : ""}`)[0]
+      : found.answers.slice(0, 6).map((each) => `${name(each)} ${shown(each.answer, 3)}`).join(", ");
+    const picked = found.picked && found.rows.length > 1 ? " (of the batch the one with the largest share in what moved most)" : "";
+    intro.textContent = `Row ${found.row}${picked}: ${desired || "the target"}; the network says ${answers}. Its loss is ${shown(found.loss.row, 4)}; the mean over the ${found.rows.length} rows of the batch is ${shown(found.loss.batch, 4)}. ` +
       "Choose a node for its formula, a link for why its weight moved in this step.";
     moved.replaceChildren(make("h2", "The weights that moved most in this step"),
       make("div", [make("table", [make("tr", ["weight", "before", "after", "change"].map((name, i) => make("th", name, { class: i ? "number" : null }))),
@@ -176,6 +192,7 @@ export function network(panel, page) {
     drawLinks(false);
     found.layers.forEach(drawLayer);
     drawLinks(true);
+    drawLabels();
     if (focused) picture.querySelector(`[data-node="${CSS.escape(focused)}"]`)?.focus();
   }
 
@@ -186,7 +203,7 @@ export function network(panel, page) {
     layer.nodes.forEach((name, row) => {
       const value = numbers[row], [x, y] = at[row], key = `${column} ${row}`;
       const here = chosen && chosen.column === column && chosen.row === row;
-      const end = links.some((link) => chosen && link.name === chosen.weight && [link.from, link.to].some(([c, r]) => c === column && r === row));
+      const end = (chosen && chosen.weight === `${layer.name}.bias[${layer.places ? layer.places[row] : row}]`) || links.some((link) => chosen && link.name === chosen.weight && [link.from, link.to].some(([c, r]) => c === column && r === row));
       const shape = narrow ? drawn("circle", { cx: x, cy: y, r: radius }) : drawn("rect", { x: x - side / 2, y: y - side / 2, width: side, height: side });
       shape.style.fill = value === null ? "var(--card)" : `color-mix(in srgb, var(--${value < 0 ? "minus" : "plus"}) ${Math.round(70 * Math.abs(value) / most)}%, var(--card))`;
       const label = `${name}: ${value === null ? `no ${word}` : `${word} ${shown(value)}`}${layer.raw ? `, ${layer.raw[row]}` : ""}`;
@@ -268,7 +285,9 @@ export function network(panel, page) {
 
   /* Those of what is chosen that end in heat maps lie over these, all others under the nodes. */
   const isNarrow = (link) => spots[link.from[0]].narrow && spots[link.to[0]].narrow;
+  let labels = [];
   function drawLinks(over) {
+    if (!over) labels = [];
     const most = Math.max(...links.map((link) => Math.abs(link.value || 0)), 1e-300);
     const order = (link) => Number(Boolean(isOf(link)));
     for (const link of links.filter((each) => Boolean(isOf(each) && !isNarrow(each)) === over).sort((a, b) => order(a) - order(b))) {
@@ -291,8 +310,16 @@ export function network(panel, page) {
       if (link.value !== null && from.narrow && to.narrow && (ofChosen || (links.length <= NUMBERED && !chosen))) {
         const far = chosen && link.from[0] === chosen.column && link.from[1] === chosen.row; // the ends stand apart there
         const part = far ? 0.74 : chosen && !chosen.weight ? 0.34 : 0.55;
-        picture.append(drawn("text", { x: x1 + (x2 - x1) * part, y: y1 + (y2 - y1) * part - 3, "text-anchor": "middle" }, shown(link.value, 2)));
+        labels.push([x1 + (x2 - x1) * part, y1 + (y2 - y1) * part, shown(link.value, 2), ofChosen]);
       }
+    }
+  }
+
+  /* What stands beside links lies over all of these, on paper of its own. */
+  function drawLabels() {
+    for (const [x, y, text, ofChosen] of labels.sort((a, b) => Number(a[3]) - Number(b[3]))) {
+      const wide = 7 * text.length + 6;
+      picture.append(drawn("g", { class: "label" }, [drawn("rect", { x: x - wide / 2, y: y - 9, width: wide, height: 16, rx: 4 }), drawn("text", { x, y: y + 3, "text-anchor": "middle" }, text)]));
     }
   }
 
@@ -342,7 +369,7 @@ export function network(panel, page) {
     const mine = chosen;
     if (chosen.weight) {
       const told = await asking(mine, () => ask("weight", { ...found.query, name: mine.weight }));
-      if (told) story.replaceChildren(weightStory(told, found));
+      if (told) story.replaceChildren(weightStory(told, found, (row) => look({ row, mean: false })));
       return;
     }
     const layer = found.layers[chosen.column];
@@ -429,11 +456,14 @@ export function network(panel, page) {
     },
     news() {
       const run = page.run();
-      if (!run) return;
+      if (!run) {
+        if (found) fetchStep();
+        return;
+      }
       follow.hidden = !run.steered;
       slider.max = number.max = String(Math.max(1, newestStep()));
       if (!follows || busy) return;
-      if (!found) return void fetchStep();
+      if (!found || found.key !== run.key) return void fetchStep();
       if (!run.steered || run.state !== "training") {
         if (newestStep() && found.step !== newestStep() && !place.read().step) fetchStep();
       } else if (performance.now() - last > fetchStep.wait) {

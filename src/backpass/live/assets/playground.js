@@ -1,5 +1,5 @@
 /* The playground: a table, settings, training, decision regions, and what can be taken along. */
-import { ask, button, drawn, during, make, place, save, shown, tell } from "./dom.js";
+import { ask, button, during, make, place, save, send, shown, tell } from "./dom.js";
 
 const FIELDS = [
   ["hidden", "Hidden layers", "text", "Nodes of each, as 8,4; 0 for none"],
@@ -14,6 +14,7 @@ const FIELDS = [
   ["seed", "Seed", "number", "", "1"],
 ];
 const MOST_CHOICES = 8; // hidden layers that have a choice of their own
+const NOTHING = "Train first";
 const MARKS = ["circle", "square", "triangle", "diamond"];
 
 export function playground(panel, page) {
@@ -32,9 +33,9 @@ export function playground(panel, page) {
     make("div", [
       make("section", [make("h2", "The table"), drop, make("div", [make("label", ["Predict ", target])], { class: "form" }),
         make("h2", "The network"), form, trouble,
-        make("div", [button("Train", () => train(), { id: "train" }), button("Train one step", () => train(1), { id: "train-step" }), button("See how a weight changed", () => page.show("network", { view: "back" }), { id: "see-network" }), button("See the curves", () => page.show("curves"))], { class: "row" })]),
+        make("div", [button("Train", () => train(), { id: "train" }), button("Train one step", () => train(1), { id: "train-step" }), button("As in the story", story, { id: "story-preset", title: "The network of docs/story.md: 3 hidden sigmoids, one flower a step" }), button("See how a weight changed", () => page.show("network", { view: "back" }), { id: "see-network" }), button("See the curves", () => page.show("curves"))], { class: "row" })]),
       make("section", [make("h2", "Take it along"),
-        make("div", [button("Save the model", model, { id: "save-model" }), button("Python script", script, { id: "script" }), button("Link to these settings", link, { id: "link" })], { class: "row" }), taken])], { class: "stack" }),
+        make("div", [button("Save the model", model, { id: "save-model", disabled: true, title: NOTHING }), button("Python script", script, { id: "script", disabled: true, title: NOTHING }), button("Link to these settings", link, { id: "link" })], { class: "row" }), taken])], { class: "stack" }),
     make("section", [make("h2", "Decision regions"), make("p", "What the network answers over two columns, the others being as they are in the middle of the table; marks are rows.", { class: "faint" }),
       make("div", [make("label", ["Across ", across]), make("label", ["Up ", up])], { class: "row" }), canvas, legend]),
   ], { class: "aside" }));
@@ -64,25 +65,48 @@ export function playground(panel, page) {
     }
   }
   function chosenActivations() { return [inputs.activation, ...form.querySelectorAll(".further select")].map((each) => each.value); }
-  function hidden() { return inputs.hidden.value.split(",").map((text) => text.trim()).filter((text) => text && text !== "0").map(Number); }
+  /* The numbers of nodes; what is none stays as it was typed, for the server to name. */
+  function hidden() {
+    const texts = inputs.hidden.value.split(",").map((text) => text.trim());
+    return texts.length === 1 && ["", "0"].includes(texts[0]) ? [] : texts.map((text) => (/^\d+$/.test(text) && Number.isSafeInteger(Number(text)) ? Number(text) : text));
+  }
   function remember() { place.write({ settings: JSON.stringify(settings()) }); }
   file.addEventListener("change", () => file.files[0] && take(file.files[0]));
   for (const kind of ["dragenter", "dragover"]) drop.addEventListener(kind, (event) => { event.preventDefault(); drop.classList.add("over"); });
   for (const kind of ["dragleave", "drop"]) drop.addEventListener(kind, () => drop.classList.remove("over"));
   drop.addEventListener("drop", (event) => { event.preventDefault(); if (event.dataTransfer.files[0]) take(event.dataTransfer.files[0]); });
 
+  /* Options of the command are called by the names that they have here. */
   function failed(error) {
-    trouble.textContent = error ? error.message : "";
+    const named = [];
+    trouble.textContent = !error ? "" : error.message.replace(/(?:--|recipe\.)([a-z_-]+)/g, (option, name) => {
+      const field = FIELDS.find(([each]) => each === name.replaceAll("-", "_"));
+      if (field) named.push(field[0]);
+      return field ? field[1] : option;
+    });
     trouble.hidden = !error;
+    for (const [name] of FIELDS) inputs[name].setAttribute("aria-invalid", String(named.includes(name)));
+  }
+
+  /* The network of docs/story.md, on iris. */
+  async function story() {
+    failed(null);
+    try {
+      const found = await tell("sample", {});
+      set(found, found.story);
+      remember();
+      failed(null);
+      taken.replaceChildren(make("p", "As in docs/story.md: 3 hidden sigmoids, squared errors, plain gradient descent, one flower a step. Otherwise than there the inputs are scaled, the outputs are probabilities, the learning rate falls at the end, and some flowers are held out: its numbers are of its own."));
+    } catch (error) {
+      failed(error);
+    }
   }
 
   async function take(given) {
     failed(null);
     try {
       if (about && given.size > about.largest) throw new Error(`${given.name} has ${given.size.toLocaleString("en-US")} bytes, the playground takes ${about.largest.toLocaleString("en-US")}: train on it with backpass train`);
-      const answer = await fetch(`take?${new URLSearchParams({ name: given.name })}`, { method: "POST", body: given });
-      const found = await answer.json();
-      if (!answer.ok) throw new Error(found.error);
+      const found = await send(`take?${new URLSearchParams({ name: given.name })}`, given);
       place.write({ settings: null });
       set(found, {});
     } catch (error) {
@@ -127,6 +151,8 @@ export function playground(panel, page) {
   async function train(steps) {
     failed(null);
     page.say("");
+    const wrong = FIELDS.find(([name]) => inputs[name].validity.badInput);
+    if (wrong) return failed(new Error(`--${wrong[0].replaceAll("_", "-")} is no number: expected one`));
     const chosen = settings();
     place.write({ settings: JSON.stringify({ ...chosen, table: about.name }), step: null, row: null, held: null });
     try {
@@ -134,10 +160,22 @@ export function playground(panel, page) {
     } catch (error) {
       failed(error);
     }
+    return undefined;
   }
 
   async function regions() {
-    if (!page.run() || !page.run().steps || !across.value || panel.hidden) {
+    const trained = page.run() && page.run().steps;
+    for (const id of ["save-model", "script"]) {
+      const each = panel.querySelector(`#${id}`);
+      each.disabled = !trained;
+      each.title = trained ? "" : NOTHING;
+    }
+    if (!trained) {
+      canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+      canvas.removeAttribute("data-told");
+      canvas.setAttribute("aria-label", "Decision regions: nothing is trained yet");
+    }
+    if (!trained || !across.value || panel.hidden) {
       legend.textContent = about && !about.numbers.length ? "The table has no two columns of numbers." : "They appear when a network is trained.";
       return;
     }
@@ -145,8 +183,9 @@ export function playground(panel, page) {
     busy = true;
     try {
       const began = performance.now();
-      paint(await ask("regions", { x: across.value, y: up.value }));
-      regions.wait = Math.max(700, 30 * (performance.now() - began));
+      const key = page.run().key, told = await ask("regions", { x: across.value, y: up.value });
+      if (page.run() && page.run().key === key) paint(told);
+      regions.wait = Math.max(700, 50 * (performance.now() - began)); // a fiftieth of the time, at most
     } catch (error) {
       legend.textContent = error.message;
     }
@@ -186,7 +225,7 @@ export function playground(panel, page) {
       mark(context, told.classes ? MARKS[kind[i] % 4] : "circle", ((x - x0) / (x1 - x0)) * canvas.width, canvas.height - ((py[i] - y0) / (y1 - y0)) * canvas.height);
     });
     const words = told.classes ? told.classes.map((name, k) => `${name}: ${MARKS[k % 4]}`).join(", ") : `from ${shown(low, 3)} (light) to ${shown(high, 3)} (dark)`;
-    legend.textContent = `${told.x} from ${shown(x0, 3)} to ${shown(x1, 3)}, ${told.y} from ${shown(y0, 3)} to ${shown(y1, 3)}. ${words}.`;
+    legend.textContent = `${told.target} over ${told.x} from ${shown(x0, 3)} to ${shown(x1, 3)}, ${told.y} from ${shown(y0, 3)} to ${shown(y1, 3)}. ${words}.`;
     const shares = told.classes ? told.classes.map((name, k) => `${name} ${Math.round((100 * told.answers.filter((each) => each === k).length) / told.answers.length)} %`).join(", ") : words;
     canvas.setAttribute("aria-label", `Decision regions over ${told.x} and ${told.y}: ${shares}`);
     canvas.dataset.told = shares;
@@ -211,9 +250,9 @@ export function playground(panel, page) {
   }
 
   async function script() {
-    const found = await during(taken, "…", () => tell("script", { settings: settings() }));
+    const found = await during(taken, "…", () => ask("script"));
     if (!found) return;
-    taken.replaceChildren(make("p", "It trains the same network, with the same weights, when it finds the table:"), make("pre", found.script, { class: "script", tabindex: 0 }),
+    taken.replaceChildren(make("p", "It trains the network that was trained here, when it finds the table; all of its epochs, to the same bits:"), make("pre", found.script, { class: "script", tabindex: 0 }),
       make("div", [button("Copy", () => copy(found.script)), button("Save as train.py", () => save("train.py", found.script))], { class: "row" }));
   }
 
@@ -230,6 +269,10 @@ export function playground(panel, page) {
     let given = {};
     try { given = JSON.parse(place.read().settings || "{}") || {}; } catch { /* no settings of ours */ }
     await choose(given);
+    if (place.read().preset === "story") {
+      place.write({ preset: null });
+      await story();
+    }
     if (page.run()) regions();
   }
   begin();
@@ -239,7 +282,7 @@ export function playground(panel, page) {
     show() { if (about) regions(); },
     news() {
       const run = page.run(), now = run ? `${run.key} ${run.steps} ${run.state}` : "";
-      if (!run || now === seen) {
+      if (now === seen) {
         if (run && run.state === "training" && performance.now() - drawn_ > (regions.wait || 700) && !panel.hidden) { drawn_ = performance.now(); page.steer("save"); }
         return;
       }

@@ -23,7 +23,8 @@ export function formulaTable(formula, link) {
     }
     body.append(make("tr", [make("td", formula.symbol), make("td"), numberCell(formula.value)], { class: "sum" }));
   }
-  rows(terms.length <= TERMS + 1 ? terms.length : TERMS);
+  const some = terms.filter((term) => term.value !== 0).length; // those that are 0 come last, and say little
+  rows(terms.length <= some + 1 && terms.length <= TERMS + 1 ? terms.length : Math.max(1, Math.min(some, TERMS)));
   return table;
 }
 
@@ -55,21 +56,25 @@ export function nodeStory(found, view, mean, weights) {
   return host;
 }
 
-export function weightStory(found, about) {
+export function weightStory(found, about, show) {
   const change = found.after - found.before;
   const [from, to] = (found.wire || "").split(" -> "), name = to ? `${from} → ${to}` : found.name;
   const rate = found.rate === null ? found.optimizer : `${found.optimizer} with a learning rate of ${shown(found.rate)}${found.schedule ? " in this step" : ""}`;
+  const none = found.slope.value === 0 && found.batch.value !== 0 && found.largest_row !== about.row
+    ? make("p", [`This row has no part in it. The largest is that of `, button(`row ${found.largest_row}`, () => show(found.largest_row)), "."], { class: "faint" }) : null;
+  const before = found.steps.slice(0, -2), within = before.length
+    ? make("details", [make("summary", `on the way: ${before.map((each) => each.symbol).join(", ")}`), ...before.map((each) => formulaTable(each))]) : null;
   const step = make("ol", [
-    make("li", [`For row ${about.row}: how the error answers when this weight grows, ∂E/∂w. It is the error δ of the node that the weight leads to, times what came in.`, formulaTable(found.slope)]),
+    make("li", [`For row ${about.row}: how the error answers when this weight grows, ∂E/∂w. It is the error δ of the node that the weight leads to, times what came in.`, formulaTable(found.slope), none]),
     make("li", ["For the whole batch: the mean over its rows, the gradient g.", formulaTable(found.batch)]),
-    make("li", [`What ${rate} makes of g: the change. It goes against the gradient, so that the error falls.`, ...found.steps.slice(0, -1).map((each) => formulaTable(each))]),
+    make("li", [`What ${rate} makes of g: the change. It goes against the gradient, so that the error falls.`, within, formulaTable(found.steps.at(-2))]),
     make("li", ["The new weight.", formulaTable(found.steps.at(-1))]),
   ], { class: "steps" });
   return make("div", [
     make("h2", `How one weight changed: ${name}`),
     make("p", found.wire ? `${found.name}: ${from === "bias" ? `the bias of ${to}` : `how much what ${from} gives counts for ${to}`}` : "", { class: "faint" }),
-    make("p", [`In step ${found.step.toLocaleString("en-US")} it went from `, make("strong", shown(found.before)), " to ", make("strong", shown(found.after)), ", by ",
-      make("strong", `${change > 0 ? "+" : ""}${shown(change)}`, { class: change < 0 ? "minus" : "plus" }), "."], { class: "big" }),
+    make("p", found.sentence, { class: "big" }),
+    make("p", [`In step ${found.step.toLocaleString("en-US")}, by `, make("strong", `${change > 0 ? "+" : ""}${shown(change)}`, { class: change < 0 ? "minus" : "plus" }), ". In numbers:"]),
     step,
     make("h3", "Why it moved: whose share of the change is how large"),
     formulaTable(found.why),

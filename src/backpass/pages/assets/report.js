@@ -7,10 +7,13 @@
   const TITLES = { accuracy: "accuracy", auc: "AUC", log_loss: "log loss", calibration_error: "calibration error", rmse: "RMSE",
     mae: "mean abs. error", pinball: "pinball loss", r2: "R²", f1: "F1", balanced_accuracy: "balanced accuracy", youden: "Youden's J",
     interval_coverage: "inside the interval", interval_width: "width of the interval", rmse_in_deviations: "RMSE in standard deviations",
+    relative_error: "error, in parts of that of one answer for all",
     loss: "training", validation_loss: "validation", seconds: "seconds", rows_per_second: "rows a second" };
   const PARTS = new Set(["accuracy", "auc", "log_loss", "calibration_error", "r2", "f1", "balanced_accuracy", "youden", "interval_coverage"]);
   const OF_STATE = { finished: "finished", interrupted: "interrupted, can be resumed", training: "broken off, or still training" };
   const MOST_LABELS = 40;
+
+  const TARGETS = ((facts.data && facts.data.heads) || []).map((each) => each.target);
 
   const title = (name) => TITLES[name] || name;
   const percent = (part) => `${(100 * part).toFixed(1)} %`;
@@ -51,18 +54,32 @@
   function scores() {
     const host = section("Scores", "scores");
     if (!facts.scores) return say(host, `There is no score: ${facts.absent}.`);
-    const of = facts.scores.of, every = Object.keys(of[0].metrics);
-    const own = every.filter((name) => name.startsWith("r2_"));
-    const names = own.length ? own : every.filter((name) => of.every((each) => name in each.metrics));
     say(host, `On the ${facts.scores.on} rows${facts.held_out ? `, ${shown(facts.held_out.of)} of them` : ""}. ` +
       "± is half of a 95 % interval: what chance may add or take with so many rows.", "faint");
+    for (const target of TARGETS) host.append(make("h3", target), ...scoresOf(facts.scores.of.map((each) => ofTarget(each, target))));
+    if (!TARGETS.length) host.append(...scoresOf(facts.scores.of));
+    if (facts.scores.on === "validation") say(host, "These rows told when to stop, too: no others were held out to test.");
+  }
+
+  /* Of the scores of several targets, of kinds of their own, those of one. */
+  function ofTarget(score, target) {
+    const of = (values) => Object.fromEntries(Object.keys(TITLES).filter((name) => `${name}_${target}` in values)
+      .map((name) => [name, values[`${name}_${target}`]]));
+    return { label: score.label, metrics: of(score.metrics), margins: of(score.margins) };
+  }
+
+  function scoresOf(of) {
+    const every = Object.keys(of[0].metrics);
+    const own = every.filter((name) => name.startsWith("r2_"));
+    const names = own.length ? own : every.filter((name) => of.every((each) => name in each.metrics));
     const rows = of.map((each) => [each.label, ...names.map((name) =>
       amount(each.metrics[name], each.margins[name], PARTS.has(name) || name.startsWith("r2_")))]);
     const heads = ["", ...names.map((name) => (name.startsWith("r2_") ? `R² ${name.slice(3)}` : title(name)))];
-    host.append(tableOf(heads, rows, { class: "score" }));
+    const parts = [tableOf(heads, rows, { class: "score" })];
     const more = every.filter((name) => !names.includes(name) && !name.startsWith("interval_") && !name.startsWith("below_"));
-    if (more.length && !own.length) list(host, more.map((name) => [title(name), amount(of[0].metrics[name], null, PARTS.has(name))]));
-    if (facts.scores.on === "validation") say(host, "These rows told when to stop, too: no others were held out to test.");
+    if (more.length && !own.length) list({ append: (each) => parts.push(each) }, more.map((name) =>
+      [title(name), amount(of[0].metrics[name], null, PARTS.has(name))]));
+    return parts;
   }
 
   function findings() {
@@ -78,11 +95,15 @@
     const told = facts.folds;
     if (!told) return;
     const host = section("Cross-validation", "folds");
-    say(host, `The means of ${told.each.length} folds; ± is half of a 95 % interval, and in brackets are the least and the most.`, "faint");
+    const whole = told.each.filter((fold) => !fold.failed);
+    const count = whole.length < told.each.length ? `${whole.length} of ${told.each.length}` : told.each.length;
+    say(host, told.scores.length ? `The means of ${count} folds; ± is half of a 95 % interval, and in brackets are the least and the most.`
+      : "No mean of folds: of fewer than two there are scores.", "faint");
+    for (const [place, fold] of told.each.entries()) if (fold.failed) say(host, `Fold ${place + 1} failed: ${fold.failed}`);
     for (const [place, score] of told.scores.entries()) {
       host.append(make("h3", score.label));
       list(host, Object.entries(score.metrics).filter(([name]) => !name.startsWith("below_")).map(([name, value]) => {
-        const each = told.each.map((fold) => fold.scores[place === 0 ? 0 : fold.scores.length - told.scores.length + place].metrics[name]);
+        const each = whole.map((fold) => fold.scores[place === 0 ? 0 : fold.scores.length - told.scores.length + place].metrics[name]);
         return [title(name), `${shown(value)} ± ${shown(score.margins[name])} (${shown(Math.min(...each))} to ${shown(Math.max(...each))})`];
       }));
     }
@@ -93,7 +114,8 @@
     list(host, [
       ["epochs", told.epochs], ["steps", told.steps], ["weights kept", told.kept_epoch ? `of epoch ${shown(told.kept_epoch)}` : ""],
       ["ended", told.stopped],
-      ["then", told.refit ? `trained again on all ${shown(told.refit.rows)} rows for ${shown(told.refit.epochs)} epochs: that is the model, and what is shown here is of the network before` : ""],
+      ["then", told.refit ? `trained again on all ${shown(told.refit.rows)} rows for ${shown(told.refit.epochs)} epochs: that is the model, and what is shown here is of the network before`
+        : told.refit_failed ? `not trained again on all rows (${told.refit_failed}): the model is the one that is shown here` : ""],
       ["time", told.seconds ? `${shown(told.seconds)} s` : ""],
     ]);
     if (!told.epochs) return say(host, "No whole epoch was saved.");
@@ -127,16 +149,21 @@
   }
 
   function answers() {
-    if (facts.confusion) classes();
-    if (facts.residuals) amounts();
+    const heads = facts.heads || [facts];
+    for (const [place, each] of heads.entries()) {
+      if (!each.confusion && !each.residuals) continue;
+      const host = each.target === undefined ? section("Answers", "answers") : section(`Answers: ${each.target}`, `answers-${place + 1}`);
+      if (each.confusion) classes(host, each);
+      if (each.residuals) amounts(host, each.residuals);
+    }
     if (facts.absent && facts.scores) {
       const host = section("Held-out rows", "answers");
       say(host, `What the network answers for single rows is not shown here: ${facts.absent}.`);
     }
   }
 
-  function classes() {
-    const host = section("Answers", "answers"), { classes: names, counts } = facts.confusion;
+  function classes(host, head) {
+    const { classes: names, counts } = head.confusion;
     const right = counts.reduce((sum, row, i) => sum + row[i], 0), all = counts.flat().reduce((a, b) => a + b, 0);
     const wrong = counts.flatMap((row, i) => row.map((count, j) => ({ i, j, count }))).filter((each) => each.i !== each.j && each.count);
     wrong.sort((a, b) => b.count - a.count);
@@ -148,7 +175,7 @@
       return [name, own, own ? percent(counts[i][i] / own) : "–", given ? percent(counts[i][i] / given) : "–"];
     });
     folded(host, "By class", tableOf(["class", "rows", "of these found (recall)", "of its answers right (precision)"], cells));
-    const place = pair(host), curves = facts.curves;
+    const place = pair(host), curves = head.curves;
     if (curves) {
       const yes = names[1], { roc, precision_recall: pr } = curves;
       charts.lines(place, { title: "ROC", told: `Area ${shown(curves.auc, 4)}: how well probabilities of "${yes}" put the two classes in order; 0.5 is chance.`,
@@ -159,11 +186,11 @@
         x: { label: "recall", values: pr.recall, range: [0, 1] }, y: { label: "precision", range: [0, 1.02] },
         guides: [{ y: curves.share, label: "chance" }], series: [{ label: "precision", values: pr.precision }] });
     }
-    calibration(host, place);
+    calibration(host, place, head.calibration);
   }
 
-  function calibration(host, place) {
-    const told = facts.calibration, bins = told.bins;
+  function calibration(host, place, told) {
+    const bins = told.bins;
     if (!bins.length) return;
     const made = told.temperature === 1 ? "" : ` The temperature that held-out rows asked for is ${shown(told.temperature, 3)}.`;
     charts.lines(place, { title: "Reliability", numbers: false, told: `Calibration error ${shown(told.error, 3)}: how far, in the mean, the probability of the answer is from how ` +
@@ -177,8 +204,7 @@
       bins.map((bin) => [`${bin.low.toFixed(2)} to ${bin.high.toFixed(2)}`, bin.rows, bin.sure, bin.right])));
   }
 
-  function amounts() {
-    const host = section("Answers", "answers"), told = facts.residuals;
+  function amounts(host, told) {
     for (const each of told.targets) {
       const known = each.predicted.map((value, i) => [value, each.actual[i]]).filter(([a, b]) => a !== null && b !== null);
       const place = pair(host), all = known.flat(), low = Math.min(...all), high = Math.max(...all), of = told.targets.length > 1 ? ` of ${each.name}` : "";
@@ -212,9 +238,11 @@
     const folds = facts.network && facts.network.folds ? `; each network leaves out 1 in ${facts.network.folds} to validate` : "";
     list(host, [["table", told.table], ["rows", told.rows], ["columns", told.columns], ["target", told.targets.join(", ")],
       ["task", `${told.task}${told.target_kind && told.target_kind !== "number" ? `, of a ${told.target_kind}` : ""}`], ["rows used", parts.join(", ") + folds]]);
-    const shares = Object.entries(told.classes || {}).sort((a, b) => b[1] - a[1]);
-    if (shares.length) say(host, `Classes: ${shares.slice(0, 12).map(([name, part]) => `${name} ${percent(part)}`).join(", ")}` +
-      `${shares.length > 12 ? ` and ${shares.length - 12} more` : ""}.`);
+    for (const each of told.heads || [told]) {
+      const shares = Object.entries(each.classes || {}).sort((a, b) => b[1] - a[1]), of = each.target === undefined ? "" : ` of ${each.target}`;
+      if (shares.length) say(host, `Classes${of}: ${shares.slice(0, 12).map(([name, part]) => `${name} ${percent(part)}`).join(", ")}` +
+        `${shares.length > 12 ? ` and ${shares.length - 12} more` : ""}.`);
+    }
     for (const note of [...(told.notes || []), ...(told.notes_of_reading || [])]) say(host, `Note: ${note}`);
     const rows = told.inputs.map((each) => [each.name, each.kind, percent(each.missing), each.distinct]);
     host.append(make("h3", `Inputs (${shown(told.inputs.length + (told.inputs_cut || 0))})`), tableOf(["column", "kind", "missing", "different values"], rows));
