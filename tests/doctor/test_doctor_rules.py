@@ -192,6 +192,13 @@ def saturated_and_apart():
     return case(spoilt, optimizers.Adam(0.02), rows=spoiled(True, in_other_units))
 
 
+def test_a_network_without_a_hidden_layer():
+    """Where a curve is to be learned, that is found, and one is put before the output."""
+    finding = found(case(nn.Sequential(nn.Dense(1)), classes=False), rules.too_small)["network too small"]
+    assert finding.evidence.startswith("it has no hidden layer")
+    assert finding.promise[1] > 0.6
+
+
 def test_what_is_still_wrong_once_the_first_is_treated():
     """It is a finding as well, and treated with the first."""
     diagnosis = examined(saturated_and_apart(), (rules.unscaled_inputs, rules.saturated_units), ())
