@@ -122,6 +122,7 @@ class Story:
             "hidden_1_error": self.hidden_error(0),
             "hidden_other_errors": "\n\n".join(f"hidden {k + 1}\n{self.hidden_error(k)}" for k in (1, 2)),
             "one_slope": f"∂E/∂w = {times(values_of(self.ledger, 'backward', 'δ')[0][0], inputs[2])} = {number(slope)}",
+            "one_chain": self.chain(inputs[2], slope),
             "slopes": self.table(),
             "nudge": f"({self.nudged(NUDGE):.8f} - {self.nudged(-NUDGE):.8f}) / {2 * NUDGE} = {number(slope)}",
             "nudged_up": number(old + NUDGE),
@@ -211,6 +212,14 @@ class Story:
             f"error = {terms}\n      = {parts} = {number(error)}\n"
             f"δ     = {number(error)} · {a} · (1 - {a}) = {number(delta)}"
         )
+
+    def chain(self, given: float, slope: float) -> str:
+        """The derivative by the weight from petal length to hidden node 1, as one product."""
+        error, a = (
+            values_of(self.ledger, "backward", "error")[0][0],
+            number(values_of(self.ledger, "forward", "a")[0][0]),
+        )
+        return f"      = {number(error)} · {a} · (1 - {a}) · {number(given)} = {number(slope)}"
 
     def table(self) -> str:
         """The derivative of every weight and bias: a line for what it multiplies, a column for its node."""

@@ -14,7 +14,7 @@ from backpass.errors import UsageError
 from backpass.live import playground as grounds
 from backpass.live.door import Door
 from backpass.live.playground import LARGEST, Playground
-from backpass.live.server import PART, TICK, Pace, Page
+from backpass.live.server import ALIVE, PART, TICK, Pace, Page
 from backpass.training import Steering
 
 SETTINGS = {"target": "species", "hidden": [3], "epochs": 2}
@@ -124,13 +124,34 @@ def test_news_that_are_only_asked_for_by_name_end(ground):
 
 
 def test_the_thread_of_the_page_works_a_small_part_of_the_time(monkeypatch):
-    """After work of so long it rests for so many times as long, whatever the machine; what came first is free."""
-    clock = iter([5.0, 5.0005, 5.0305])
-    monkeypatch.setattr(time, "thread_time", lambda: next(clock))
+    """After work of so long it rests for so many times as long, whatever the machine; what came first is free. Where a
+    training of this process has a quarter of a core, that is its time.
+    """
+    clock = {"thread_time": 5.0, "process_time": 1.0, "monotonic": 0.0}
+    for name in ("thread_time", "process_time", "monotonic"):
+        monkeypatch.setattr(time, name, lambda name=name: clock[name])
+
+    def rested(worked, share):
+        """Seconds after so much work, of a process that has that share of the processor."""
+        clock["thread_time"] += worked
+        pace.done()
+        began = clock["monotonic"]
+        while left := pace.left(within=True):
+            clock["monotonic"] += left
+            clock["process_time"] += share * left
+        return clock["monotonic"] - began
+
     pace = Pace()
-    assert pace.wait() == TICK
-    assert pace.wait() == TICK
-    assert pace.wait() == pytest.approx(0.03 / PART)
+    assert rested(3.0, 1.0) == pytest.approx(TICK)
+    assert rested(0.001, 1.0) == pytest.approx(TICK)
+    assert rested(0.03, 1.0) == pytest.approx(0.03 / PART, abs=TICK / 5)
+    assert rested(0.015, 0.25) == pytest.approx(4 * 0.015 / PART, abs=TICK / 5)
+    assert rested(9.0, 1.0) == pytest.approx(ALIVE)
+    clock["thread_time"] += 0.03
+    pace.done()
+    clock["monotonic"] += 0.031 / PART
+    assert pace.left(within=False) == 0
+    assert pace.left(within=True) > 0
 
 
 def test_news_keep_to_the_pace_however_many_listen(ground, monkeypatch):
@@ -140,7 +161,7 @@ def test_news_keep_to_the_pace_however_many_listen(ground, monkeypatch):
         end = time.thread_time() + 0.005
         while time.thread_time() < end:
             pass
-        return {"key": "", "state": "", "steps": 0, "trouble": "", "columns": {}}
+        return {"key": "", "state": "", "steps": 0, "trouble": "", "columns": {}, "steered": False}
 
     monkeypatch.setattr(Page, "_news_of", slow)
     monkeypatch.setattr(Page, "watched", [None])

@@ -86,7 +86,7 @@ def test_every_equation_of_the_story_holds():
                 assert right[0] <= left[1] + 1e-12, line
                 assert left[1] - left[0] < 0.02 * abs(right[0]) + 1e-12, line
                 checked += 1
-    assert checked == 34
+    assert checked == 35
 
 
 def test_the_derivatives_of_the_table_are_products():

@@ -319,7 +319,7 @@ def test_networks_side_by_side_of_an_older_format_predict_and_are_trained_no_fur
 
 def test_a_run_goes_on_with_the_recipe_that_it_began_with_whatever_the_defaults_are_now(folder, monkeypatch):
     begun = json.loads((folder / "run.json").read_text())["recipe"]
-    monkeypatch.setattr("backpass.recipes.defaults.STEPS", 1)
+    monkeypatch.setitem(defaults.STEPS, "standard", 1)
     monkeypatch.setitem(defaults.MEMBERS, "standard", 9)
     assert again.plan_of(folder).recipe.to_json() == begun
 

@@ -78,7 +78,7 @@ def _of_table(table: Path, options: dict[str, Any]) -> "Plan":
 def _treat(
     voice: Voice, folder: Path, planned: "Plan", diagnosis: "Diagnosis", options: dict[str, Any]
 ) -> dict[str, Any] | None:
-    """Train again with the first remedy, into a folder of its own."""
+    """Train again with the first remedy, and those that help on top of it, into a folder of its own."""
     from backpass.recipes import again, examination, run
     from backpass.recipes.main_job import fit_into, report
 
@@ -87,7 +87,7 @@ def _treat(
         return None
     if options["out"] is not None:
         run.check_free(options["out"])
-    after = examination.treated(planned, diagnosis.findings[0])
+    after = examination.treated(planned, diagnosis.treatment)
     changed = examination.options(planned, after)
     voice.say(["", *wrapped([f"training again with {' '.join(changed)}"])])
     target = str(planned.asked["target"])

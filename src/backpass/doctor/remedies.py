@@ -57,9 +57,31 @@ class Remedy:
     without: tuple[int, ...] = ()
     forget: tuple[int, ...] = ()
 
+    def then(self, more: "Remedy") -> "Remedy":
+        """Both; where they differ in what something is to be, `more` says."""
+        return Remedy(
+            rate=more.rate if more.adam else self.rate * more.rate,
+            adam=more.adam or self.adam,
+            activation=more.activation or self.activation,
+            wider=self.wider * more.wider,
+            epochs=self.epochs * more.epochs,
+            without=tuple(sorted({*self.without, *more.without})),
+            forget=tuple(sorted({*self.forget, *more.forget})),
+            **{name: getattr(self, name) or getattr(more, name) for name in _SWITCHES},
+        )
+
+    def parts(self) -> tuple[str, ...]:
+        """The names of what is changed."""
+        return tuple(f.name for f in fields(self) if getattr(self, f.name) != f.default)
+
+    def lacking(self, part: str) -> "Remedy":
+        """The same without one of its parts."""
+        usual: dict[str, Any] = {part: next(f.default for f in fields(self) if f.name == part)}
+        return replace(self, **usual)
+
     def to_json(self) -> dict[str, Any]:
         """What is changed."""
-        given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        given = {name: getattr(self, name) for name in self.parts()}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
 
     def applied(self, case: Case) -> Case:
@@ -112,10 +134,28 @@ class Remedy:
 
     def optimizer(self, optimizer: Optimizer) -> Optimizer:
         if self.adam:
-            return Adam(self.adam)
+            return Adam(self.adam * self.rate)
         if self.free:
             optimizer = changed(optimizer, _without_decay)
         return optimizer if self.rate == 1 else with_rate(optimizer, lambda rate: multiplied(rate, self.rate))
+
+
+_SWITCHES = tuple(f.name for f in fields(Remedy) if isinstance(f.default, bool))
+
+
+def told(remedy: Remedy) -> str:
+    """The changes of a network and its training in words."""
+    words = {
+        "inputs": "columns brought to mean 0 and deviation 1",
+        "targets": "targets brought to mean 0 and deviation 1",
+        "starts": "default starts of all weights",
+        "activation": f"{remedy.activation} in hidden layers",
+        "wider": f"{remedy.wider} times as many nodes in hidden layers",
+        "bare": "nothing after the last layer",
+        "free": "no dropout, no weight decay",
+        "adam": f"Adam at {remedy.adam * remedy.rate:g}",
+    }
+    return ", ".join(text for name, text in words.items() if name in remedy.parts())
 
 
 def _started(layer: Layer) -> Layer:

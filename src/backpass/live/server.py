@@ -22,7 +22,7 @@ TICK = 0.1  # seconds from one look at the runs to the next
 SLOW = 0.5  # seconds until what no eye can see in a curve, less than one point in so many, is told
 SEEN = 1500
 ALIVE = 10.0  # seconds without news, after which the page is told that there are none
-PART = 0.015  # of the time, at most, may the page's thread work: what watches slows no training by more
+PART = 0.01  # of the time, at most, may the page's thread work: what watches slows no training by more
 COMMAND = 1 << 16  # bytes of a command, at most
 PATIENCE = 10.0  # seconds for what is too large, until it is left
 LINE = 500  # characters of what is told of an error
@@ -50,17 +50,28 @@ _ASSETS = {
 class Pace:
     """How long to wait between two looks, so that the thread works a PART of the time at most, by its own clock.
 
-    All that the thread does counts, for whomever it is done; but not what came before the first look.
+    All that the thread does counts, for whomever it is done; but not what came before the first look. Where the
+    training that is looked at is one of this process, the time is what the process has of the processor: where many
+    want that, it is less.
     """
 
     def __init__(self) -> None:
-        self._worked: float | None = None
+        self._worked, self._clocks = 0.0, (0.0, 0.0, 0.0)
 
-    def wait(self) -> float:
-        """Seconds, to be called when the work is done."""
-        worked, before = time.thread_time(), self._worked
-        self._worked = worked
-        return TICK if before is None else min(ALIVE, max(TICK, (worked - before) / PART))
+    def done(self) -> None:
+        """The work of a look is done."""
+        now = time.thread_time(), time.process_time(), time.monotonic()
+        self._worked = now[0] - self._clocks[0] if self._clocks[0] else 0.0
+        self._clocks = now
+
+    def left(self, *, within: bool) -> float:
+        """Seconds to wait from now on, then to ask again; 0 for none. `within` says that a training goes on here."""
+        gone = time.monotonic() - self._clocks[2]
+        given = time.process_time() - self._clocks[1] if within else gone
+        if gone >= ALIVE or (gone >= TICK and given * PART >= self._worked):
+            return 0.0
+        missing = self._worked / PART - given
+        return min(ALIVE - gone, max(TICK, missing * min(50.0, gone / given) if given else 0.0))
 
 
 class Page:
@@ -206,9 +217,13 @@ class Page:
             elif quiet > ALIVE:
                 quiet = 0.0
                 yield ": nothing new\n\n"
-            gone = pace.wait()
+            pace.done()
+            within = any(each["steered"] and each["state"] == fields.TRAINING for each in told)
+            gone = time.monotonic()
+            while left := pace.left(within=within):  # noqa: ASYNC110  (it is a clock that is waited for)
+                await anyio.sleep(left)
+            gone = time.monotonic() - gone
             quiet += gone
-            await anyio.sleep(gone)
 
     @property
     def _error(self) -> str:

@@ -23,7 +23,7 @@ from backpass.model.calibration import Calibration
 from backpass.model.tabular import network_inputs
 from backpass.nn import Layer
 from backpass.recipes import fields, run
-from backpass.recipes.defaults import FAST, folds, network, places_of_waves
+from backpass.recipes.defaults import FAST, STANDARD, folds, network, places_of_waves
 from backpass.recipes.main_job import Plan, plan
 from backpass.recipes.provenance import circumstances, fingerprint, require_same_data
 from backpass.recipes.words import cells, require_row, trained_place, words_of
@@ -55,7 +55,7 @@ def plan_of(
     if "data" not in content:
         raise UsageError(f"{folder / 'run.json'}: this run does not say what its data was: train anew")
     moved = {"table": table, "test_table": test_table, "threads": threads}
-    # Runs from before there were efforts have the recipe that is now the fast one, and were not streamed.
+    # Runs from before there were efforts trained one network, and were not streamed.
     asked = {"table": fields.NO_FILE, "effort": FAST, "stream": False} | content["asked"]
     asked |= {name: given for name, given in moved.items() if given is not None}
     if content["format"] < FOLDS_SINCE and folds(asked["effort"], **asked.get("recipe", {})):
@@ -63,7 +63,10 @@ def plan_of(
             f"{folder}: is of format {content['format']}, whose networks side by side were trained in another way: it "
             "predicts as before; to go on with it, do it again or look into its steps, train anew"
         )
-    asked["recipe"] = content.get("recipe") or _recipe_before(folder, content["format"], asked.get("recipe") or {})
+    if content.get("recipe"):
+        asked["recipe"] = content["recipe"]
+    else:
+        asked |= _recipe_before(folder, content["format"], asked["effort"], asked.get("recipe") or {})
     for role, option in (("table", "--table"), ("test_table", "--test")):
         if role in asked and moved[role] is None:
             asked[role] = _place(folder, asked, content.get("paths") or {}, role, option)
@@ -72,14 +75,16 @@ def plan_of(
     return planned
 
 
-def _recipe_before(folder: Path, version: int, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe of a run that says only what was chosen of it."""
+def _recipe_before(folder: Path, version: int, effort: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The effort and the recipe of a run that says only what was chosen of it."""
     if chosen.get("epochs") is None:
         raise UsageError(
             f"{folder}: is of format {version}, of which trainings had another length by default: it predicts as "
             "before; to go on with it, do it again or look into its steps, train anew"
         )
-    return {"averaging": 0.0, "label_smoothing": 0.0, **chosen}
+    # What was fast had one network without waves, and was else as others are.
+    single = {"members": 1, "waves": 0} if effort == FAST else {}
+    return {"effort": STANDARD, "recipe": {"averaging": 0.0, "label_smoothing": 0.0, **single, **chosen}}
 
 
 def _place(folder: Path, asked: Mapping[str, Any], paths: Mapping[str, str], role: str, option: str) -> str:

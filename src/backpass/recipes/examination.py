@@ -8,7 +8,7 @@ import numpy as np
 
 from backpass import nn
 from backpass.data.arrays import take_rows
-from backpass.doctor import Diagnosis, Finding, Remedy, diagnose
+from backpass.doctor import Diagnosis, Remedy, diagnose
 from backpass.errors import UsageError
 from backpass.forward import Structure, unflatten
 from backpass.model import load
@@ -107,7 +107,7 @@ def is_bad(outcome: Any) -> bool:
 
 
 def changes(remedy: Remedy, planned: Plan) -> dict[str, Any]:
-    """Arguments of `plan` that do what the remedy says.
+    """Arguments of `plan` that do what the remedy says, but for what they cannot do, such as leaving out rows.
 
     Raises:
         UsageError: it is nothing that arguments can do.
@@ -119,7 +119,7 @@ def changes(remedy: Remedy, planned: Plan) -> dict[str, Any]:
         asked["class_weights"] = "balanced"
     if remedy.without:
         asked["exclude"] = sorted({*asked.get("exclude", []), *_columns(planned, remedy.without)})
-    if remedy.forget or (chosen == (asked.get("recipe") or {}) and asked == planned.asked):
+    if chosen == (asked.get("recipe") or {}) and asked == planned.asked:
         raise UsageError("what was found can be treated by a person alone: see what it says to try")
     return asked | ({"recipe": chosen} if chosen else {})
 
@@ -148,15 +148,15 @@ def _columns(planned: Plan, places: Sequence[int]) -> set[str]:
     return {every[place] for place in places}
 
 
-def treated(planned: Plan, finding: Finding) -> Plan:
-    """The plan with the finding's remedy.
+def treated(planned: Plan, treatment: Remedy | None) -> Plan:
+    """The plan with what a diagnosis says to do.
 
     Raises:
-        UsageError: there is none that options can do.
+        UsageError: there is nothing of it that options can do.
     """
-    if finding.remedy is None:
+    if treatment is None:
         raise UsageError("what was found can be treated by a person alone: see what it says to try")
-    return plan(**changes(finding.remedy, planned))
+    return plan(**changes(treatment, planned))
 
 
 def options(before: Plan, after: Plan) -> list[str]:

@@ -23,7 +23,8 @@ export function formulaTable(formula, link) {
     }
     body.append(make("tr", [make("td", formula.symbol), make("td"), numberCell(formula.value)], { class: "sum" }));
   }
-  rows(terms.length <= TERMS + 1 ? terms.length : TERMS);
+  const some = terms.filter((term) => term.value !== 0).length; // those that are 0 come last, and say little
+  rows(terms.length <= some + 1 && terms.length <= TERMS + 1 ? terms.length : Math.max(1, Math.min(some, TERMS)));
   return table;
 }
 
