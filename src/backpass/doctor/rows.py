@@ -370,7 +370,7 @@ def _falls_short(case: Case) -> bool:
 def nothing_to_learn(case: Case) -> Finding | None:
     """The same answer for all rows."""
     targets = case.targets.reshape(case.rows, -1)
-    if case.rows == 0 or (targets != targets[:1]).any():
+    if case.rows < TOO_FEW or (targets != targets[:1]).any():
         return None
     return Finding(
         "nothing to learn",

@@ -251,8 +251,15 @@ def held_back(chart: Chart) -> Suspicion | None:
 
 
 def too_small(chart: Chart) -> Suspicion | None:
-    """A network with too few nodes for what there is to learn."""
+    """A network with too few nodes for what there is to learn, or without a hidden layer."""
     narrow = _narrowest(chart.case.network)
+    if sum(isinstance(layer, Dense) for layer in _layers(chart.case.network)) == 1 and chart.case.own[0] <= FITS:
+        return Suspicion(
+            "network too small",
+            f"it has no hidden layer, and {_skill(chart.case.own[0])} of the rows it learned from",
+            ((Remedy(hidden=PLAIN_NODES), f"a hidden layer of {PLAIN_NODES} nodes"),),
+            fits_badly=True,
+        )
     if narrow is None or narrow > NARROW or _has_residual(chart.case.network) or chart.case.own[0] > FITS:
         return None
     factor = max(2, math.ceil(PLAIN_NODES / narrow))

@@ -13,6 +13,7 @@ from backpass.doctor.rules import RATES, TOO_HIGH, TOO_LOW, Rule, Suspicion, rat
 BETTER, BETTER_HELD = 0.1, 0.05  # what the skill of a trial must gain on held-out rows, alone and beside the others
 WORSE = 0.3  # what it may lose on the rows where it gains so much on those held out: it learned less by heart
 ALIKE = 0.1  # two remedies whose trials differ by less are ordered by what causes what
+CHANCE = 1.5  # of skill, that one held-out row may add: of 15 rows a tenth
 NO_LESS = 0.05  # of skill, that a part of a remedy must bring to stay in it
 
 Skills = tuple[float, float]
@@ -57,19 +58,21 @@ def _best(
     chart: Chart, suspicion: Suspicion, remedies: Iterable[tuple[Remedy, str]], before: Sequence[Skills]
 ) -> Finding | None:
     best: Finding | None = None
+    held = len(chart.case.held_out[1])
     for remedy, words in remedies:
         skills = chart.tried(remedy)
-        if not all(_surely_better(skills, each, remedy, suspicion) for each in before):
+        if not all(_surely_better(skills, each, remedy, suspicion, held) for each in before):
             continue
         if best is None or min(skills) > min(best.promise or skills) + NO_LESS:
             best = Finding(suspicion.name, suspicion.evidence, words, remedy, skills)
     return best
 
 
-def _surely_better(now: Skills, before: Skills, remedy: Remedy, suspicion: Suspicion) -> bool:
+def _surely_better(now: Skills, before: Skills, remedy: Remedy, suspicion: Suspicion, held: int) -> bool:
     gains = [a - max(b, 0.0) for a, b in zip(now, before, strict=True)]
-    fits = gains[0] > suspicion.gain and gains[1] > BETTER_HELD
-    generalises = gains[1] > BETTER and (remedy.stop or gains[0] > -WORSE) and not suspicion.fits_badly
+    by_chance = CHANCE / max(1, held)
+    fits = gains[0] > suspicion.gain and gains[1] > max(BETTER_HELD, by_chance)
+    generalises = gains[1] > max(BETTER, by_chance) and (remedy.stop or gains[0] > -WORSE) and not suspicion.fits_badly
     return fits or generalises
 
 
@@ -128,8 +131,8 @@ def _pruned(chart: Chart, remedies: dict[int, Remedy]) -> tuple[dict[int, Remedy
         rate = 1.0
     skills = ladder[rate]
     before = [chart.case.own, max(chart.ladder.values(), key=min)]
-    nothing_else = Suspicion("", "", ())
-    if not all(_surely_better(skills, each, Remedy(), nothing_else) for each in before):
+    nothing_else, held = Suspicion("", "", ()), len(chart.case.held_out[1])
+    if not all(_surely_better(skills, each, Remedy(), nothing_else, held) for each in before):
         return None
     kept = dict(remedies)
     for place in sorted(remedies, reverse=True):
