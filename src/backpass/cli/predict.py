@@ -98,11 +98,14 @@ def columns(found: "Predictions", *, proba: bool, interval: bool) -> dict[str, A
     Those of several heads have the names of their targets in them.
     """
     if found.parts:
-        return {
-            _named(column, head.names[0]): values
-            for head in found.parts
-            for column, values in columns(head, proba=proba, interval=interval).items()
-        }
+        every: dict[str, Any] = {}
+        for head in found.parts:
+            for column, values in columns(head, proba=proba, interval=interval).items():
+                name = _named(column, head.names[0])
+                if name in every:
+                    raise UsageError(f"two columns would be called {name}: leave out --proba, or rename a target")
+                every[name] = values
+        return every
     if found.probabilities is None:
         return _numbers(found, interval=interval)
     answers: dict[str, Any] = {"prediction": found.values}
