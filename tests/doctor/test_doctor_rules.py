@@ -7,6 +7,7 @@ from ward import case, found, network, table
 import backpass as bp
 from backpass import losses, nn, optimizers
 from backpass.doctor import rows, rules
+from backpass.doctor.case import case_of
 from backpass.doctor.chart import Chart
 from backpass.doctor.diagnosis import examined
 from backpass.doctor.dial import dialled, with_rate
@@ -177,6 +178,16 @@ def test_a_class_that_is_never_answered():
     finding = found(patient, of_rows=(rows.imbalance,))["imbalance"]
     assert finding.evidence.startswith("class 1 has ")
     assert finding.remedy.applied(patient).weights[y[:200] == 1].min() > 5
+
+
+@pytest.mark.parametrize("y", [np.arange(60) % 2, np.arange(60) % 2 * 2 - 1], ids=["0 and 1", "-1 and 1"])
+def test_labels_of_margins_are_classes_as_well(y):
+    """Targets of a hinge loss may be -1 and 1; scores above 0 mean yes."""
+    begun = case_of(bp.Trainer(nn.Dense(1), losses.Hinge(), threads=1), np.zeros((60, 2), np.float32), y)
+    assert begun.classes
+    assert set(begun.labels) == {0, 1}
+    assert begun.answers(np.array([[0.2], [-0.2]])).tolist() == [1, 0]
+    assert begun.labels_of(begun.held_out[1]).min() == 0
 
 
 def test_so_few_rows_that_no_setting_makes_up_for_them():

@@ -94,7 +94,20 @@ class Case:
 
     @property
     def labels(self) -> Array:
-        return self.targets.reshape(-1).astype(np.int64)
+        return self.labels_of(self.targets)
+
+    def labels_of(self, targets: Array) -> Array:
+        """The classes, from 0 on: -1 of a margin is 0."""
+        return np.maximum(np.asarray(targets).reshape(-1).astype(np.int64), 0)
+
+    def answers(self, outputs: Array) -> Array:
+        """The classes that outputs of a network stand for."""
+        predictions = np.asarray(self.loss.predictions(outputs))
+        if predictions.size == len(predictions):
+            return np.asarray(predictions.reshape(-1) > (0.0 if isinstance(self.loss, losses.Hinge) else 0.5)).astype(
+                int
+            )
+        return np.asarray(predictions.argmax(axis=1))
 
     @cached_property
     def constant(self) -> Array:

@@ -102,7 +102,9 @@ class Remedy:
         if self.balanced:
             own = weights_by_label(case.labels, "balanced")
             weights = np.array([own[label] for label in case.labels.tolist()], case.precision)
-            held_weights = np.array([own.get(int(y), 1.0) for y in held_targets.reshape(-1)], case.precision)
+            held_weights = np.array(
+                [own.get(label, 1.0) for label in case.labels_of(held_targets).tolist()], case.precision
+            )
         if self.forget:
             kept = np.setdiff1d(np.arange(count_rows(inputs)), self.forget)
             inputs, targets, weights = (
