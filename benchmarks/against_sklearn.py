@@ -61,7 +61,7 @@ def compare(name: str, planned: Plan, repeats: int) -> None:
     fit = paired(lambda: ours(planned, X, y), lambda: theirs(planned, X, y, EPOCHS), repeats)
     epochs = len(planned.fit().history)
     command = paired(planned.fit, lambda: theirs(planned, X, y, epochs), max(2, repeats // 2))
-    outputs = defaults.outputs(planned.prepared.tabular.targets)
+    outputs = planned.prepared.tabular.targets.outputs
     network = "-".join(map(str, [X.shape[1], *recipe.hidden, outputs]))
     print(
         f"{name:<12}{len(X):>8,}  {network:<22}{recipe.batch_size:>6}  {fit:<22}{command} {epochs} epochs", flush=True
@@ -79,7 +79,7 @@ def ours(planned: Plan, X: Any, y: Any) -> None:
     recipe = planned.recipe
     layers: list[nn.Layer] = [layer for units in recipe.hidden for layer in (nn.Dense(units), nn.ReLU())]
     targets = planned.prepared.tabular.targets
-    network = nn.Sequential(*layers, nn.Dense(defaults.outputs(targets)))
+    network = nn.Sequential(*layers, nn.Dense(targets.outputs))
     trainer = Trainer(network, defaults.loss(targets), optimizers.Adam(1e-3), batch_size=recipe.batch_size)
     trainer.fit(X, y, epochs=EPOCHS)
 

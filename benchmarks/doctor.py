@@ -12,11 +12,13 @@ that the score does not show it (leakage, duplicates, shifted columns, wrong lab
 the mean over classes of the part of their rows that are answered right, in the place of skill; sick are those that
 answer less than a tenth of the rare class right.
 
-Named: the sickness stands first or second among the findings. Cured: the treated network is not found to have the
-sickness any more, and its skill on held-out rows is at most 0.1 below its twin's; how many are within 0.05 is told too.
-Where the doctor says that a person must act, as where there are too few rows, there is no cure to count. A finding of
-any kind about a healthy network is a false alarm. Healthy are good settings of the ward and the defaults of
-`backpass train` on tables of `--data`.
+Named: the sickness stands first or second among the findings; where two things are spoiled, both do, or a finding that
+says that something must be wrong of the network. Cured: the treated network is not found to have the sickness any more,
+and its skill on held-out rows is at most 0.1 below its twin's; how many are within 0.05 is told too. Where the doctor
+says that a person must act, as where there are too few rows, there is no cure to count. A finding of any kind about a
+healthy network is a false alarm. Healthy are good settings of the ward and the defaults of `backpass train` on tables
+of `--data`. A good setting is trained until twice as many epochs bring next to nothing, for a network that more of them
+make much better is not healthy.
 """
 
 import argparse
@@ -46,8 +48,10 @@ EXAMPLES = Path(__file__).parents[1] / "examples" / "data"
 RESULTS = Path(__file__).parent / "results"
 BESIDE = Path(__file__).parents[2] / "shared" / "data"
 SICK, NEAR, CLOSE = 0.15, 0.1, 0.05  # of skill: what makes a network sick, and what a cured one may lack of its twin
+DOUBLED, LITTLE = 5, 0.03  # how often the epochs of a healthy network are, while that brings as much skill
 NEVER = 0.1  # of the rows of a rare class that are answered right, where it is sick
 ROWS, HELD = 500, 250
+MANY = 2000  # held-out rows where a rare class is to be judged
 STEPS = 1250  # of a healthy training, at most
 
 Array = np.ndarray[Any, Any]
@@ -64,18 +68,18 @@ class Rows:
     classes: int
 
 
-def table(name: str, seed: int) -> Rows:
+def table(name: str, seed: int, most_held: int = HELD) -> Rows:
     """One of the six, its rows drawn by the seed."""
     rng = np.random.default_rng((seed, 7))
     if name in GENERATED:
-        X, y = GENERATED[name](rng, ROWS + HELD)
+        X, y = GENERATED[name](rng, ROWS + most_held)
     else:
         file, target = FILES[name]
         task = "regression" if name in ("abalone", "wine") else None
         prepared = prepare(EXAMPLES / file, (target,), test=0.0, validation=0.0, task=task, seed=0)
         X, y = np.asarray(prepared.train.inputs), np.asarray(prepared.train.targets)
-    chosen = rng.permutation(len(X))[: ROWS + HELD]
-    cut = len(chosen) * ROWS // (ROWS + HELD)
+    chosen = rng.permutation(len(X))[: ROWS + most_held]
+    cut = len(chosen) * ROWS // (ROWS + most_held)
     own, held = chosen[:cut], chosen[cut:]
     classes = int(y.max()) + 1 if y.dtype.kind == "i" else 0
     if not classes:
@@ -160,8 +164,8 @@ class Setting:
         return optimizers.Momentum(rate) if self.rule == "momentum" else optimizers.SGD(rate)
 
     def rows(self) -> Rows:
-        found = table(self.table, self.seed)
         kind, degree = self.spoil
+        found = table(self.table, self.seed, MANY if kind == "rare" else HELD)
         return SPOILS[kind](found, degree, np.random.default_rng((self.seed, 11))) if kind else found
 
     def case(self) -> Case:
@@ -276,12 +280,20 @@ class Sickness:
     degrees: tuple[Any, ...]
     make: Callable[[Setting, Any], Setting | None]
     twin: Callable[[Setting, Any], Setting] = field(default=lambda healthy, _: healthy)
+    all_of: dict[Any, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    """Of a degree that spoils several things: the names that say each; all of them together say it, too."""
     of_rows: bool = False
     """Whether rows are spoiled so that the score does not tell: then all are sick, whatever they seem to learn."""
     a_person: bool = False
     """Whether only a person can do something about it."""
     rare: bool = False
     """Whether the rows of a rare class tell how well a network does."""
+
+    def said(self, degree: Any, found: list[str]) -> bool:
+        """Whether these findings say what is spoiled."""
+        parts = self.all_of.get(degree, ())
+        every = bool(parts) and all(any(name in found for name in names) for names in parts)
+        return every or any(each in self.names for each in found)
 
 
 def _with(name: str) -> Callable[[Setting, Any], Setting]:
@@ -301,15 +313,40 @@ def _large(setting: Setting, degree: float) -> Setting:
     return replace(setting, width=64, rule="adam", rate=0.01, epochs=150, spoil=("few", degree))
 
 
-def _two_at_once(setting: Setting, which: str) -> Setting:
-    """Two things are spoiled, so that no single change helps."""
-    if which == "dead, and the rate far too low":
-        return replace(setting, activation="relu", bias=-20.0, rate=setting.rate * 1e-5)
-    if which == "saturated, and columns apart":
-        return replace(
-            setting, activation="tanh", depth=max(2, setting.depth), start=nn.Normal(30.0), spoil=("columns", 1e4)
-        )
-    return replace(setting, start=nn.Constant(0.1), rate=setting.rate * 1e-5)
+def _slow(setting: Setting) -> Setting:
+    return replace(setting, rate=setting.rate * 1e-5)
+
+
+def _dead(setting: Setting) -> Setting:
+    return replace(setting, activation="relu", bias=-20.0)
+
+
+def _saturated(setting: Setting) -> Setting:
+    return replace(setting, activation="tanh", depth=max(2, setting.depth), start=nn.Normal(30.0))
+
+
+def _alike(setting: Setting) -> Setting:
+    return replace(setting, start=nn.Constant(0.1))
+
+
+def _apart(setting: Setting) -> Setting:
+    return replace(setting, spoil=("columns", 1e4))
+
+
+TWO: dict[str, tuple[Callable[[Setting], Setting], Callable[[Setting], Setting]]] = {
+    "dead, and the rate far too low": (_dead, _slow),
+    "saturated, and columns apart": (_saturated, _apart),
+    "identical, and the rate far too low": (_alike, _slow),
+}
+
+
+def _two_at_once(setting: Setting, which: str) -> Setting | None:
+    """Two things are spoiled, each of which makes the network sick by itself, so that no single change helps."""
+    one, other = TWO[which]
+    twin = skill(_twin_of_two(setting, which))
+    if any(max(skill(spoil(setting)), 0.0) > twin - SICK for spoil in (one, other)):
+        return None
+    return other(one(setting))
 
 
 def _twin_of_two(setting: Setting, which: str) -> Setting:
@@ -409,6 +446,11 @@ SICKNESSES: dict[str, Sickness] = {
         ("dead, and the rate far too low", "saturated, and columns apart", "identical, and the rate far too low"),
         _two_at_once,
         _twin_of_two,
+        {
+            "dead, and the rate far too low": (("dead units",), ("learning rate too low",)),
+            "saturated, and columns apart": (("saturated units",), ("unscaled inputs",)),
+            "identical, and the rate far too low": (("identical units",), ("learning rate too low",)),
+        },
     ),
 }
 
@@ -480,7 +522,7 @@ def sick(name: str, sickness: Sickness, healthy: Setting, degree: Any) -> dict[s
     if any(finding.remedy for finding in diagnosis.findings) and not sickness.a_person:
         treated = diagnosis.treat()
         after = measured(treated.case, rare=sickness.rare)
-        gone = not {each.name for each in examined(treated.case).findings[:2]} & set(sickness.names)
+        gone = not sickness.said(degree, [each.name for each in examined(treated.case).findings[:2]])
     return {
         "sickness": name,
         "degree": str(degree),
@@ -489,7 +531,7 @@ def sick(name: str, sickness: Sickness, healthy: Setting, degree: Any) -> dict[s
         "sick": own,
         "after": after,
         "found": found,
-        "named": any(each in sickness.names for each in found[:2]),
+        "named": sickness.said(degree, found[:2]),
         "cured": None if sickness.a_person else gone and after >= twin - NEAR,
         "close": None if sickness.a_person else gone and after >= twin - CLOSE,
         "seconds": seconds,
@@ -501,8 +543,17 @@ def _is_sick(case: Case, own: float, twin: float, *, rare: bool) -> bool:
 
 
 def well(setting: Setting) -> dict[str, Any] | None:
-    """What the doctor says of a healthy network; None where it is not: it does not learn."""
+    """What the doctor says of a healthy network; None where it is not: it does not learn.
+
+    It is trained until twice as many epochs bring next to nothing: before that, more of them are what it needs.
+    """
     case = treated_case(setting.case())
+    for _ in range(DOUBLED):
+        longer = treated_case(replace(case, epochs=2 * case.epochs, history=[], parameters=None))
+        gained = [now - before for now, before in zip(longer.own, case.own, strict=True)]
+        if max(gained) < LITTLE:
+            break
+        case = longer
     return None if case.own[1] < 0.2 else _told(str(setting), case.own[1], lambda: examined(case))
 
 

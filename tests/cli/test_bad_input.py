@@ -66,8 +66,8 @@ OPTIONS = {
     "target empty": (["--target", ""], "--target"),
     "target twice": (["--target", "sepal_length,sepal_length"], "twice"),
     "no target": ([], "--target"),
-    "classes among several targets": (["--target", "sepal_length,species"], "species"),
-    "several classes": (["--target", "sepal_length,petal_width", "--task", "classification"], "one target"),
+    "a threshold among several targets": (["--target", "sepal_length,species", "--threshold", "0.3"], "two classes"),
+    "no classes among several": (["--target", "sepal_length,petal_width", "--class-weights", "a=1"], "with classes"),
     "text as a number": (["--target", "species", "--task", "regression"], "species"),
     "unknown option": (["--target", "species", "--nonsense"], "--nonsense"),
     "unknown task": (["--target", "species", "--task", "ranking"], "--task"),
@@ -94,6 +94,20 @@ OPTIONS = {
     "parts that leave nothing": (["--target", "species", "--test-part", "0.5", "--validation-part", "0.5"], "no rows"),
     "parts that are no numbers": (["--target", "species", "--test-part", "nan"], "nan"),
     "epochs 0": (["--target", "species", "--epochs", "0"], "--epochs is 0"),
+    "one fold": (["--target", "species", "--folds", "1"], "--folds is 1, expected"),
+    "a quantile of 2": (["--target", "sepal_width", "--quantiles", "0.5,2"], "--quantiles is [0.5, 2.0], expected"),
+    "a part that leaves nothing": (
+        ["--target", "species", "--validation-part", "0.9"],
+        "--validation-part 0.9 and the usual 0.2 to test leave no rows",
+    ),
+    "an option that is spelt otherwise": (["--target", "species", "--quantile", "0.5"], "Did you mean '--quantiles'?"),
+    "an option that is like none": (["--target", "species", "--lr", "1"], "No such option '--lr'.\n"),
+    "a column that is like none": (["--target", "width"], 'Its columns: "sepal_length"'),
+    "a file that is one column": (["--target", "species", "--delimiter", "~"], "--delimiter says what is between them"),
+    "hidden layers that are too many by default": (
+        ["--target", "species", "--hidden", "60000,60000"],
+        "the hidden layers 60000,60000 make",
+    ),
     "epochs text": (["--target", "species", "--epochs", "many"], "--epochs"),
     "batch size 0": (["--target", "species", "--batch-size", "0"], "--batch-size is 0"),
     "patience 0": (["--target", "species", "--patience", "0"], "--patience is 0"),
@@ -201,7 +215,7 @@ def test_models_that_are_none(refused, iris_run, tmp_path):
     (tmp_path / "cut").write_bytes(data[:-100])
     (tmp_path / "changed").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     (tmp_path / "other").write_text("not a model\n")
-    (tmp_path / "newer").write_bytes(data.replace(b'\\"format\\": 2,', b'\\"format\\": 3,'))
+    (tmp_path / "newer").write_bytes(data.replace(b'\\"format\\": 2,', b'\\"format\\": 4,'))
     (tmp_path / "folder").mkdir()
     for command in ("predict", "evaluate", "check"):
         for name in ("cut", "changed", "other", "newer", "folder", "absent", IRIS):

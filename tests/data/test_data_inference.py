@@ -2,13 +2,15 @@
 """What columns and targets are read as, and what is said of it."""
 
 import datetime as dt
+import json
+from itertools import permutations
 
 import numpy as np
 import polars as pl
 import pytest
 from table_helpers import answers, drawn, public, read, text_table
 
-from backpass.data import Table, TargetEncoder, describe, divide, infer_schema, read_table, summary, usable_rows
+from backpass.data import Schema, Table, TargetEncoder, describe, divide, infer_schema, read_table, summary, usable_rows
 from backpass.errors import TableError, UsageError
 
 ROWS = 60
@@ -341,10 +343,23 @@ def test_a_task_that_is_asked_for_is_given():
     assert target_of(["2", "3", "4"] * 10, task="classification").classes == ("2", "3", "4")
 
 
-def test_several_targets_are_amounts():
-    table = text_table(x=numbers(), y=repeated("0", "1"), z=numbers())
-    schema = infer_schema(table, ["y", "z"])
-    assert (schema.task, schema.target_names) == ("regression", ("y", "z"))
+def test_several_targets_that_are_all_amounts_are_one_head():
+    """So are those of which none need be, where that is asked for."""
+    table = text_table(x=numbers(), y=repeated("0", "1"), z=numbers(), w=numbers())
+    for targets, task in ((["w", "z"], None), (["y", "z"], "regression")):
+        schema = infer_schema(table, targets, task=task)
+        assert (schema.task, schema.target_names, len(schema.heads)) == ("regression", tuple(targets), 1)
+
+
+@pytest.mark.parametrize("names", list(permutations(["y", "z", "w"])))
+def test_the_kind_of_a_target_does_not_depend_on_those_beside_it_nor_on_their_order(names):
+    """Each of several has a head of its own, as it would have alone."""
+    table = text_table(x=numbers(), y=repeated("0", "1"), z=numbers(), w=answers(ROWS))
+    schema = infer_schema(table, names)
+    assert schema.task == "mixed"
+    assert schema.heads == tuple(infer_schema(table, [name]).heads[0] for name in names)
+    assert schema.tasks == tuple({"z": "regression"}.get(name, "classification") for name in names)
+    assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
 
 
 @pytest.mark.parametrize(
@@ -371,14 +386,19 @@ def test_an_absent_target_offers_the_closest_name():
         infer_schema(text_table(x=numbers(), target=answers(ROWS)), ["tarqet"])
 
 
-def test_text_among_several_targets_is_refused():
-    with pytest.raises(TableError, match="where regression needs numbers"):
-        infer_schema(text_table(x=numbers(), y=numbers(), z=answers(ROWS)), ["y", "z"])
-
-
-def test_several_targets_cannot_be_classes():
-    with pytest.raises(TableError, match="classification has one target"):
+def test_a_task_is_that_of_each_of_several_targets_that_can_have_it():
+    """Text stays classes, and numbers of many values amounts; where no target can have it, that is an error."""
+    table = text_table(x=numbers(), y=numbers(), z=answers(ROWS), w=repeated("3", "5", "9"))
+    for names, task, tasks in (
+        (["y", "z", "w"], None, ("regression", "classification", "regression")),
+        (["y", "z", "w"], "regression", ("regression", "classification", "regression")),
+        (["y", "z", "w"], "classification", ("regression", "classification", "classification")),
+    ):
+        assert infer_schema(table, names, task=task).tasks == tasks
+    with pytest.raises(TableError, match="too many to be classes"):
         infer_schema(text_table(x=numbers(), y=numbers(), z=numbers()), ["y", "z"], task="classification")
+    with pytest.raises(TableError, match="where regression needs numbers"):
+        infer_schema(text_table(x=numbers(), y=answers(ROWS), z=answers(ROWS)), ["y", "z"], task="regression")
 
 
 @pytest.mark.parametrize("targets", [[], ["x", "x"]])

@@ -7,9 +7,14 @@ from ward import case, found, network, table
 import backpass as bp
 from backpass import losses, nn, optimizers
 from backpass.doctor import rows, rules
+from backpass.doctor.case import case_of
+from backpass.doctor.chart import Chart
 from backpass.doctor.diagnosis import examined
+from backpass.doctor.dial import dialled, with_rate
 from backpass.doctor.remedies import Remedy
+from backpass.doctor.search import findings_of
 from backpass.errors import UsageError
+from backpass.optimizers import catalogue
 
 
 def spoiled(classes, change):
@@ -59,7 +64,7 @@ SICK = {
     ),
     "cannot overfit one batch": (
         rules.one_batch,
-        lambda: case(network(2, activation="tanh", initializer=nn.Normal(100.0)), optimizers.SGD(1e-9)),
+        lambda: case(network(2, activation="tanh", initializer=nn.Normal(100.0)), optimizers.SGD(1e-14)),
     ),
     "network too small": (rules.too_small, lambda: case(network(width=1))),
     "too few epochs": (rules.too_few_epochs, lambda: case(epochs=1)),
@@ -175,11 +180,134 @@ def test_a_class_that_is_never_answered():
     assert finding.remedy.applied(patient).weights[y[:200] == 1].min() > 5
 
 
+@pytest.mark.parametrize("y", [np.arange(60) % 2, np.arange(60) % 2 * 2 - 1], ids=["0 and 1", "-1 and 1"])
+def test_labels_of_margins_are_classes_as_well(y):
+    """Targets of a hinge loss may be -1 and 1; scores above 0 mean yes."""
+    begun = case_of(bp.Trainer(nn.Dense(1), losses.Hinge(), threads=1), np.zeros((60, 2), np.float32), y)
+    assert begun.classes
+    assert set(begun.labels) == {0, 1}
+    assert begun.answers(np.array([[0.2], [-0.2]])).tolist() == [1, 0]
+    assert begun.labels_of(begun.held_out[1]).min() == 0
+
+
 def test_so_few_rows_that_no_setting_makes_up_for_them():
     """They are counted, and a machine has no remedy."""
     finding = found(case(take=20, epochs=2), of_rows=(rows.few_rows,))["too few rows"]
     assert finding.evidence.startswith("20 rows")
     assert finding.remedy is None
+
+
+def saturated_and_apart():
+    """Two things are spoiled: columns in other units, and units at the ends of their range."""
+    spoilt = network(2, activation="tanh", initializer=nn.Normal(30.0))
+    return case(spoilt, optimizers.Adam(0.02), rows=spoiled(True, in_other_units))
+
+
+def test_a_network_without_a_hidden_layer():
+    """Where a curve is to be learned, that is found, and one is put before the output."""
+    finding = found(case(nn.Sequential(nn.Dense(1)), classes=False), rules.too_small)["network too small"]
+    assert finding.evidence.startswith("it has no hidden layer")
+    assert finding.promise[1] > 0.6
+
+
+def test_what_is_still_wrong_once_the_first_is_treated():
+    """It is a finding as well, and treated with the first."""
+    diagnosis = examined(saturated_and_apart(), (rules.unscaled_inputs, rules.saturated_units), ())
+    assert {each.name for each in diagnosis.findings} == {"unscaled inputs", "saturated units"}
+    assert {"inputs", "starts"} <= set(diagnosis.treatment.parts())
+
+
+def test_two_things_of_which_neither_alone_helps():
+    """Both are named, with a remedy for both; what adds nothing is no part of it."""
+    patient = case(network(bias_initializer=nn.Constant(-30.0)), optimizers.SGD(1e-6))
+    told = found(patient, rules.unscaled_inputs, rules.dead_units, rules.rate_too_low)
+    assert set(told) == {"dead units", "learning rate too low"}
+    assert {finding.remedy.parts() for finding in told.values()} == {("rate", "starts")}
+    assert min(told["dead units"].promise) > 0.5
+
+
+def test_a_remedy_that_brings_a_rate_to_light_that_is_too_high():
+    """It is tried at a tenth of the rate, too: errors that vanish hide that the rate is too high for what should be."""
+    patient = case(network(4, initializer=nn.Normal(0.01), outputs=1), optimizers.SGD(2.0), classes=False)
+    finding = found(patient, rules.vanishing_errors)["vanishing errors"]
+    assert finding.remedy == Remedy(rate=0.1, starts=True)
+    assert finding.advice.endswith("at a tenth of the learning rate")
+
+
+def test_a_trial_that_was_good_by_chance_is_no_finding():
+    """What a training as long as the case's does not confirm is left out."""
+    patient = case(epochs=60)
+
+    def hopeful(_):
+        return rules.Suspicion("hope", "0", ((Remedy(epochs=2), "more"),))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Chart, "tried", lambda *_: (2.0, 2.0))
+        assert [each.name for each in findings_of(Chart(patient), (hopeful,))] == ["hope"]
+        assert examined(patient, (hopeful,), ()).findings == ()
+
+
+def test_remedies_one_after_the_other():
+    """Rates, widths and epochs multiply, columns and rows join; an Adam comes with a rate of its own."""
+    one, other = Remedy(rate=0.1, wider=2, without=(3,)), Remedy(rate=10.0, wider=3, starts=True, without=(1,))
+    assert one.then(other) == Remedy(wider=6, starts=True, without=(1, 3))
+    assert one.then(Remedy(adam=0.003)).optimizer(optimizers.SGD(1.0)) == optimizers.Adam(0.003)
+    assert Remedy(adam=0.003).then(Remedy(rate=10.0)).optimizer(optimizers.SGD(1.0)) == optimizers.Adam(0.03)
+
+
+@pytest.mark.parametrize("name", catalogue.RULES)
+def test_the_rate_of_every_optimizer_can_be_turned(name):
+    """Its first step goes ten times as far."""
+    rule, parameters = catalogue.RULES[name](0.001), {"w": np.ones(3)}
+    steps = []
+    for factor in (1.0, 10.0):
+        turned = with_rate(rule, lambda rate, by=factor: dialled(rate, by))
+        change, _ = turned.update({"w": np.ones(3)}, turned.init(parameters), parameters, 0)
+        steps.append(np.abs(change["w"]))
+    assert np.allclose(steps[1], 10 * steps[0])
+
+
+def test_answers_that_are_all_the_same():
+    """There is nothing to learn, and nothing else is said."""
+    X, _ = table()
+    for classes, y in ((True, np.zeros(len(X), int)), (False, np.full((len(X), 1), 5.0, np.float32))):
+        diagnosis = examined(case(rows=(X, y), classes=classes, epochs=1))
+        assert [each.name for each in diagnosis.findings] == ["nothing to learn"]
+        assert diagnosis.treatment is None
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_a_handful_of_rows_says_nothing_of_a_network(count):
+    """That they are too few is all that is said."""
+    assert [each.name for each in examined(case(take=count, epochs=1)).findings] == ["too few rows"]
+
+
+def test_labels_that_chance_decides_are_not_wrong():
+    """As many are otherwise in rows held out: that is asked of a person, and no row is left out."""
+    X, y = table()
+    flipped = np.random.default_rng(2).random(len(y)) < 0.15
+    patient = case(
+        rows=(np.column_stack([4.0 * y0(X), X[:, 2]]).astype(np.float32), np.where(flipped, 1 - y, y)), epochs=1
+    )
+    told = found(patient, of_rows=(rows.wrong_labels,))
+    assert set(told) == {"labels in doubt"}
+    assert told["labels in doubt"].remedy is None
+
+
+def test_rows_that_are_met_again_by_chance_are_no_duplicates():
+    """Where few rows are possible, many held out stand among those learned from."""
+    _, y = table()
+    X = (np.random.default_rng(0).random((len(y), 4)) < 0.5).astype(np.float32)
+    assert found(case(rows=(X, y), epochs=1), of_rows=(rows.duplicates,)) == {}
+
+
+def test_a_column_that_tells_all_stands_after_what_is_wrong_with_the_network():
+    """It may be a legitimate cause: it is a question, and hides nothing."""
+    diagnosis = examined(
+        case(optimizer=optimizers.Adam(1e-6), rows=spoiled(True, leaking)), (rules.rate_too_low,), (rows.leakage,)
+    )
+    assert [each.name for each in diagnosis.findings] == ["learning rate too low", "leakage"]
+    assert diagnosis.findings[1].advice.endswith("all that is needed")
 
 
 def test_the_trainer_stays_as_it_is_and_the_treated_one_learns():

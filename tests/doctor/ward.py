@@ -7,7 +7,9 @@ import numpy as np
 import backpass as bp
 from backpass import losses, nn, optimizers
 from backpass.doctor.case import case_of
-from backpass.doctor.diagnosis import examined, trained
+from backpass.doctor.chart import Chart
+from backpass.doctor.diagnosis import trained
+from backpass.doctor.search import findings_of
 
 ROWS = 300
 
@@ -43,4 +45,6 @@ def case(made=None, optimizer=None, *, rows=None, epochs=30, patience=8, classes
 
 def found(patient, *rules, of_rows=()):
     """The findings of some rules."""
-    return {finding.name: finding for finding in examined(patient, rules, of_rows).findings}
+    of_network = findings_of(Chart(patient), rules)
+    told = [finding for rule in of_rows if (finding := rule(patient)) is not None]
+    return {finding.name: finding for finding in [*told, *of_network]}

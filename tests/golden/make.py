@@ -24,13 +24,19 @@ def of_table(folder, name, table, target, rows, **options):
     header, *lines = (EXAMPLES / table).read_text().splitlines()
     inputs = folder / f"{name}.csv"
     inputs.write_text("".join(f"{line}\n" for line in [header, *(lines[row] for row in rows)]))
-    answers = model.predict_table(inputs)
+    write(folder, name, model, said(model.predict_table(inputs)))
+
+
+def said(answers):
+    """The answers, those of each head where there are several."""
+    if answers.parts:
+        return {"parts": [said(part) for part in answers.parts]}
     content = {"values": answers.values.tolist(), "classes": list(answers.classes)}
     if answers.probabilities is not None:
         content["probabilities"] = answers.probabilities.tolist()
     if answers.lower is not None:
         content |= {"lower": answers.lower.tolist(), "upper": answers.upper.tolist()}
-    write(folder, name, model, content)
+    return content
 
 
 def of_arrays(folder):
@@ -87,6 +93,8 @@ def of_models(folder):
     )
     two, ages = "body_mass_g,bill_depth_mm", "abalone.csv"
     of_table(folder, "intervals", "penguins.csv", two, [0, 4, 200], target_kind="positive", interval=0.8)
+    several, options = "species,body_mass_g,sex", {"interval": 0.8, "threshold": "f1", "class_weights": weights}
+    of_table(folder, "heads", "penguins.csv", several, [0, 4, 200], target_kind="positive", **options)
     of_table(folder, "count", ages, "Rings", [0, 3, 100], target_kind="count", interval=0.9, validation=0.4)
     of_arrays(folder)
 

@@ -29,6 +29,13 @@ def test_a_model_of_any_version_predicts_what_it_did(path):
         np.testing.assert_allclose(model.predict(inputs), expected["values"], rtol=1e-6, atol=1e-6)
         return
     answers = model.predict_table(path.with_suffix(".csv"))
+    assert len(answers.parts) == len(expected.get("parts", ()))
+    for part, own in zip(answers.heads, expected.get("parts", [expected]), strict=True):
+        _require_same(part, own)
+
+
+def _require_same(answers, expected):
+    """The answers of one head."""
     assert list(answers.classes) == expected["classes"]
     if answers.probabilities is None:
         np.testing.assert_allclose(answers.values, expected["values"], rtol=1e-6)

@@ -91,11 +91,19 @@ OUTPUTS = {
     "poisson": ("counts", 1),
     "quantile": ("counts", 3),
 }
+HEADS = losses.Heads(
+    (
+        losses.Head(losses.Squared(), scale=2.0),
+        losses.Head(losses.CrossEntropy(0.1), 3, 0.9, (1.0, 0.5, 2.0)),
+        losses.Head(losses.BinaryCrossEntropy(), 1, 0.6, (1.0, 3.0)),
+    )
+)
 OTHERS = {
     "hinge, yes or no": (losses.Hinge(), "yes", 1),
     "several labels": (losses.BinaryCrossEntropy(0.1), "labels", 2),
     "several counts": (losses.Poisson(), "labels", 2),
     "one quantile": (losses.Quantile(0.2), "numbers", 2),
+    "heads": (HEADS, "heads", 5),
 }
 
 
@@ -111,7 +119,11 @@ def every_loss():
 )
 def test_the_formula_of_every_loss_is_what_the_program_made(loss, kind, outputs, tmp_path):
     """What is written of all rows adds up to the native program's loss, and each derivative is the engine's."""
-    x, y = inputs()["numbers"], (targets("numbers") > 0).astype(float) if kind == "labels" else targets(kind)
+    x = inputs()["numbers"]
+    if kind == "heads":
+        y = np.stack([targets("numbers")[:, 0], targets("classes"), targets("yes").ravel()], axis=1)
+    else:
+        y = (targets("numbers") > 0).astype(float) if kind == "labels" else targets(kind)
     trainer = bp.Trainer(nn.Dense(outputs), loss, optimizers.SGD(0.05), batch_size=4, precision="float64")
     history = trainer.fit(x[:4], y[:4], epochs=3, checkpoints=tmp_path)
     step = trainer.replay(3, tmp_path, x[:4], y[:4])

@@ -260,9 +260,9 @@ def test_metadata_that_was_edited_is_noticed(good, tmp_path):
 def test_a_newer_format_says_so_whatever_else_it_holds(good, tmp_path):
     def change(content):
         content.clear()
-        content.update(format=3, future=True)
+        content.update(format=4, future=True)
 
-    refused(tmp_path, edited(good, change, sealed=False), "format 3.*reads up to 2: update it")
+    refused(tmp_path, edited(good, change, sealed=False), "format 4.*reads up to 3: update it")
     refused(tmp_path, edited(good, lambda c: c.update(format=7)), "format 7")
 
 

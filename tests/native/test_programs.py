@@ -138,6 +138,36 @@ def test_axes_of_one_change_no_value_of_fixed_shape(k, m, n):
     agree(graph, np.swapaxes(rng.normal(size=(k, n, m)), 1, 2).copy(), rng.normal(size=(k, n, m)))
 
 
+@pytest.mark.parametrize("columns", [9, 12, 14])
+def test_rows_of_more_than_a_few_numbers_are_reduced_as_by_the_reference(columns):
+    """Four numbers of each row are read at a time, and what is left over one by one."""
+
+    def function(x):
+        return [ops.max(x, 1), ops.sum(x * x, 1), ops.log_sum_exp(x, 1), ops.softmax(x, 1)]
+
+    graph = graph_of(function, Spec((BATCH, columns), np.float32))
+    program = NativeProgram(graph, rows=37)
+    for rows in (37, 5, 1):
+        x = rng.normal(size=(rows, columns)).astype(np.float32)
+        for ours, theirs in zip(program(x), Program(graph)(x), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("columns", "flows", "target", "turned"),
+    [(10, True, "avx2", {1}), (10, False, "avx2", set()), (10, True, "sse2", set()), (16, True, "avx2", set())],
+)
+def test_weights_that_leave_lanes_empty_are_updated_turned_about_where_both_ways_are_needed(
+    columns, flows, target, turned
+):
+    def function(x, w):
+        y = x @ w
+        return [ops.einsum("ij,kj->ik", y, w) if flows else y, w - ops.einsum("ik,ij->kj", x, y)]
+
+    graph = graph_of(function, Spec((BATCH, 64), np.float32), Spec((64, columns), np.float32))
+    assert Compiler(Job(graph, {1: 1}, rows=32, threads=1), named(target)).turned == turned
+
+
 def test_a_program_does_not_run_on_more_threads_than_it_was_made_for():
     machine = Machine(Job(graph_of(ops.tanh, Spec((BATCH, 3))), rows=4, threads=1))
     with pytest.raises(ValueError, match="made for 1 threads, not for 2"):

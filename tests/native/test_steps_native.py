@@ -104,6 +104,15 @@ def test_a_row_a_step_is_the_references_and_of_the_same_bits_on_two_threads(widt
     assert digest(trained(work, "native", threads=1)) == digest(trained(work, "native", threads=2))
 
 
+def test_a_last_layer_of_few_outputs_learns_as_the_references_and_to_the_same_bits_on_two_threads():
+    """Five outputs leave three lanes of eight empty: their weights are kept turned about."""
+    net = nn.Sequential(nn.Dense(32), nn.Tanh(), nn.Dense(5))
+    x, labels = rng.normal(size=(ROWS, 7)), rng.integers(0, 5, ROWS)
+    work = Work(net, losses.CrossEntropy(), optimizers.Adam(0.01), x, labels, None, 16)
+    assert_agree(work, threads=2)
+    assert digest(trained(work, "native", threads=1)) == digest(trained(work, "native", threads=2))
+
+
 def test_what_is_not_a_number_is_found_in_a_step_of_one_row():
     """Weights that overflow by one product end the training, and their name is told."""
     net = nn.Sequential(inside=nn.Dense(9, initializer=nn.Constant(1e150)), outside=nn.Dense(3))

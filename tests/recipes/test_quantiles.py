@@ -130,7 +130,6 @@ def test_one_alone_is_the_prediction():
         ("y", {"quantiles": [0.1, 1.0]}, "quantiles is .*, expected numbers between 0 and 1, all different"),
         ("y", {"quantiles": [0.1, 0.1]}, "quantiles is .*, expected numbers between 0 and 1, all different"),
         ("y", {"quantiles": []}, "quantiles is .*, expected numbers between 0 and 1"),
-        ("x,y", {}, "--quantiles goes with one target, and 2 are named"),
         ("c", {}, "holds text"),
         ("y", {"task": "classification"}, "--quantiles goes with numbers, and --task says"),
         ("y", {"target_kind": "count"}, "--quantiles goes with --target-kind number or positive"),

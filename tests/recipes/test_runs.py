@@ -97,15 +97,15 @@ def test_a_number_is_used_as_it_is_kept():
         ({"seed": "x"}, "seed is 'x', expected a whole number"),
         ({"seed": None}, "seed is None"),
         ({"threads": 1.5}, "threads is 1.5"),
-        ({"test": "half"}, "test is 'half', expected a number"),
+        ({"test": "half"}, "--test-part is 'half', expected a number"),
         ({"exclude": "species"}, "exclude is 'species', expected a list of names"),
-        ({"columns": ["a"]}, r"columns is \['a'\], expected kinds by the names of columns"),
+        ({"columns": ["a"]}, r"--column is \['a'\], expected kinds by the names of columns"),
         ({"recipe": {"epochs": 2.0}}, "recipe.epochs is 2.0, expected a whole number"),
         ({"recipe": {"hidden": 8}}, "recipe.hidden is 8, expected whole numbers"),
         ({"recipe": [1]}, "expected choices by name"),
         ({"precision": "float16"}, "precision is 'float16', expected float32 or float64"),
         ({"class_weights": 2}, "expected balanced or a number by label"),
-        ({"save_every": -1}, "save_every is -1, expected a number of 0 or more"),
+        ({"save_every": -1}, "--save-every is -1, expected a number of 0 or more"),
         ({"nonsense": 1}, "nonsense is not understood"),
     ],
     ids=str,
@@ -319,7 +319,7 @@ def test_networks_side_by_side_of_an_older_format_predict_and_are_trained_no_fur
 
 def test_a_run_goes_on_with_the_recipe_that_it_began_with_whatever_the_defaults_are_now(folder, monkeypatch):
     begun = json.loads((folder / "run.json").read_text())["recipe"]
-    monkeypatch.setattr("backpass.recipes.defaults.STEPS", 1)
+    monkeypatch.setitem(defaults.STEPS, "standard", 1)
     monkeypatch.setitem(defaults.MEMBERS, "standard", 9)
     assert again.plan_of(folder).recipe.to_json() == begun
 

@@ -27,7 +27,7 @@ Examples:
 @click.option("--exclude", multiple=True, metavar="COLUMNS", help="Of a TABLE: leave out these columns.")
 @click.option("--table", metavar="TABLE", help="Of a RUN: where its table is now, if it was moved.")
 @click.option("--test", "test_table", metavar="TABLE", help="Rows to judge by; of a RUN where they are now.")
-@click.option("--treat", is_flag=True, help="Of a RUN: train again with the first remedy; shows before and after.")
+@click.option("--treat", is_flag=True, help="Of a RUN: train again with what helps; shows before and after.")
 @click.option("--out", metavar="RUN", type=click.Path(path_type=Path), help="The folder of what --treat trains.")
 @threads_option
 @json_option
@@ -78,7 +78,7 @@ def _of_table(table: Path, options: dict[str, Any]) -> "Plan":
 def _treat(
     voice: Voice, folder: Path, planned: "Plan", diagnosis: "Diagnosis", options: dict[str, Any]
 ) -> dict[str, Any] | None:
-    """Train again with the first remedy, into a folder of its own."""
+    """Train again with the first remedy, and those that help on top of it, into a folder of its own."""
     from backpass.recipes import again, examination, run
     from backpass.recipes.main_job import fit_into, report
 
@@ -87,7 +87,7 @@ def _treat(
         return None
     if options["out"] is not None:
         run.check_free(options["out"])
-    after = examination.treated(planned, diagnosis.findings[0])
+    after = examination.treated(planned, diagnosis.treatment)
     changed = examination.options(planned, after)
     voice.say(["", *wrapped([f"training again with {' '.join(changed)}"])])
     target = str(planned.asked["target"])

@@ -41,7 +41,7 @@ def evaluate(
     Rows without a target are left out. For classes: accuracy, log_loss and calibration_error (how far probabilities are
     from how often they are right, over 15 bins of equal width), and auc where there are two; for numbers rmse, mae and
     r2, and of quantiles their pinball loss. What a model trained with --interval or --threshold promises is measured
-    too.
+    too. Of several targets each has its own, as rmse_TARGET.
     """
     from backpass.data import read_table
     from backpass.model import load
@@ -58,7 +58,7 @@ def evaluate(
     voice.say(wrapped(f"note: {note}" for note in (*opened.notes, *notes)))
     voice.say([f"{opened.name}    {opened.rows:,} rows    {seconds:.2f} s"])
     told = loaded.calibration_told(metrics)
-    voice.say(f"  {line}" for line in _shown(metrics, _targets(loaded)))
+    voice.say(f"  {line}" for line in _lines(metrics, loaded))
     voice.say(wrapped((f"  {line}" for line in told), 4))
     voice.result(
         {
@@ -75,8 +75,17 @@ def evaluate(
     )
 
 
-def _targets(model: "Model") -> tuple[str, ...]:
-    return () if model.tabular is None else model.tabular.targets.schema.target_names
+def _lines(metrics: dict[str, float], model: "Model") -> list[str]:
+    """The metrics; of targets of several kinds those of each."""
+    from backpass.model.metrics import of_target
+
+    targets = None if model.tabular is None else model.tabular.targets
+    names = () if targets is None else targets.schema.target_names
+    if targets is None or not targets.parts:
+        return _shown(metrics, names)
+    return [
+        line for name in names for line in (name, *(f"  {each}" for each in _shown(of_target(metrics, name), (name,))))
+    ]
 
 
 def _shown(metrics: dict[str, float], targets: tuple[str, ...]) -> list[str]:

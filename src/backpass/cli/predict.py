@@ -1,6 +1,8 @@
 """`backpass predict`: answers for the rows of a table."""
 
+import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +13,10 @@ from backpass.cli.output import working, writing
 from backpass.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from backpass.model import Predictions
+    from backpass.data import TargetEncoder
+    from backpass.model import Model, Predictions
 
+DIGITS = 7  # that float32 holds
 EPILOG = """\b
 Examples:
   backpass predict runs/loans-default-1 new.csv
@@ -49,8 +53,8 @@ def predict(
 
     MODEL is a run's folder or a model file. A model trained with --quantiles adds a column for each, as q0.1, and the
     prediction is the median, or what lies between the two around it. For several targets the columns are called
-    prediction_TARGET, and with --interval lower_TARGET and upper_TARGET. Columns may stand in any order; missing values
-    and categories that training never saw are no error.
+    prediction_TARGET, with --interval lower_TARGET and upper_TARGET, and for targets of several kinds q0.1_TARGET and
+    p_TARGET_CLASS. Columns may stand in any order; missing values and categories that training never saw are no error.
     """
     from backpass.data import read_table
     from backpass.data.writing import csv_bytes
@@ -62,10 +66,10 @@ def predict(
     notes: list[str] = []
     with working(f"predicting {table}"):
         opened = read_table(table, delimiter=delimiter)
-        found = loaded.predict_table(opened, coerce=names(coerce), notes=notes, threads=threads)
-        if proba and found.probabilities is None:
+        found = _sensible(loaded.predict_table(opened, coerce=names(coerce), notes=notes, threads=threads), loaded)
+        if proba and all(head.probabilities is None for head in found.heads):
             raise UsageError("--proba goes with classes, and this model predicts numbers: leave it out")
-        if interval and found.lower is None:
+        if interval and all(head.lower is None for head in found.heads):
             raise UsageError("--interval goes with a model that was trained with --interval, such as 0.9: leave it out")
         content = csv_bytes(columns(found, proba=proba, interval=interval))
     for note in (*opened.notes, *notes):
@@ -75,6 +79,42 @@ def predict(
     else:
         write_whole(out, content)
         click.echo(f"{out}: {opened.rows:,} predictions", err=True)
+
+
+def _sensible(found: "Predictions", model: "Model") -> "Predictions":
+    """The same, its numbers with the digits that the network's own precision gives sense to.
+
+    What it answers is scaled: of a target that spreads by 3 the eighth digit behind the point means nothing in float32.
+    """
+    if model.precision != "float32" or model.tabular is None:
+        return found
+    if not found.parts:
+        return _short(found, model.tabular.targets)
+    heads = zip(found.parts, model.tabular.targets.heads, strict=True)
+    return replace(found, parts=tuple(_short(*head) for head in heads))
+
+
+def _short(found: "Predictions", targets: "TargetEncoder") -> "Predictions":
+    import numpy as np
+
+    if found.probabilities is not None:
+        return found
+
+    def short(values: Any) -> Any:
+        if values is None:
+            return None
+        if targets.kind != "number":  # their logarithm is what is scaled
+            return values.astype(np.float32)
+        spreads = np.broadcast_to(targets.spreads, len(values.T))
+        return np.stack([np.round(each, _decimals(spread)) for each, spread in zip(values.T, spreads, strict=True)], 1)
+
+    parts = {name: short(getattr(found, name)) for name in ("values", "lower", "upper", "quantiles")}
+    return replace(found, **parts)
+
+
+def _decimals(spread: float) -> int:
+    """Of a number that is scaled by so much, how many digits behind the point float32 holds."""
+    return DIGITS - math.floor(math.log10(spread)) if spread > 0 else DIGITS
 
 
 def _write_out(content: bytes) -> None:
@@ -93,13 +133,30 @@ def _require_other_file(out: Path | None, model: str, table: str) -> None:
 
 
 def columns(found: "Predictions", *, proba: bool, interval: bool) -> dict[str, Any]:
-    """The columns to write: answers, and where they are wanted the probabilities of the classes, or intervals."""
+    """The columns to write: answers, and where they are wanted the probabilities of the classes, or intervals.
+
+    Those of several heads have the names of their targets in them.
+    """
+    if found.parts:
+        every: dict[str, Any] = {}
+        for head in found.parts:
+            for column, values in columns(head, proba=proba, interval=interval).items():
+                name = _named(column, head.names[0])
+                if name in every:
+                    raise UsageError(f"two columns would be called {name}: leave out --proba, or rename a target")
+                every[name] = values
+        return every
     if found.probabilities is None:
         return _numbers(found, interval=interval)
     answers: dict[str, Any] = {"prediction": found.values}
     if proba:
         answers |= {f"p_{name}": found.probabilities[:, place] for place, name in enumerate(found.classes)}
     return answers
+
+
+def _named(column: str, target: str) -> str:
+    """prediction_TARGET, but p_TARGET_CLASS."""
+    return f"p_{target}_{column.removeprefix('p_')}" if column.startswith("p_") else f"{column}_{target}"
 
 
 def _numbers(found: "Predictions", *, interval: bool) -> dict[str, Any]:

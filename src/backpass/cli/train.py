@@ -52,7 +52,7 @@ NEARLY_PERFECT = 0.995  # of accuracy or R², where a column that tells the answ
 @click.command(epilog=EPILOG, short_help="Train a network on a table to predict a column.")
 @table_argument
 @click.option(
-    "--target", required=True, multiple=True, metavar="COLUMN", help="What to predict; several numbers as Y1,Y2."
+    "--target", required=True, multiple=True, metavar="COLUMN", help="What to predict; several columns as Y1,Y2."
 )
 @click.option("--test", "test_table", metavar="TABLE", help="Rows to score on, in place of some held out of TABLE.")
 @click.option(
@@ -273,7 +273,7 @@ def _understood(planned: "Plan") -> list[str]:
     """What the table was understood to be, and the network chosen for it."""
     from backpass import nn
     from backpass.ops import Key
-    from backpass.recipes import defaults, duration
+    from backpass.recipes import duration
 
     shape = planned.prepared.row_shape
     parameters = nn.count(planned.network.init(shape, Key.of(0)))
@@ -281,7 +281,7 @@ def _understood(planned: "Plan") -> list[str]:
     embedded = len(planned.prepared.tabular.inputs.embeddings)
     first = _several(inputs, "input") + (f" and {_several(embedded, 'embedded column')}" if embedded else "")
     waves = f", each number also as {_several(planned.recipe.waves, 'cosine')}" if planned.recipe.waves else ""
-    outputs = defaults.outputs(planned.prepared.tabular.targets)
+    outputs = planned.prepared.tabular.targets.outputs
     sizes_shown = " -> ".join([first + waves, *map(str, planned.recipe.hidden), str(outputs)])
     rows = planned.prepared.rows()
     parts = [f"training on {rows['train']:,} rows"]
@@ -315,7 +315,7 @@ def _effort(planned: "Plan") -> str:
         sooner = most_seconds(planned)
         over = f": over after about {_rounded(sooner)} s" if sooner < planned.seconds / 2 else ""
         return f"what fits into {planned.seconds:,.4g} s: {what}{most}, up to {epochs}{over}"
-    takes = f"about {_rounded(most_seconds(planned))} s if all are made"
+    takes = f"about {_rounded(most_seconds(planned))} s for all"
     return f"{planned.asked['effort']}: {what}, up to {epochs}: {takes}"
 
 
@@ -400,8 +400,8 @@ def _of_folds(outcome: "Outcome") -> list[str]:
     count = f"{len(outcome.folds) - len(failed)} of {len(outcome.folds)}" if failed else f"{len(outcome.folds)}"
     return [
         f"mean of {count} folds, with what chance may add or take (95 %):",
-        *(f"  {line}" for line in table(found)),
-        *wrapped([f"  this network from fold to fold: {', '.join(spreads(outcome.folds))}"], 4),
+        *(f"  {line}" for line in table(found, outcome.heads)),
+        *wrapped([f"  this network from fold to fold: {', '.join(spreads(outcome.folds, outcome.heads))}"], 4),
         *lines,
     ]
 
@@ -421,7 +421,7 @@ def _doctor(planned: "Plan", outcome: "Outcome", folder: Path) -> list[str]:
     """After a bad training one line of what the doctor finds first. A good one costs the question alone."""
     from backpass.recipes import examination
 
-    if not outcome.finished or outcome.interrupted_by or not examination.is_bad(outcome):
+    if not outcome.finished or outcome.interrupted_by or outcome.heads or not examination.is_bad(outcome):
         return []
     with working("asking the doctor why it went badly"):
         found = examination.examine(planned, outcome.own_model.parameters, outcome.history).findings
@@ -431,15 +431,17 @@ def _doctor(planned: "Plan", outcome: "Outcome", folder: Path) -> list[str]:
 def _indented(outcome: "Outcome") -> list[str]:
     from backpass.recipes.scores import table
 
-    return [f"  {line}" for line in table(list(outcome.scores))]
+    return [f"  {line}" for line in table(outcome.scores, outcome.heads)]
 
 
 def _doubt(planned: "Plan", outcome: "Outcome") -> list[str]:
     """A score too good to be true is worth a question, and one surely below the linear model's a hint."""
+    from backpass.model.metrics import of_target
     from backpass.recipes.scores import surely_better
 
     lines = []
-    if max(outcome.metrics.get(name, 0.0) for name in ("accuracy", "r2")) >= NEARLY_PERFECT:
+    own = [of_target(outcome.metrics, name) for name in outcome.heads] or [outcome.metrics]
+    if max(each.get(name, 0.0) for each in own for name in ("accuracy", "r2")) >= NEARLY_PERFECT:
         lines.append("  nearly perfect: --exclude columns that are known only after the answer")
     linear = next((each for each in outcome.scores if each.label == "linear model"), None)
     if planned.recipe.hidden and linear is not None and surely_better(linear, outcome.scores[0]):

@@ -33,13 +33,19 @@ def describe(schema: Schema, table: Table, kind: str = "number") -> list[str]:
     where = "" if schema.rows == table.rows else " in rows to train on"
     lines += _wrapped(_missing(schema), ", ", f"missing{where}: ")
     # That text is classes goes without saying; that numbers are does not.
-    said = [f"target: {schema.task_reason}"] if "; --" in schema.task_reason else []
+    several = len(schema.heads) > 1
+    said = [
+        f"target{f' {head.targets[0].name}' if several else ''}: {head.reason}"
+        for head in schema.heads
+        if "; --" in head.reason
+    ]
     return lines + [line for note in (*said, *schema.notes) for line in _note(note)]
 
 
 def _heading(schema: Schema, table: Table, kind: str) -> list[str]:
     head = f"{table.name}    {table.rows:,} rows, {len(table.columns):,} columns"
-    target = f"target {', '.join(schema.target_names)}: {_answers(schema, table, kind)}"
+    targets = [f"target {', '.join(own.target_names)}: {_answers(own, table, kind)}" for own in schema.apart]
+    target = "; ".join(targets)
     together = f"{head}    {target}"
     return (
         [together]
@@ -131,9 +137,20 @@ def summary(schema: Schema, table: Table) -> dict[str, Any]:
         "task": schema.task,
         "task_reason": schema.task_reason,
         "classes": class_shares(schema, table) if schema.classes else {},
+        **({"heads": [_head(own, table) for own in schema.apart]} if len(schema.heads) > 1 else {}),
         "inputs": [_column(column, schema) for column in schema.inputs],
         "left_out": {column.name: column.reason for column in schema.skipped},
         "notes": list(schema.notes),
+    }
+
+
+def _head(schema: Schema, table: Table) -> dict[str, Any]:
+    """One of several targets."""
+    return {
+        "target": schema.target_names[0],
+        "task": schema.task,
+        "task_reason": schema.task_reason,
+        "classes": class_shares(schema, table) if schema.classes else {},
     }
 
 

@@ -74,13 +74,15 @@ def divide(
     check_options(table, names, overrides, exclude)
     reading = target_schema(table, names, task)
     used = usable_rows(table, reading)
+    classes = [read_labels(used, own) for own in reading.apart if own.classes]
     split_by = partial(
         hold_out,
         used.rows,
         test=0.0 if test_table is not None else test,
         validation=validation,
         seed=seed,
-        strata=read_labels(used, reading) if reading.classes else None,
+        strata=classes[0] if classes else None,
+        others=classes[1:],
         groups=None if group is None else _groups(used, group),
         order=None if order is None else _moments(used, order),
     )
@@ -88,9 +90,10 @@ def divide(
     train = used.take(split.train)
     left_out = {*exclude, *([group] if group is not None else [])}
     # What the whole target asks for, a part of it must not change.
-    schema = infer_schema(train, names, overrides=overrides, exclude=left_out, task=reading.task)
+    schema = infer_schema(train, names, overrides=overrides, exclude=left_out, task=reading.tasks)
     columns = tuple(replace(each, reason="tells the groups") if each.name == group else each for each in schema.columns)
-    schema = replace(schema, task_reason=reading.task_reason, columns=columns)
+    heads = tuple(replace(own, reason=whole.reason) for own, whole in zip(schema.heads, reading.heads, strict=True))
+    schema = replace(schema, heads=heads, columns=columns)
     return Division(schema, split, train, _part(used, split.validation), _test_part(used, split, test_table, schema))
 
 

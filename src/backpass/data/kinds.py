@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 from backpass.data.checked_json import Record, fault
@@ -66,21 +67,91 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Schema:
-    """How a table is understood: its inputs (skipped ones too, each with its reason), its targets, and the task.
+class Head:
+    """Targets that are answered in one way: one of classes, or amounts; `reason` says why it is that.
 
-    `classes` are the target's labels as in the file, in the order of their numbers, and empty in regression;
-    `task_reason` says why the task was chosen; `rows` counts the training rows; `notes` are for people.
+    `classes` are the target's labels as in the file, in the order of their numbers, and empty for amounts.
+    """
+
+    targets: tuple[Column, ...]
+    task: Task
+    reason: str
+    classes: tuple[str, ...] = ()
+    label_type: LabelType = "text"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "targets": [target.to_json() for target in self.targets],
+            "task": self.task,
+            "task_reason": self.reason,
+            "classes": list(self.classes),
+            "label_type": self.label_type,
+        }
+
+    @classmethod
+    def from_json(cls, record: Record) -> Head:
+        return cls(
+            targets=tuple(Column.from_json(each) for each in record.records("targets")),
+            task=cast("Task", record.choice("task", TASKS)),
+            reason=record.text("task_reason"),
+            classes=record.texts("classes"),
+            label_type=cast("LabelType", record.choice("label_type", LABEL_TYPES)),
+        )
+
+
+@dataclass(frozen=True)
+class Schema:
+    """How a table is understood: its inputs (skipped ones too, each with its reason), and its targets.
+
+    There is one head for one target, and for several amounts; otherwise one for each target. `rows` counts the training
+    rows; `notes` are for people.
     """
 
     columns: tuple[Column, ...]
-    targets: tuple[Column, ...]
-    task: Task
-    task_reason: str
-    classes: tuple[str, ...]
-    label_type: LabelType
+    heads: tuple[Head, ...]
     rows: int
     notes: tuple[str, ...] = ()
+
+    @property
+    def apart(self) -> tuple[Schema, ...]:
+        """For each head the schema that has no other."""
+        return (self,) if len(self.heads) == 1 else tuple(replace(self, heads=(head,)) for head in self.heads)
+
+    @property
+    def one_by_one(self) -> Schema:
+        """The same with a head for each of several amounts."""
+        heads = [replace(head, targets=(target,)) for head in self.heads for target in head.targets]
+        return replace(self, heads=tuple(heads))
+
+    @property
+    def targets(self) -> tuple[Column, ...]:
+        return tuple(target for head in self.heads for target in head.targets)
+
+    @property
+    def task(self) -> Task | Literal["mixed"]:
+        """That of the only head; of several "mixed"."""
+        return self.heads[0].task if len(self.heads) == 1 else "mixed"
+
+    @property
+    def task_reason(self) -> str:
+        """Why the task was chosen."""
+        if len(self.heads) == 1:
+            return self.heads[0].reason
+        return ", ".join(f"{head.targets[0].name}: {head.reason}" for head in self.heads)
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """For each target its own."""
+        return tuple(head.task for head in self.heads for _ in head.targets)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels of the only head; empty where there are several."""
+        return self.heads[0].classes if len(self.heads) == 1 else ()
+
+    @property
+    def label_type(self) -> LabelType:
+        return self.heads[0].label_type if len(self.heads) == 1 else "text"
 
     @property
     def inputs(self) -> tuple[Column, ...]:
@@ -98,13 +169,10 @@ class Schema:
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts, lists, texts and numbers; `from_json` gives the same schema back."""
+        heads = [head.to_json() for head in self.heads]
         return {
             "columns": [column.to_json() for column in self.columns],
-            "targets": [target.to_json() for target in self.targets],
-            "task": self.task,
-            "task_reason": self.task_reason,
-            "classes": list(self.classes),
-            "label_type": self.label_type,
+            **(heads[0] if len(heads) == 1 else {"heads": heads}),
             "rows": self.rows,
             "notes": list(self.notes),
         }
@@ -113,13 +181,14 @@ class Schema:
     def from_json(cls, value: object, where: str = "schema") -> Schema:
         """The schema of a model file; raises ModelFileError, naming the field, for anything that is off."""
         record = Record(value, where)
+        columns = tuple(Column.from_json(each) for each in record.records("columns"))
+        parts = record.records("heads") if record.has("heads") else []
+        heads = tuple(map(Head.from_json, parts or [record]))
+        for part in parts:
+            part.finish()
         schema = cls(
-            columns=tuple(Column.from_json(each) for each in record.records("columns")),
-            targets=tuple(Column.from_json(each) for each in record.records("targets")),
-            task=cast("Task", record.choice("task", TASKS)),
-            task_reason=record.text("task_reason"),
-            classes=record.texts("classes"),
-            label_type=cast("LabelType", record.choice("label_type", LABEL_TYPES)),
+            columns,
+            heads,
             rows=record.whole("rows", 1),
             notes=record.texts("notes"),
         )
@@ -134,18 +203,21 @@ def _check_consistent(schema: Schema, where: str) -> None:
         raise fault(f"{where}.columns", "a list of columns with names of their own")
     if not schema.targets or not schema.inputs:
         raise fault(f"{where}.{'columns' if schema.targets else 'targets'}", "a list with a usable column")
-    _check_task(schema, where)
+    if len(schema.heads) > 1 and any(len(head.targets) != 1 for head in schema.heads):
+        raise fault(f"{where}.heads", "one target each")
+    for head in schema.heads:
+        _check_task(head, where)
 
 
-def _check_task(schema: Schema, where: str) -> None:
-    if schema.task == "regression":
-        if schema.classes or any(target.kind != "number" for target in schema.targets):
+def _check_task(head: Head, where: str) -> None:
+    if head.task == "regression":
+        if head.classes or any(target.kind != "number" for target in head.targets):
             raise fault(f"{where}.targets", "numbers without classes, as regression needs")
         return
-    if len(schema.targets) != 1 or len(set(schema.classes)) < max(2, len(schema.classes)):
+    if len(head.targets) != 1 or len(set(head.classes)) < max(2, len(head.classes)):
         raise fault(f"{where}.classes", "two or more different labels of one target")
-    if schema.label_type in ("integer", "number"):
-        check_numeric_labels(schema.classes, schema.label_type, f"{where}.classes")
+    if head.label_type in ("integer", "number"):
+        check_numeric_labels(head.classes, head.label_type, f"{where}.classes")
 
 
 def check_numeric_labels(classes: tuple[str, ...], label_type: LabelType, where: str) -> None:

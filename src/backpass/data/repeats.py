@@ -31,11 +31,17 @@ def repeats(table: Table, schema: Schema) -> list[str]:
         return []
     looked_at = table.take(rows)
     reader = Reader(looked_at)
-    if schema.task == "classification":
-        found = _telling_of_classes(reader, schema, read_labels(looked_at, schema))
-    else:
-        found = _telling_of_amounts(reader, schema)
-    return [f"{words}: is it known before the answer?  --exclude {shlex.quote(name)}" for name, words in found]
+    notes = []
+    for own in schema.apart:
+        if own.classes:
+            found = _telling_of_classes(reader, own, read_labels(looked_at, own))
+        else:
+            found = _telling_of_amounts(reader, own)
+        of = f" ({own.target_names[0]})" if len(schema.heads) > 1 else ""
+        notes += [
+            f"{words}{of}: is it known before the answer?  --exclude {shlex.quote(name)}" for name, words in found
+        ]
+    return notes
 
 
 def _telling_of_amounts(reader: Reader, schema: Schema) -> list[tuple[str, str]]:

@@ -13,10 +13,10 @@ import numpy.typing as npt
 from backpass.data.infer import ROW_NUMBERS, infer_column
 from backpass.data.kinds import KINDS, TASKS, Column, Kind, Schema, Task
 from backpass.data.labels import NO_LABEL, read_labels
-from backpass.data.naming import did_you_mean, listed, quoted
+from backpass.data.naming import listed, of_columns, quoted
 from backpass.data.repeats import repeats
 from backpass.data.table import Table
-from backpass.data.target import infer_target
+from backpass.data.target import infer_heads
 from backpass.data.values import Reader
 from backpass.errors import TableError, UsageError
 
@@ -29,13 +29,13 @@ def infer_schema(
     *,
     overrides: Mapping[str, str] = NO_OVERRIDES,
     exclude: Collection[str] = (),
-    task: str | None = None,
+    task: str | Sequence[Task] | None = None,
 ) -> Schema:
     """The schema of a table, from its training rows: pass those alone, so that nothing of a test part leaks in.
 
     `overrides` says what columns are (number, category, boolean, date or skip), `exclude` names columns to leave
-    out, `task` is "classification", "regression" or None to tell by the target. Raises UsageError for options that
-    do not fit the table, TableError for a table that does not hold what is needed.
+    out, `task` is "classification", "regression", one of them for each target, or None to tell by the targets. Raises
+    UsageError for options that do not fit the table, TableError for a table that does not hold what is needed.
     """
     wanted = as_names(targets)
     check_options(table, wanted, overrides, exclude)
@@ -51,14 +51,13 @@ def as_names(targets: Sequence[str]) -> list[str]:
     return [targets] if isinstance(targets, str) else list(targets)
 
 
-def target_schema(table: Table, targets: Sequence[str], task: str | None = None) -> Schema:
+def target_schema(table: Table, targets: Sequence[str], task: str | Sequence[Task] | None = None) -> Schema:
     """What the targets ask for, before any input is looked at: a schema without input columns."""
-    target = infer_target(table, targets, _checked_task(task))
-    return Schema((), target.columns, target.task, target.reason, target.classes, target.label_type, table.rows)
+    return Schema((), infer_heads(table, targets, _checked_task(task)), table.rows)
 
 
-def _checked_task(task: str | None) -> Task | None:
-    if task is not None and task not in TASKS:
+def _checked_task(task: str | Sequence[Task] | None) -> Task | Sequence[Task] | None:
+    if isinstance(task, str) and task not in TASKS:
         raise UsageError(f"--task {task!r}: must be one of {', '.join(TASKS)}")
     return task
 
@@ -88,7 +87,7 @@ def _check_option(table: Table, option: str, name: str, targets: Sequence[str]) 
 def require_column(table: Table, option: str, name: str) -> None:
     """Raises UsageError for an option that names a column that is not there."""
     if name not in table.columns:
-        hint = did_you_mean(name, table.columns)
+        hint = of_columns(name, table.columns)
         raise UsageError(f"{option} {name}: {table.name} has no column {quoted(name)}. {hint}")
 
 
@@ -108,10 +107,10 @@ def usable_rows(table: Table, schema: Schema) -> Table:
 
 def missing_targets(table: Table, schema: Schema) -> npt.NDArray[np.bool_]:
     """(rows,) if a row lacks a target."""
-    if schema.task == "classification":
-        return np.asarray(read_labels(table, schema) == NO_LABEL)
     reader = Reader(table)
-    return np.asarray(np.any([np.isnan(reader.numbers(target)) for target in schema.targets], axis=0))
+    missing = [np.isnan(reader.numbers(target)) for head in schema.heads if not head.classes for target in head.targets]
+    missing += [read_labels(table, own) == NO_LABEL for own in schema.apart if own.classes]
+    return np.asarray(np.any(missing, axis=0))
 
 
 def _infer_columns(

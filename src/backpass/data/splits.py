@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ def hold_out(
     groups: npt.ArrayLike | None = None,
     order: npt.ArrayLike | None = None,
     fold: tuple[int, int] | None = None,
+    others: Sequence[npt.ArrayLike] = (),
 ) -> Split:
     """Holds out shares of `n` rows for testing and validation, the same for the same seed.
 
@@ -49,24 +50,40 @@ def hold_out(
     each class in proportion; a class of one row always trains. In an order part k is tested by what was learned from
     the rows before it, and the last part is of the latest rows; rows after it are in no part.
 
+    `others` are classes by which nothing is stratified, and each of which must train: of one that chance would hold out
+    altogether the first row trains.
+
     Raises UsageError for shares and arrays that do not fit, TableError for too few rows, groups or rows of a class.
     """
+    more = [_codes("others", each, n) for each in others]
     if fold is not None:
-        return _of_fold(n, fold, validation, seed, strata, groups, order)
+        return _with_all_classes(_of_fold(n, fold, validation, seed, strata, groups, order), *more)
     shares = (
         _checked("--test-part", test, SMALL_SHARE if n < SMALL_TABLE else SHARE),
         _checked("--validation-part", validation, SHARE),
     )
-    _check_sum(*shares)
+    _check_sum(*shares, test is not None, validation is not None)
     _check_rows(n, shares)
     classes = None if strata is None else _codes("strata", strata, n)
     if groups is not None and order is not None:
         raise UsageError("--group and --order both say how rows are split: give one of them")
     if groups is not None:
-        return _by_group(_codes("groups", groups, n), classes, shares, seed)
+        return _with_all_classes(_by_group(_codes("groups", groups, n), classes, shares, seed), *more)
     if order is not None:
-        return _with_all_classes(_by_time(_checked_order(order, n), shares), classes)
-    return _at_random(n, classes, shares, seed)
+        return _with_all_classes(_by_time(_checked_order(order, n), shares), classes, *more)
+    split = _at_random(n, classes, shares, seed)
+    return _check_parts(_trained(split, more), shares, len(np.unique(more[0]))) if more else split
+
+
+def _trained(split: Split, others: Sequence[Indices]) -> Split:
+    """The split, in which the first row of each class that lacks in training trains."""
+    parts = np.zeros(sum(map(len, (split.train, split.validation, split.test))), np.int8)
+    parts[split.validation], parts[split.test] = 1, 2
+    for classes in others:
+        while (row := _lacking(split, classes)) is not None:
+            parts[row] = 0
+            split = _split(parts)
+    return split
 
 
 def _of_fold(
@@ -137,12 +154,18 @@ def _checked(option: str, share: float | None, default: float) -> float:
     return chosen
 
 
-def _check_sum(test: float, validation: float) -> None:
+def _check_sum(test: float, validation: float, *given: bool) -> None:
+    """See that rows are left to train on; of the parts those are named as options that were given as such."""
     if test + validation >= 1:
-        raise UsageError(
-            f"--test-part {test:g} and --validation-part {validation:g} leave no rows for training, expected two parts "
-            "that are below 1 together"
+        named = {
+            f"--test-part {test:g}": f"{test:g} to test",
+            f"--validation-part {validation:g}": f"{validation:g} to validate",
+        }
+        first, second = (
+            option if own else f"the usual {usual}" for (option, usual), own in zip(named.items(), given, strict=True)
         )
+        both = f"{first} and {second}" if given[0] else f"{second} and {first}"
+        raise UsageError(f"{both} leave no rows for training, expected two parts that are below 1 together")
 
 
 def _check_rows(n: int, shares: tuple[float, float]) -> None:
@@ -290,11 +313,12 @@ def _lacking(split: Split, classes: Indices) -> int | None:
     return int(lacking[0]) if len(lacking) else None
 
 
-def _with_all_classes(split: Split, classes: Indices | None) -> Split:
-    row = None if classes is None else _lacking(split, classes)
-    if row is not None:
-        raise TableError(
-            f"row {row + 1:,} has a class that is in no training row when rows are split so: "
-            "split them at random, or leave that class out"
-        )
+def _with_all_classes(split: Split, *every: Indices | None) -> Split:
+    for classes in every:
+        row = None if classes is None else _lacking(split, classes)
+        if row is not None:
+            raise TableError(
+                f"row {row + 1:,} has a class that is in no training row when rows are split so: "
+                "split them at random, or leave that class out"
+            )
     return split

@@ -10,16 +10,15 @@ import numpy as np
 from backpass.data.dates import fitting_formats
 from backpass.data.families import SPOKEN, Floats, as_floats, as_text, family_of
 from backpass.data.infer import is_padded_code
-from backpass.data.kinds import Column, Kind, LabelType, Task
+from backpass.data.kinds import Column, Head, Kind, LabelType, Task
 from backpass.data.labels import WHOLE, ordered_classes
 from backpass.data.lazy import pl
-from backpass.data.naming import listed, quoted
+from backpass.data.naming import quoted
 from backpass.data.numerals import MISSING_NUMBER, MISSING_TEXT, fitting_styles, nearest_style
 from backpass.data.table import Table
 from backpass.data.tally import Tally, tally_of
 from backpass.data.values import infinite_value
 from backpass.errors import TableError
-from backpass.records import dataclass
 
 if TYPE_CHECKING:
     from polars import Series
@@ -29,33 +28,46 @@ CODED_CLASSES, ROWS_A_CODE = 20, 5
 NUMERIC_SHARE = 0.95
 
 
-@dataclass(frozen=True)
-class Target:
-    """The targets' columns, the task they set with the reason, and the classes if it is classification."""
-
-    columns: tuple[Column, ...]
-    task: Task
-    reason: str
-    classes: tuple[str, ...] = ()
-    label_type: LabelType = "text"
-
-
-def infer_target(table: Table, names: Sequence[str], task: Task | None = None) -> Target:
+def infer_heads(table: Table, names: Sequence[str], task: Task | Sequence[Task] | None = None) -> tuple[Head, ...]:
     """Reads what the target columns hold.
 
-    Several targets are amounts. Text and booleans are classes; so are numbers of two values, and integers from 0 or
-    1 up to at most 20 without gaps, with 5 rows a value or more; other numbers are amounts. Raises TableError where a
-    target has no values or only one, text among its numbers, infinite numbers, or more than 1,000 classes.
+    Text and booleans are classes; so are numbers of two values, and integers from 0 or 1 up to at most 20 without gaps,
+    with 5 rows a value or more; other numbers are amounts. Several that are all amounts are one head. A `task` that is
+    asked for is that of each target that can have it; or it is given for each. Raises TableError where a target has no
+    values or only one, text among its numbers, infinite numbers, or more than 1,000 classes, or where none can have the
+    task.
     """
-    if len(names) == 1 and task != "regression":
-        return _one_target(table, names[0], task)
-    if task == "classification":
-        raise TableError(f"{table.name}: targets {listed(names)}: classification has one target: name one")
-    columns = tuple(_amounts(table, name) for name in names)
-    return Target(columns, "regression", "as asked" if len(names) == 1 else "several targets: read as amounts")
+    if len(names) == 1 or not (task is None or isinstance(task, str)):
+        tasks = [task] if task is None or isinstance(task, str) else task
+        found = [_one_target(table, name, own) for name, own in zip(names, tasks, strict=True)]
+    elif task is None:
+        found = [_one_target(table, name, None) for name in names]
+    else:
+        found = _as_asked(table, names, task)
+    if len(found) > 1 and all(head.task == "regression" for head in found):
+        columns = tuple(target for head in found for target in head.targets)
+        return (Head(columns, "regression", "several targets: read as amounts"),)
+    return tuple(found)
 
 
-def _one_target(table: Table, name: str, task: Task | None) -> Target:
+def _as_asked(table: Table, names: Sequence[str], task: Task) -> list[Head]:
+    """Several targets, each with the task if it can have it, and as it is otherwise."""
+    found: list[Head] = []
+    errors: list[TableError] = []
+    for name in names:
+        try:
+            found.append(_one_target(table, name, task))
+        except TableError as error:
+            errors.append(error)
+            found.append(_one_target(table, name, None))
+    if len(errors) == len(names):
+        raise errors[0]
+    return found
+
+
+def _one_target(table: Table, name: str, task: Task | None) -> Head:
+    if task == "regression":
+        return Head((_amounts(table, name),), task, "as asked")
     series = table.column(name)
     family = family_of(series)
     if family in ("date", "clock", "other"):
@@ -108,20 +120,20 @@ def _text_among_numbers(table: Table, texts: Series, name: str, strays: Series) 
     )
 
 
-def _text_target(table: Table, name: str, tally: Tally, task: Task | None) -> Target:
+def _text_target(table: Table, name: str, tally: Tally, task: Task | None) -> Head:
     if task is None and tally.distinct > 2 and fitting_formats(tally.levels):
         raise _unfit(table, name, "dates")
     return _classes(table, name, tally, "text", "text: read as classes")
 
 
-def _numeric_target(table: Table, name: str, tally: Tally, values: Floats, task: Task | None) -> Target:
+def _numeric_target(table: Table, name: str, tally: Tally, values: Floats, task: Task | None) -> Head:
     decided, reason = (task, "as asked") if task else task_of_numbers(values, tally.present)
     numeric = tally.without(MISSING_NUMBER)
     if task is None and _label_type(numeric.levels) == "text" and len(values) > 2:
         # Codes of classes are written without units or marks.
         decided, reason = "regression", f"numbers {values.min():g}..{values.max():g}: read as amounts"
     if decided == "regression":
-        return Target((_amounts(table, name),), "regression", reason)
+        return Head((_amounts(table, name),), "regression", reason)
     return _classes(table, name, numeric, _label_type(numeric.levels), reason)
 
 
@@ -146,7 +158,7 @@ def _label_type(levels: Series) -> LabelType:
     return "integer" if all(WHOLE.fullmatch(label) for label in levels) else "number"
 
 
-def _classes(table: Table, name: str, tally: Tally, label_type: LabelType, reason: str) -> Target:
+def _classes(table: Table, name: str, tally: Tally, label_type: LabelType, reason: str) -> Head:
     _refuse_identifiers(table, name, tally)
     labels = _canonical(tally.levels.to_list(), label_type)
     if len(labels) == 1:
@@ -156,7 +168,7 @@ def _classes(table: Table, name: str, tally: Tally, label_type: LabelType, reaso
         )
     kind: Kind = "boolean" if label_type == "boolean" else "category"
     column = Column(name, kind, missing=tally.missing, distinct=len(labels))
-    return Target((column,), "classification", reason, ordered_classes(labels, label_type), label_type)
+    return Head((column,), "classification", reason, ordered_classes(labels, label_type), label_type)
 
 
 def _canonical(labels: list[str], label_type: LabelType) -> list[str]:
@@ -196,7 +208,7 @@ def _amounts(table: Table, name: str) -> Column:
 def _unfit_amount(table: Table, name: str, what: str) -> TableError:
     return TableError(
         f"{table.name}: target {quoted(name)} holds {what}, where regression needs numbers: correct it, or leave out "
-        "--target-kind, --task regression and other targets"
+        "--target-kind and --task regression"
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -31,6 +33,9 @@ class TargetEncoder:
     `kind` says what amounts are: any "number"; a "count", of which a network learns the logarithm of the rate, and that
     is only divided by its mean; or "positive", whose logarithms are standardized. Of one target `quantiles` may be
     learned, ascending: an output each.
+
+    Targets of several kinds, or of which several have quantiles, have `parts`, an encoder each, as if it were alone.
+    What all of them make stands side by side, a column each: then the numbers of classes are real numbers.
     """
 
     schema: Schema
@@ -39,6 +44,7 @@ class TargetEncoder:
     precision: Precision = "float32"
     kind: TargetKind = "number"
     quantiles: tuple[float, ...] = ()
+    parts: tuple[TargetEncoder, ...] = ()
 
     @classmethod
     def fit(
@@ -52,21 +58,42 @@ class TargetEncoder:
         quantiles: tuple[float, ...] = (),
     ) -> TargetEncoder:
         """From training rows alone. Without `scale` amounts stay as they are."""
-        if schema.task == "classification":
+        if len(schema.heads) > 1:
+            fit = partial(cls.fit, table, scale=scale, precision=precision, kind=kind, quantiles=quantiles)
+            return cls(schema, precision=precision, parts=tuple(map(fit, schema.apart)))
+        if schema.classes:
             return cls(schema, precision=precision)
         found = [_moments(table, schema, place, kind) if scale else (0.0, 1.0) for place in range(len(schema.targets))]
         centers, spreads = zip(*found, strict=True)
         return cls(schema, centers, spreads, precision, kind, quantiles)
 
     @property
+    def heads(self) -> tuple[TargetEncoder, ...]:
+        """One for each way to answer."""
+        return self.parts or (self,)
+
+    @property
     def classes(self) -> tuple[str, ...]:
-        """The classes' labels as in the file, in the order of their numbers; empty for amounts."""
+        """The labels as in the file, in the order of their numbers; empty for amounts, and for several heads."""
         return self.schema.classes
 
     @property
     def width(self) -> int:
-        """How many outputs there are to learn: classes, quantiles, or targets."""
+        """How many numbers there are to learn: classes, quantiles, or targets."""
+        if self.parts:
+            return sum(part.width for part in self.parts)
         return len(self.classes) or len(self.quantiles) or len(self.schema.targets)
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs a network for them has: one for two classes, that of the second, or else `width`."""
+        if self.parts:
+            return sum(part.outputs for part in self.parts)
+        return 1 if len(self.classes) == 2 else self.width
+
+    def columns(self, values: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+        """What belongs to each of the heads, as it has it alone, of what `encode` or `actual` gives."""
+        return columns_apart(values, [bool(part.classes) for part in self.parts])
 
     @property
     def quantile_names(self) -> tuple[str, ...]:
@@ -78,6 +105,9 @@ class TargetEncoder:
 
         Raises TableError for a row without target (see `usable_rows`) and for a class that training did not have.
         """
+        if self.parts:
+            found = [part.encode(table, notes=notes).reshape(table.rows, 1) for part in self.parts]
+            return np.concatenate(found, axis=1, dtype=self.precision)
         if self.classes:
             labels = read_labels(table, self.schema, notes)
             _refuse_missing(table, self.schema, np.asarray(labels == NO_LABEL))
@@ -93,6 +123,13 @@ class TargetEncoder:
             encoded = ((amounts - self.centers) / self.spreads).astype(self.precision)
         _refuse_too_large(table, self.schema, np.asarray(~np.isfinite(encoded).all(axis=1)), self.precision)
         return encoded
+
+    def actual(self, encoded: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """What `encode` gives in the terms of scores: class numbers as they are, amounts in original units."""
+        if self.parts:
+            own = zip(self.parts, self.columns(encoded), strict=True)
+            return np.concatenate([part.actual(each).reshape(-1, 1) for part, each in own], axis=1, dtype=np.float64)
+        return encoded if self.classes else np.asarray(self.decode(encoded))
 
     def decode(self, outputs: npt.ArrayLike) -> npt.NDArray[Any]:
         """Class numbers to labels, in the type that the file has; or outputs to original units, (rows, targets) or,
@@ -127,6 +164,10 @@ class TargetEncoder:
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts, lists, texts and numbers; `from_json` gives the same encoder back, to the last bit."""
+        if self.parts:
+            heads = [part.to_json() for part in self.parts]
+            kept = [{name: head[name] for name in head if name not in ("schema", "precision")} for head in heads]
+            return {"schema": self.schema.to_json(), "precision": self.precision, "heads": kept}
         return {
             "schema": self.schema.to_json(),
             "centers": list(self.centers),
@@ -140,11 +181,26 @@ class TargetEncoder:
     def from_json(cls, value: object, where: str = "target encoder") -> TargetEncoder:
         """The encoder of a model file; raises ModelFileError, naming the field, for anything that is off."""
         record = Record(value, where)
+        schema = Schema.from_json(record.take("schema"), f"{where}.schema")
+        precision = cast("Precision", record.choice("precision", PRECISIONS))
+        if len(schema.heads) == 1:
+            return cls._from_record(record, schema, precision)
+        heads = record.records("heads")
+        record.finish()
+        if len(heads) != len(schema.heads):
+            raise fault(f"{where}.heads", f"{len(schema.heads)} encoders")
+        parts = (cls._from_record(head, own, precision) for head, own in zip(heads, schema.apart, strict=True))
+        return cls(schema, precision=precision, parts=tuple(parts))
+
+    @classmethod
+    def _from_record(cls, record: Record, schema: Schema, precision: Precision) -> TargetEncoder:
+        """That of one head."""
+        where = record.where
         encoder = cls(
-            Schema.from_json(record.take("schema"), f"{where}.schema"),
+            schema,
             record.numbers("centers"),
             record.numbers("spreads"),
-            cast("Precision", record.choice("precision", PRECISIONS)),
+            precision,
             cast("TargetKind", record.choice("kind", TARGET_KINDS) if record.has("kind") else "number"),
             record.numbers("quantiles") if record.has("quantiles") else (),
         )
@@ -160,6 +216,13 @@ class TargetEncoder:
         if len(encoder.centers) != expected or len(encoder.spreads) != expected or min(encoder.spreads, default=1) <= 0:
             raise fault(f"{where}.spreads", f"{expected} positive numbers, and as many centers")
         return encoder
+
+
+def columns_apart(values: npt.NDArray[Any], classes: Sequence[bool]) -> list[npt.NDArray[Any]]:
+    """Each column by itself, (rows,) whole numbers where it is of classes, or else (rows, 1); of none all `values`."""
+    if not classes:
+        return [values]
+    return [values[:, place].astype(np.int64) if whole else values[:, [place]] for place, whole in enumerate(classes)]
 
 
 def _moments(table: Table, schema: Schema, place: int, kind: TargetKind) -> tuple[float, float]:

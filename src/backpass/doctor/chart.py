@@ -42,14 +42,18 @@ class Chart:
     def __init__(self, case: Case) -> None:
         self.case = case
         self._tried: dict[Remedy, tuple[float, float]] = {}
+        self._treated: dict[Remedy, Case] = {}
 
     def tried(self, remedy: Remedy) -> tuple[float, float]:
         """The skills after a short trial of the remedy."""
-        if set(remedy.to_json()) == {"rate"}:
+        if remedy.parts() == ("rate",):
             return self.ladder[remedy.rate]
         if remedy not in self._tried:
-            epochs = self.case.trial_epochs * remedy.epochs
-            self._tried[remedy] = remedy.applied(self.case).tried(epochs=epochs, exactly=remedy.stop)
+            epochs, at_its_rate = self.case.trial_epochs * remedy.epochs, replace(remedy, rate=1.0)
+            if at_its_rate not in self._treated:
+                self._treated[at_its_rate] = at_its_rate.applied(self.case)
+            treated = self._treated[at_its_rate]
+            self._tried[remedy] = treated.tried(remedy.rate, epochs=epochs, exactly=remedy.stop)
         return self._tried[remedy]
 
     def _sights(self, parameters: Any) -> tuple[float, list[Sight]]:
@@ -135,9 +139,9 @@ class Chart:
             batch_size=len(places),
         )
         found: dict[float, float] = {}
-        for factor in (1.0, STEP, 1 / STEP, STEP**2, 1 / STEP**2):
-            found[factor] = alone.tried(factor, epochs=ONE_BATCH_STEPS)[0]
-            if found[factor] > BY_HEART:
+        for power in (0, -1, -2, *range(1, FARTHEST + 1)):
+            found[STEP**power] = skill = alone.tried(STEP**power, epochs=ONE_BATCH_STEPS)[0]
+            if skill > BY_HEART or (power > 2 and not math.isfinite(skill)):
                 break
         return len(places), found
 

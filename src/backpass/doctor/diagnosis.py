@@ -9,17 +9,17 @@ from typing import Any
 from backpass.doctor.case import Case, case_of
 from backpass.doctor.chart import Chart
 from backpass.doctor.findings import Finding
-from backpass.doctor.rows import ROWS_RULES, RowsRule
-from backpass.doctor.rules import RULES, Rule, Suspicion
+from backpass.doctor.remedies import Remedy
+from backpass.doctor.rows import AFTERWARDS, ROWS_RULES, RowsRule
+from backpass.doctor.rules import RULES, Rule
+from backpass.doctor.search import BETTER_HELD, findings_of
 from backpass.errors import NotFiniteError, UsageError
 from backpass.forward import Structure
 from backpass.records import dataclass
 from backpass.training import EarlyStopping, Trainer
 
-BETTER, BETTER_HELD = 0.1, 0.05  # what the skill of a trial must gain on held-out rows, alone and beside the others
-WORSE = 0.3  # what it may lose on the rows where it gains so much on those held out: it learned less by heart
-ALIKE = 0.1  # two remedies whose trials differ by less are ordered by what causes what
 WIDTH = 80
+FARTHEST = 3  # treatments, one on top of the other
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,10 +44,17 @@ class Treated:
 
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
-    """What was found, likeliest cause first. True where nothing was."""
+    """What was found, likeliest cause first. True where nothing was.
+
+    Attributes:
+        case: the training that was examined.
+        findings: what was found.
+        treatment: the first remedy, with those that help on top of it; None where a person must act.
+    """
 
     case: Case
     findings: tuple[Finding, ...]
+    treatment: Remedy | None
 
     def __bool__(self) -> bool:
         return not self.findings
@@ -69,15 +76,15 @@ class Diagnosis:
         return {"findings": [finding.to_json() for finding in self.findings]}
 
     def treat(self) -> Treated:
-        """Train again with the first remedy.
+        """Train again with the first remedy, and those that help on top of it.
 
         Raises:
             UsageError: there is no finding that a machine can treat.
         """
         finding = next((each for each in self.findings if each.remedy is not None), None)
-        if finding is None or finding.remedy is None:
+        if finding is None or self.treatment is None:
             raise UsageError("nothing was found that can be treated without a person")
-        case = finding.remedy.applied(self.case)
+        case = self.treatment.applied(self.case)
         trainer = trained(case)
         after = replace(case, history=list(trainer.history), parameters=trainer.parameters)
         losses = [
@@ -160,35 +167,49 @@ def diagnose(
 
 def examined(case: Case, rules: Sequence[Rule] = RULES, rows_rules: Sequence[RowsRule] = ROWS_RULES) -> Diagnosis:
     """The diagnosis of a case, by some rules."""
-    chart = Chart(case)
-    found = []
-    for place, rule in enumerate(rules):
-        suspicion = rule(chart)
-        finding = None if suspicion is None else _confirmed(chart, suspicion)
-        if finding is not None:
-            found.append((place, finding))
-    best = max((min(each.promise) for _, each in found if each.promise), default=0.0)
-    # What is about as good as the best comes in the order of causes, the rest after it.
-    found.sort(key=lambda each: (min(each[1].promise or (-math.inf,)) < best - ALIKE, each[0]))
     of_rows = [finding for rule in rows_rules if (finding := rule(case)) is not None]
-    first, last = ([finding for finding in of_rows if finding.first == wanted] for wanted in (True, False))
-    return Diagnosis(case, (*first, *(finding for _, finding in found), *last))
+    alone = tuple(finding for finding in of_rows if finding.stands == "alone")
+    if alone:
+        return Diagnosis(case, alone, None)
+    first, second, last = ([each for each in of_rows if each.stands == where] for where in ("first", "second", "last"))
+    of_network = findings_of(Chart(case), rules)
+    return _onward(case, [*first, *of_network[:1], *second, *of_network[1:], *last], rules, rows_rules)
 
 
-def _confirmed(chart: Chart, suspicion: Suspicion) -> Finding | None:
-    """The suspicion as a finding, if a short trial with a remedy is surely better than the network as it is, or if it
-    needs none.
-    """
-    best: Finding | None = None
-    for remedy, words in suspicion.remedies:
-        found = chart.tried(remedy)
-        gains = [now - max(before, 0.0) for now, before in zip(found, chart.case.own, strict=True)]
-        fits = gains[0] > suspicion.gain and gains[1] > BETTER_HELD
-        generalises = gains[1] > BETTER and (remedy.stop or gains[0] > -WORSE) and not suspicion.fits_badly
-        if not fits and not generalises:
+def _onward(case: Case, findings: list[Finding], rules: Sequence[Rule], rows_rules: Sequence[RowsRule]) -> Diagnosis:
+    """With what is still wrong once the first is treated: each is treated by a training, and that is examined."""
+    told, waiting = list(findings), list(findings)
+    treated: list[str] = []
+    treatment, now = Remedy(), case
+    while len(treated) < FARTHEST:
+        found = next((each for each in waiting if each.remedy is not None), None)
+        if found is None or found.remedy is None:
+            break
+        more = treatment.then(found.remedy)
+        after = _after(more.applied(case))
+        if found.promise is not None and not _kept(after.own, now.own):  # a trial that was good by chance
+            waiting.remove(found)
+            told = [each for each in told if each is not found]
             continue
-        if best is None or min(found) > min(best.promise or found) + 0.05:
-            best = Finding(suspicion.name, suspicion.evidence, words, remedy, found)
-    if best is None and suspicion.otherwise:
-        return Finding(suspicion.name, suspicion.evidence, suspicion.otherwise)
-    return best
+        if treated:
+            place = 1 + next(n for n, each in enumerate(told) if each.name == treated[-1])
+            once = f"once {treated[-1]} is treated: {found.evidence}"
+            told = [each for each in told if each.name != found.name]
+            told.insert(min(place, len(told)), replace(found, evidence=once, remedy=more))
+        treated.append(found.name)
+        treatment, now = more, after
+        waiting = findings_of(Chart(after), rules)
+        waiting += [each for rule in AFTERWARDS if rule in rows_rules and (each := rule(after)) is not None]
+        waiting = [each for each in waiting if each.name not in treated]
+    return Diagnosis(case, tuple(told), treatment if treated else None)
+
+
+def _after(case: Case) -> Case:
+    """The case, trained as long as a trial is."""
+    done = trained(replace(case, epochs=case.trial_epochs))
+    return replace(case, history=list(done.history), parameters=done.parameters)
+
+
+def _kept(after: tuple[float, float], before: tuple[float, float]) -> bool:
+    """Whether a training is better than the one before, on the rows learned from or on those held out."""
+    return any(now - max(then, 0.0) > BETTER_HELD for now, then in zip(after, before, strict=True))

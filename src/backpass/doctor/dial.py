@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from backpass.forward import Structure
-from backpass.optimizers import Averaged, Chain, Groups, Optimizer, Schedule, Slowed
+from backpass.optimizers import Averaged, Chain, Groups, Optimizer, Rule, Schedule, Slowed
 from backpass.records import dataclass
 
 Rate = float | Schedule
@@ -57,7 +57,12 @@ def with_rate(optimizer: Optimizer, change: Callable[[Rate], Rate]) -> Optimizer
     """The optimizer with `change(rate)` in the place of every learning rate."""
 
     def rated(part: Any) -> Any:
-        return replace(part, learning_rate=change(part.learning_rate)) if hasattr(part, "learning_rate") else part
+        if not hasattr(part, "learning_rate"):
+            return part
+        rate = change(part.learning_rate)
+        if isinstance(rate, Dial) and not isinstance(part, Rule):  # such as Rprop, whose rate is where sizes begin
+            rate = rate.of * rate.factor if not isinstance(rate.of, Schedule) else part.learning_rate
+        return replace(part, learning_rate=rate)
 
     return changed(optimizer, rated)
 

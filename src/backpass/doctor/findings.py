@@ -17,6 +17,8 @@ class Finding:
         remedy: the same for a machine; None where only a person can do it.
         promise: the skill on the rows, and on those held out, of a short trial with the remedy; None
             where none was made.
+        stands: where it stands of one about rows: "alone", for nothing else can be said; "first"; "second", after what
+            is likeliest of the network; or "last".
     """
 
     name: str
@@ -24,7 +26,7 @@ class Finding:
     advice: str
     remedy: Remedy | None = None
     promise: tuple[float, float] | None = None
-    first: bool = False
+    stands: str = "last"
 
     def to_json(self) -> dict[str, Any]:
         return {

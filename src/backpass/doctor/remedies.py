@@ -35,6 +35,7 @@ class Remedy:
         targets: whether the targets are.
         free: whether dropout and weight decay are left out.
         wider: what the number of nodes of each hidden layer is multiplied by.
+        hidden: nodes of a hidden layer where there is none.
         epochs: what their number is multiplied by.
         stop: whether training ends at the best validation loss.
         balanced: whether every class counts the same.
@@ -51,15 +52,39 @@ class Remedy:
     targets: bool = False
     free: bool = False
     wider: int = 1
+    hidden: int = 0
     epochs: int = 1
     stop: bool = False
     balanced: bool = False
     without: tuple[int, ...] = ()
     forget: tuple[int, ...] = ()
 
+    def then(self, more: "Remedy") -> "Remedy":
+        """Both; where they differ in what something is to be, `more` says."""
+        return Remedy(
+            rate=more.rate if more.adam else self.rate * more.rate,
+            adam=more.adam or self.adam,
+            activation=more.activation or self.activation,
+            wider=self.wider * more.wider,
+            hidden=more.hidden or self.hidden,
+            epochs=self.epochs * more.epochs,
+            without=tuple(sorted({*self.without, *more.without})),
+            forget=tuple(sorted({*self.forget, *more.forget})),
+            **{name: getattr(self, name) or getattr(more, name) for name in _SWITCHES},
+        )
+
+    def parts(self) -> tuple[str, ...]:
+        """The names of what is changed."""
+        return tuple(f.name for f in fields(self) if getattr(self, f.name) != f.default)
+
+    def lacking(self, part: str) -> "Remedy":
+        """The same without one of its parts."""
+        usual: dict[str, Any] = {part: next(f.default for f in fields(self) if f.name == part)}
+        return replace(self, **usual)
+
     def to_json(self) -> dict[str, Any]:
         """What is changed."""
-        given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        given = {name: getattr(self, name) for name in self.parts()}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
 
     def applied(self, case: Case) -> Case:
@@ -77,7 +102,9 @@ class Remedy:
         if self.balanced:
             own = weights_by_label(case.labels, "balanced")
             weights = np.array([own[label] for label in case.labels.tolist()], case.precision)
-            held_weights = np.array([own.get(int(y), 1.0) for y in held_targets.reshape(-1)], case.precision)
+            held_weights = np.array(
+                [own.get(label, 1.0) for label in case.labels_of(held_targets).tolist()], case.precision
+            )
         if self.forget:
             kept = np.setdiff1d(np.arange(count_rows(inputs)), self.forget)
             inputs, targets, weights = (
@@ -108,14 +135,34 @@ class Remedy:
             network = rebuilt(network, _started)
         if self.activation:
             network = hidden_activation(network, self.activation)
+        if self.hidden:
+            network = with_hidden(network, self.hidden)
         return network if self.wider == 1 else wider(network, self.wider)
 
     def optimizer(self, optimizer: Optimizer) -> Optimizer:
         if self.adam:
-            return Adam(self.adam)
+            return Adam(self.adam * self.rate)
         if self.free:
             optimizer = changed(optimizer, _without_decay)
         return optimizer if self.rate == 1 else with_rate(optimizer, lambda rate: multiplied(rate, self.rate))
+
+
+_SWITCHES = tuple(f.name for f in fields(Remedy) if isinstance(f.default, bool))
+
+
+def told(remedy: Remedy) -> str:
+    """The changes of a network and its training in words."""
+    words = {
+        "inputs": "columns brought to mean 0 and deviation 1",
+        "targets": "targets brought to mean 0 and deviation 1",
+        "starts": "default starts of all weights",
+        "activation": f"{remedy.activation} in hidden layers",
+        "wider": f"{remedy.wider} times as many nodes in hidden layers",
+        "bare": "nothing after the last layer",
+        "free": "no dropout, no weight decay",
+        "adam": f"Adam at {remedy.adam * remedy.rate:g}",
+    }
+    return ", ".join(text for name, text in words.items() if name in remedy.parts())
 
 
 def _started(layer: Layer) -> Layer:
@@ -158,6 +205,15 @@ def wider(network: Layer, factor: int) -> Layer:
         return replace(layer, units=layer.units * factor) if isinstance(layer, Dense) and layer is not last else layer
 
     return rebuilt(network, widened)
+
+
+def with_hidden(network: Layer, units: int) -> Layer:
+    """A network of one Dense with a hidden layer before it."""
+
+    def preceded(layer: Layer) -> Layer:
+        return nn.Sequential(nn.Dense(units), nn.ReLU(), layer) if isinstance(layer, Dense) else layer
+
+    return rebuilt(network, preceded)
 
 
 def real_columns(change: Callable[[Array, Array], Array]) -> Callable[[Inputs, Inputs], Inputs]:

@@ -1,7 +1,9 @@
 """Sicknesses of the rows: what each shows itself by, whatever network learns from them."""
 
 import math
+from collections import Counter
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,19 +21,28 @@ from backpass.data.repeats import (
 from backpass.doctor.case import Case
 from backpass.doctor.findings import Finding
 from backpass.doctor.remedies import Remedy
-from backpass.forward import flatten
+from backpass.forward import flatten, one_thread
 
 # Thresholds; docs/doctor.md says where each comes from.
 STRAY = 0.01  # of the rows, at which the label may change more often
 SAME = 0.9999  # correlation with a number to predict
-TWICE = 0.5  # of the held-out rows, that stand among those learned from
+TWICE = 0.5  # of the held-out rows that chance does not explain, that stand among those learned from
+VARIOUS = 0.2  # of the rows: so many values of a column, and rows are not equal by chance
 SHIFTED, CHANCE = 0.25, 1e-4  # the largest difference of two distribution functions, and how likely it is by chance
 DOUBTFUL, AS_WRONG = 0.04, 0.5  # of the labels, that are wrong where it is clearest; and by those of all
 TOO_HARD = 0.32  # of all: beyond, the other rows say too little
+FLAT = 0.75  # as often wrong where it is clearest as in all: as if drawn by lot
+RARELY, FAR_FEWER = 1e-3, 1 / 3  # how likely by chance rows held out are wrong less often; and so much less often
+TURNS, ASKED, MOST_COLUMNS = (
+    4,
+    300,
+    16,
+)  # how often rows in doubt are left out and the rest asked; rows and columns tried
 CONTRADICTED = 0.5  # of the middle of how clear it is: how far likelier another label must be than a row's own
 FEWEST_TO_COMPARE, MOST_COMPARED = 50, 1000  # rows, each compared with each
 RARE, SELDOM, USUAL = 0.1, 0.25, 0.5  # of the rows, a class; and answered right, of its rows and of the others
-FEW, FALLS_SHORT = 40, 0.15  # rows; and of skill, what is lost on others
+FEWEST_HELD = 5  # rows of a class held out
+TOO_FEW, FEW, FALLS_SHORT = 8, 40, 0.15  # rows: that say nothing, or little; and of skill, what is lost on others
 
 
 def leakage(case: Case) -> Finding | None:
@@ -47,9 +58,9 @@ def leakage(case: Case) -> Finding | None:
     return Finding(
         "leakage",
         f"{told} alone {'gives' if len(found) == 1 else 'each give'} {what}",
-        f"leave out {told}, if it is known only after the answer",
+        f"is {told} known before the answer? if not, leave it out; if so, it is all that is needed",
         Remedy(without=tuple(found)),
-        first=True,
+        stands="second",
     )
 
 
@@ -75,16 +86,32 @@ def duplicates(case: Case) -> Finding | None:
     own, others = _keys(case.inputs, case.targets), _keys(case.held_out[0], case.held_out[1])
     learned, known = set(own), set(others)
     twice = sum(key in learned for key in others)
-    if twice < TWICE * len(others):
+    by_chance = 0.0 if _various(case) else _met_again(own)
+    # Of few possible rows many are met again: then more must be than chance gives, and more than it may add.
+    more = max(TWICE * (1 - by_chance), 3 * math.sqrt(by_chance * (1 - by_chance) / max(1, len(others))))
+    if by_chance == 1 or twice < (by_chance + more) * len(others) or twice == 0:
         return None
     rows = tuple(place for place, key in enumerate(own) if key in known)
     return Finding(
         "duplicates",
-        f"{twice:,} of {len(others):,} held-out rows stand among those learned from ({twice / len(others):.0%})",
+        f"{twice:,} of {len(others):,} held-out rows stand among those learned from ({twice / len(others):.0%}"
+        + (f", by chance {by_chance:.0%})" if by_chance else ")"),
         "leave them out of the rows to learn from",
         Remedy(forget=rows) if len(rows) < len(own) else None,
-        first=True,
+        stands="first",
     )
+
+
+def _various(case: Case) -> bool:
+    """Whether some column or target has so many values that rows are not alike by chance."""
+    arrays = [each.reshape(case.rows, -1) for each in (*flatten(case.inputs), case.targets)]
+    return any(len(np.unique(part)) > VARIOUS * case.rows for array in arrays for part in array.T)
+
+
+def _met_again(keys: list[bytes]) -> float:
+    """The part of the rows that others of them are equal to: as many of other rows, of few possible ones."""
+    counts = Counter(keys)
+    return sum(counts[key] > 1 for key in keys) / len(keys)
 
 
 def _keys(inputs: Inputs, targets: Array) -> list[bytes]:
@@ -112,7 +139,7 @@ def shifted(case: Case) -> Finding | None:
         f"less than {least:.2f})",
         f"see why; until then leave out {told}",
         Remedy(without=tuple(found)) if len(found) < own.shape[1] else None,
-        first=True,
+        stands="first",
     )
 
 
@@ -124,89 +151,193 @@ def _apart(one: Array, other: Array) -> float:
 
 def wrong_labels(case: Case) -> Finding | None:
     """Labels that contradict what rows like theirs have, as often where that is clear as where it is not."""
-    columns = case.columns
+    columns, held = case.columns, case.held_columns
     if not case.classes or columns is None or case.rows < FEWEST_TO_COMPARE:
         return None
-    labels = case.labels[:MOST_COMPARED]
+    labels, columns = case.labels[:MOST_COMPARED], columns[:MOST_COMPARED].astype(np.float64)
     if len(np.unique(labels)) < 2:
         return None
-    expected = _by_the_others(columns[:MOST_COMPARED].astype(np.float64), np.eye(int(labels.max()) + 1)[labels])
-    likeliest = expected.argmax(axis=1)
-    wrong = likeliest != labels
-    ordered = np.sort(expected, axis=1)
-    clear = ordered[:, -1] - ordered[:, -2]
-    order = np.argsort(-clear, kind="stable")
+    guarded = case.guarded and held is not None
+    expected, of_held = _by_the_others(columns, labels, held[:MOST_COMPARED] if guarded and held is not None else None)
+    own = _contradicted(labels, expected)
     # In hard tables rows are seldom wrong where it is clear what they should be; mixed-up labels are so everywhere.
-    quarter = len(labels) // 4
-    clearest, next_clear, half = (
-        float(wrong[order[a * quarter : b * quarter]].mean()) for a, b in ((0, 1), (1, 2), (0, 2))
-    )
-    among_all = float(wrong.mean())
-    falls = next_clear - clearest > 2 * math.sqrt(2 * max(half * (1 - half), 1e-12) / quarter)
-    if half < DOUBTFUL or half < AS_WRONG * among_all or among_all > TOO_HARD or falls:
+    falls = own.next_clear - own.clearest > 2 * math.sqrt(2 * max(own.half * (1 - own.half), 1e-12) / (own.rows // 4))
+    alike = own.half >= max(DOUBTFUL, AS_WRONG * own.all) and own.all <= TOO_HARD and not falls
+    apart = sure = False
+    if guarded:
+        # What chance decides is as often otherwise in rows held out; labels that only training sees wrong are not.
+        there = _contradicted(case.labels_of(case.held_out[1])[:MOST_COMPARED], of_held)
+        sure = (
+            own.half >= DOUBTFUL
+            and own.all <= TOO_HARD
+            and min(_by_chance(own, there, "all"), _by_chance(own, there, "half")) < RARELY
+        )
+        apart = sure or (alike and there.half < FAR_FEWER * own.half)
+    if not apart and not (alike and own.half >= FLAT * own.all):
         return None
-    apart = expected.max(axis=1) - expected[np.arange(len(labels)), labels]
-    rows = np.flatnonzero(wrong & (apart > CONTRADICTED * np.median(clear)))
+    rows = _doubted(columns, labels, expected) if apart else np.flatnonzero(own.wrong & own.clear)
     shown = ", ".join(map(str, rows[:5] + 1)) + (", ..." if len(rows) > 5 else "")
+    evidence = f"by the other rows {own.half:.1%} of the labels are wrong in the half where that is clearest, and "
+    evidence += f"{own.all:.1%} of all"
+    if not apart:
+        return Finding(
+            "labels in doubt",
+            f"{evidence}{f'; of those held out {there.half:.1%}' if guarded else ''}; first of all rows {shown}",
+            f"look at these {len(rows):,} rows: are they wrong, or does chance decide so often? then this is no fault",
+        )
     return Finding(
         "wrong labels",
-        f"by the other rows {half:.1%} of the labels are wrong in the half where that is clearest, and {among_all:.1%} "
-        f"of all; likely wrong: rows {shown}",
+        f"{evidence}, of those held out {there.half:.1%} and {there.all:.1%}; likely wrong: rows {shown}",
         f"look at these {len(rows):,} rows; until then leave them out",
         Remedy(forget=tuple(rows.tolist())) if 0 < len(rows) < len(labels) // 2 else None,
-        first=True,
+        stands="first",
     )
 
 
-def _by_the_others(columns: Array, targets: Array) -> Array:
-    """What the other rows say of each row: kernel ridge regression with one row left out, of the width of kernel and
-    strength of ridge that are right most.
+class Contradicted(NamedTuple):
+    """How many labels the other rows contradict.
+
+    Attributes:
+        wrong: which.
+        clear: which rows are of the half where it is clearest what they should be.
+        rows: how many there are.
+        all, half, clearest, next_clear: the part that is contradicted of all, of that half, and of its two halves.
     """
+
+    wrong: Array
+    clear: Array
+    rows: int
+    all: float
+    half: float
+    clearest: float
+    next_clear: float
+
+
+def _contradicted(labels: Array, expected: Array) -> Contradicted:
+    wrong = expected.argmax(axis=1) != labels
+    order = np.argsort(-_clearness(expected), kind="stable")
+    quarter = max(1, len(labels) // 4)
+    parts = (float(wrong[order[a * quarter : b * quarter]].mean()) for a, b in ((0, 2), (0, 1), (1, 2)))
+    clear = np.zeros(len(labels), bool)
+    clear[order[: 2 * quarter]] = True
+    return Contradicted(wrong, clear, len(labels), float(wrong.mean()), *parts)
+
+
+def _clearness(expected: Array) -> Array:
+    """By how much the likeliest label is likelier than the next."""
+    ordered = np.sort(expected, axis=1)
+    return np.asarray(ordered[:, -1] - ordered[:, -2])
+
+
+def _by_chance(own: Contradicted, there: Contradicted, which: str) -> float:
+    """How likely it is that so many more are contradicted of those learned from: the exact test of Fisher."""
+    part = 2 if which == "half" else 1
+    n, m = own.rows // part, there.rows // part
+    mine, other = round(getattr(own, which) * n), round(getattr(there, which) * m)
+
+    def ways(of: int, chosen: int) -> float:
+        return math.lgamma(of + 1) - math.lgamma(chosen + 1) - math.lgamma(of - chosen + 1)
+
+    both = mine + other
+    logs = [ways(n, k) + ways(m, both - k) - ways(n + m, both) for k in range(mine, min(n, both) + 1)]
+    return float(sum(map(math.exp, logs)))
+
+
+def _doubted(columns: Array, labels: Array, expected: Array) -> Array:
+    """The rows whose labels the others contradict, once columns that tell nothing are left out, and rows in doubt."""
+    every = columns.shape[1]
+    columns = columns[:, _telling(columns, labels)]
+    kept = np.ones(len(labels), bool)
+    for turn in range(TURNS):
+        if turn or columns.shape[1] < every:
+            among, of_doubted = _by_the_others(columns[kept], labels[kept], columns[~kept], expected.shape[1])
+            expected = np.empty_like(expected)
+            expected[kept], expected[~kept] = among, of_doubted
+        against = expected.max(axis=1) - expected[np.arange(len(labels)), labels]
+        kept = against <= CONTRADICTED * np.median(_clearness(expected))
+    return np.flatnonzero(~kept)
+
+
+def _telling(columns: Array, labels: Array) -> list[int]:
+    """The columns without those that make what the other rows say of a row worse."""
+    chosen = list(range(columns.shape[1]))
+    some, known = columns[:ASKED], labels[:ASKED]
+
+    def error(places: list[int]) -> float:
+        expected, _ = _by_the_others(some[:, places], known)
+        return float(np.mean((np.eye(expected.shape[1])[known] - expected) ** 2))
+
+    least = error(chosen)
+    while 1 < len(chosen) <= MOST_COLUMNS:
+        tried = {place: error([other for other in chosen if other != place]) for place in chosen}
+        worst = min(tried, key=lambda place: tried[place])
+        if tried[worst] >= least:
+            break
+        least = tried[worst]
+        chosen.remove(worst)
+    return chosen
+
+
+def _by_the_others(columns: Array, labels: Array, others: Array | None = None, classes: int = 0) -> tuple[Array, Array]:
+    """What the other rows say of each row, and all of each of `others`, class by class: kernel ridge regression with
+    one row left out, of the width of kernel and strength of ridge that are right most.
+    """
+    targets = np.eye(classes or int(labels.max()) + 1)[labels]
     spread = columns.std(axis=0)
-    X = (columns - columns.mean(axis=0))[:, spread > 0] / spread[spread > 0]
-    squares = (X**2).sum(axis=1)
-    distances = np.maximum(squares[:, None] + squares[None, :] - 2 * X @ X.T, 0.0)
-    middle = float(np.median(distances)) or 1.0
-    mean = targets.mean(axis=0)
-    best, expected = math.inf, np.broadcast_to(mean, targets.shape)
-    for width in (0.3, 1.0):
-        values, vectors = np.linalg.eigh(np.exp(-distances / (width * middle)))
-        values = np.maximum(values, 0.0)
-        turned = vectors.T @ (targets - mean)
-        for ridge in (0.03, 0.1, 0.3, 1.0, 3.0, 10.0):
-            kept = values / (values + ridge)
-            left = 1 - (vectors**2) @ kept
-            off = (targets - mean - vectors @ (kept[:, None] * turned)) / np.maximum(left, 1e-9)[:, None]
-            error = float(np.mean(off**2))
-            if error < best:
-                best, expected = error, targets - off
-    return expected
+    center, use = columns.mean(axis=0), spread > 0
+    X = (columns - center)[:, use] / spread[use]
+    Z = (others if others is not None else columns[:0]).astype(np.float64)
+    Z = (Z - center)[:, use] / spread[use]
+    with one_thread():
+        near, far = _squares_between(X, X), _squares_between(Z, X)
+        middle = float(np.median(near)) or 1.0
+        mean = targets.mean(axis=0)
+        best, expected, of_others = math.inf, np.broadcast_to(mean, targets.shape), np.empty((len(Z), len(mean)))
+        for width in (0.3, 1.0):
+            values, vectors = np.linalg.eigh(np.exp(-near / (width * middle)))
+            values = np.maximum(values, 0.0)
+            turned = vectors.T @ (targets - mean)
+            for ridge in (0.03, 0.1, 0.3, 1.0, 3.0, 10.0):
+                kept = values / (values + ridge)
+                left = 1 - (vectors**2) @ kept
+                off = (targets - mean - vectors @ (kept[:, None] * turned)) / np.maximum(left, 1e-9)[:, None]
+                error = float(np.mean(off**2))
+                if error < best:
+                    best, expected = error, targets - off
+                    weights = vectors @ (turned / (values + ridge)[:, None])
+                    of_others = mean + np.exp(-far / (width * middle)) @ weights
+    return np.asarray(expected), of_others
+
+
+def _squares_between(one: Array, other: Array) -> Array:
+    squares = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1)[None, :] - 2 * one @ other.T
+    return np.asarray(np.maximum(squares, 0.0))
 
 
 def imbalance(case: Case) -> Finding | None:
-    """A rare class that is seldom answered, where the others are."""
+    """A rare class that is seldom answered, where the others are: of the rows learned from, or of those held out."""
     if not case.classes or case.model is None or case.weights is not None or not math.isfinite(case.own[0]):
         return None
-    labels = case.labels
-    counts = np.bincount(labels)
-    predictions = np.asarray(case.loss.predictions(case.model.outputs(case.inputs)))
-    answers = (
-        (predictions.reshape(-1) > 0.5).astype(int) if predictions.size == len(labels) else predictions.argmax(axis=1)
-    )
+    counts = np.bincount(case.labels)
     for label in np.argsort(counts):
-        share = counts[label] / len(labels)
+        share = counts[label] / case.rows
         if counts[label] < 3 or share > RARE:
             continue
-        mine = labels == label
-        right, others = (float(np.mean(answers[rows] == labels[rows])) for rows in (mine, ~mine))
-        if right < SELDOM and others > USUAL:
-            return Finding(
-                "imbalance",
-                f"class {label} has {counts[label]:,} of {len(labels):,} rows ({share:.1%}), and {right:.0%} of them "
-                f"are answered right, of the others {others:.0%}",
-                "let every class count the same (class_weights)",
-                Remedy(balanced=True),
-            )
+        for where, inputs, targets in (("", case.inputs, case.targets), ("held-out ", *case.held_out[:2])):
+            labels = case.labels_of(targets)
+            mine = labels == label
+            if where and (mine.sum() < FEWEST_HELD or not case.guarded):
+                continue
+            answers = case.answers(case.model.outputs(inputs))
+            right, others = (float(np.mean(answers[rows] == labels[rows])) for rows in (mine, ~mine))
+            if right < SELDOM and others > USUAL:
+                return Finding(
+                    "imbalance",
+                    f"class {label} has {counts[label]:,} of {case.rows:,} rows ({share:.1%}), and {right:.0%} of its "
+                    f"{where}rows are answered right, of the others {others:.0%}",
+                    "let every class count the same (class_weights)",
+                    Remedy(balanced=True),
+                )
     return None
 
 
@@ -214,13 +345,33 @@ def few_rows(case: Case) -> Finding | None:
     """So few rows that a score says little, and that much is learned by heart."""
     if case.rows >= FEW:
         return None
+    held = f"{len(case.held_out[1])} held out" if case.guarded else "none held out"
     return Finding(
         "too few rows",
-        f"{case.rows} rows to learn from, and {len(case.held_out[1])} held out",
+        f"{case.rows} rows to learn from, and {held}",
         "more rows: no setting makes up for them",
-        first=case.guarded and case.own[0] - max(case.own[1], 0.0) > FALLS_SHORT,
+        stands="alone" if case.rows < TOO_FEW else "first" if _falls_short(case) else "last",
+    )
+
+
+def _falls_short(case: Case) -> bool:
+    return case.guarded and case.own[0] - max(case.own[1], 0.0) > FALLS_SHORT
+
+
+def nothing_to_learn(case: Case) -> Finding | None:
+    """The same answer for all rows."""
+    targets = case.targets.reshape(case.rows, -1)
+    if case.rows < TOO_FEW or (targets != targets[:1]).any():
+        return None
+    return Finding(
+        "nothing to learn",
+        f"the answer is the same in all {case.rows:,} rows: {targets[0, 0]:.6g}",
+        "rows with other answers, or another target",
+        stands="alone",
     )
 
 
 RowsRule = Callable[[Case], Finding | None]
-ROWS_RULES: tuple[RowsRule, ...] = (leakage, duplicates, shifted, wrong_labels, few_rows, imbalance)
+AFTERWARDS = (imbalance,)
+"""Those that are asked again of a training that was treated; the others look at rows that stay as they are."""
+ROWS_RULES: tuple[RowsRule, ...] = (nothing_to_learn, leakage, duplicates, shifted, wrong_labels, few_rows, imbalance)

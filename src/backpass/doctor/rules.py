@@ -9,7 +9,7 @@ import numpy as np
 from backpass import losses, nn
 from backpass.doctor.chart import BY_HEART, ONE_BATCH_STEPS, Chart, Stuck
 from backpass.doctor.dial import changed
-from backpass.doctor.remedies import Remedy, at_the_end
+from backpass.doctor.remedies import Remedy, at_the_end, told
 from backpass.ledger.watching import rebuilt
 from backpass.nn import Dense, Dropout, Layer
 from backpass.nn.activations import Activation
@@ -18,7 +18,7 @@ from backpass.training.divergence import learning_rate
 # Thresholds; docs/doctor.md says where each comes from.
 LARGE, SMALL, APART = 10.0, 0.03, 100.0  # sizes of columns, and their ratio
 START = 3.0  # of the expected loss
-FADES, GROWS = 1e-2, 1e2  # the error at the first layer by that at the last
+FADES, GROWS = 0.1, 10.0  # the error at the first layer by that at the last
 STUCK = 0.5  # of the units of a layer
 LITTLE = 1e-3  # of the spread of targets, or of outputs that are logits: what differs by less does not differ
 NOTHING = 0.02  # of skill: no more than one answer for all
@@ -30,7 +30,8 @@ FALLING = 0.02  # of the skill, that the last tenth of the epochs brought
 MORE, LEAST_EPOCHS = 5, 40  # how many times as many epochs are tried, and how many at least
 FITS = 0.88  # of skill on the rows learned from, beyond which nothing hinders learning
 SLOW = 0.15  # of skill, that more steps or longer ones must bring: a little is always left to learn
-TOO_LOW = "learning rate too low"
+TOO_HIGH, TOO_LOW = "learning rate too high", "learning rate too low"
+RATES = (TOO_HIGH, TOO_LOW)
 FEW_STEPS = 100  # from which on a learning rate can be judged while the loss still falls
 SAME_NUMBER = 0.05  # of the spread of targets, by which answers differ that are worth no more than one
 NEAR = 0.03  # of skill, by which two learning rates are alike
@@ -48,6 +49,8 @@ class Suspicion(NamedTuple):
     """Of skill on these rows, that a trial must bring."""
     otherwise: str = ""
     """What a person can do where no remedy helps; "" where it is then no finding."""
+    general: bool = False
+    """Whether it tells only that something is wrong, not what."""
 
 
 Rule = Callable[[Chart], Suspicion | None]
@@ -186,7 +189,7 @@ def _dead(chart: Chart, worst: Stuck, when: str) -> Suspicion | None:
 
 
 def rate_too_high(chart: Chart) -> Suspicion | None:
-    return _rate(chart, "learning rate too high", lambda factor: factor < 1)
+    return _rate(chart, TOO_HIGH, lambda factor: factor < 1)
 
 
 def rate_too_low(chart: Chart) -> Suspicion | None:
@@ -198,7 +201,7 @@ def _rate(chart: Chart, name: str, wanted: Callable[[float], bool]) -> Suspicion
     case = chart.case
     if min(case.own) > FITS or (name == TOO_LOW and case.own[0] > FITS):
         return None
-    if case.epochs * -(-case.rows // case.batch_size) < FEW_STEPS and too_few_epochs(chart) is not None:
+    if steps(chart) < FEW_STEPS and too_few_epochs(chart) is not None:
         return None  # what is best for so few steps is not so for enough
     ladder = chart.ladder
     chosen = [factor for factor in ladder if wanted(factor)]
@@ -209,18 +212,28 @@ def _rate(chart: Chart, name: str, wanted: Callable[[float], bool]) -> Suspicion
     enough = [skill - NEAR for skill in ladder[best]]
     alike = sorted(f for f in chosen if all(a >= b for a, b in zip(ladder[f], enough, strict=True)))
     near = alike[(len(alike) - 1) // 2]
-    rate = learning_rate(chart.case.optimizer)
-    shown = f"{rate:.3g}" if rate is not None else "the rate as it is"
-    better = f"{rate * near:.2g}" if rate is not None else f"{near:g} times the rate"
-    evidence = f"at {shown} {_skill(chart.case.own[0])}; from the first weights at {better}, {chart.case.trial_epochs} "
-    evidence += f"epochs explain {ladder[near][0]:.0%}"
     return Suspicion(
         name,
-        evidence,
-        ((Remedy(rate=near), f"a learning rate of {better}"),),
+        rate_evidence(chart, near, ladder[near]),
+        ((Remedy(rate=near), f"a learning rate of {_rated(chart, near)}"),),
         fits_badly=name == TOO_LOW,
         gain=SLOW if name == TOO_LOW else 0.1,
     )
+
+
+def rate_evidence(chart: Chart, factor: float, skills: tuple[float, float], given: str = "") -> str:
+    """What the training came to, and what it comes to at a multiple of the rate."""
+    rate = learning_rate(chart.case.optimizer)
+    shown = f"{rate:.3g}" if rate is not None else "the rate as it is"
+    return (
+        f"at {shown} {_skill(chart.case.own[0])}; {given}from the first weights at {_rated(chart, factor)}, "
+        f"{chart.case.trial_epochs} epochs explain {skills[0]:.0%}"
+    )
+
+
+def _rated(chart: Chart, factor: float) -> str:
+    rate = learning_rate(chart.case.optimizer)
+    return f"{rate * factor:.2g}" if rate is not None else f"{factor:g} times the rate"
 
 
 def held_back(chart: Chart) -> Suspicion | None:
@@ -238,8 +251,15 @@ def held_back(chart: Chart) -> Suspicion | None:
 
 
 def too_small(chart: Chart) -> Suspicion | None:
-    """A network with too few nodes for what there is to learn."""
+    """A network with too few nodes for what there is to learn, or without a hidden layer."""
     narrow = _narrowest(chart.case.network)
+    if sum(isinstance(layer, Dense) for layer in _layers(chart.case.network)) == 1 and chart.case.own[0] <= FITS:
+        return Suspicion(
+            "network too small",
+            f"it has no hidden layer, and {_skill(chart.case.own[0])} of the rows it learned from",
+            ((Remedy(hidden=PLAIN_NODES), f"a hidden layer of {PLAIN_NODES} nodes"),),
+            fits_badly=True,
+        )
     if narrow is None or narrow > NARROW or _has_residual(chart.case.network) or chart.case.own[0] > FITS:
         return None
     factor = max(2, math.ceil(PLAIN_NODES / narrow))
@@ -273,8 +293,12 @@ def too_few_epochs(chart: Chart) -> Suspicion | None:
         f"{len(skills) - 1} epochs, and was still falling",
         tuple(remedies),
         fits_badly=True,
-        gain=SLOW,
+        gain=SLOW if steps(chart) >= FEW_STEPS else 0.1,
     )
+
+
+def steps(chart: Chart) -> int:
+    return chart.case.epochs * -(-chart.case.rows // chart.case.batch_size)
 
 
 def overfitting(chart: Chart) -> Suspicion | None:
@@ -303,12 +327,7 @@ def constant_predictions(chart: Chart) -> Suspicion | None:
     spread = float((outputs.std(axis=0, dtype=np.float64)).max())
     size = 1.0 if case.classes else max(float(case.targets.std(axis=0).max()), 1e-30)
     alike = spread < LITTLE * size
-    if case.classes:
-        answers = np.asarray(case.loss.predictions(outputs))
-        answers = answers.argmax(axis=1) if answers.size > case.rows else answers.reshape(-1) > 0.5
-        same = len(np.unique(answers)) == 1
-    else:
-        same = spread < SAME_NUMBER * size
+    same = len(np.unique(case.answers(outputs))) == 1 if case.classes else spread < SAME_NUMBER * size
     if not alike and not (same and case.own[0] < NOTHING):
         return None
     evidence = f"all {case.rows:,} rows are answered alike: the outputs of the network differ by {spread:.2g} from row "
@@ -316,7 +335,8 @@ def constant_predictions(chart: Chart) -> Suspicion | None:
         f"and there are {len(np.unique(case.labels))} classes" if case.classes else f"the targets by {size:.2g}"
     )
     otherwise = "look for what keeps inputs from the output: columns that are the same in every row, or a layer that is"
-    return Suspicion("constant predictions", evidence, (_plain(chart),), otherwise=otherwise if alike else "")
+    remedies = (_plain(chart),)
+    return Suspicion("constant predictions", evidence, remedies, otherwise=otherwise if alike else "", general=True)
 
 
 def one_batch(chart: Chart) -> Suspicion | None:
@@ -327,28 +347,28 @@ def one_batch(chart: Chart) -> Suspicion | None:
     best = max(skills.values())
     if best > BY_HEART:
         return None
-    evidence = f"{rows} rows alone, gone over {ONE_BATCH_STEPS} times at rates from a hundredth to a hundred times its "
-    evidence += f"own: at best {_skill(best)}"
+    evidence = f"{rows} rows alone, gone over {ONE_BATCH_STEPS} times at rates from {min(skills):.0g} to "
+    evidence += f"{max(skills):.0g} times its own: at best {_skill(best)}"
     otherwise = "look for a fault in the network or the loss, or for rows that are alike and have other answers"
-    return Suspicion("cannot overfit one batch", evidence, (_plain(chart),), otherwise=otherwise)
+    return Suspicion("cannot overfit one batch", evidence, (_plain(chart),), otherwise=otherwise, general=True)
 
 
 def _plain(chart: Chart) -> tuple[Remedy, str]:
     """All at once that could be wrong of a network, for where no single change helps."""
-    case = chart.case
-    narrow = _narrowest(case.network)
+    network = chart.case.network
+    narrow = _narrowest(network)
+    held = strongest_dropout(network) > 0 or strongest_decay(chart) > 0
     remedy = Remedy(
         adam=PLAIN_RATE,
-        starts=True,
+        starts=_has_own_start(network),
         activation="relu",
-        bare=True,
+        bare=isinstance(at_the_end(network), Activation),
         inputs=True,
         targets=unscaled_targets(chart) is not None,
-        free=True,
-        wider=1 if narrow is None or _has_residual(case.network) else math.ceil(PLAIN_NODES / narrow),
+        free=held,
+        wider=1 if narrow is None or _has_residual(network) else math.ceil(PLAIN_NODES / narrow),
     )
-    words = f"begin with what is plain: scaled columns, ReLU with default starts, {PLAIN_NODES} nodes or more a layer, "
-    return remedy, words + f"nothing after the last layer, no dropout, no weight decay, Adam at {PLAIN_RATE:g}"
+    return remedy, told(remedy)
 
 
 RULES: tuple[Rule, ...] = (

@@ -88,7 +88,8 @@ def why(
     number: int,
     raw: Mapping[str, str],
     output: str | None = None,
-    temperature: float = 1.0,
+    among: int | None = None,
+    temperature: Array | float = 1.0,
     units: Sequence[tuple[float, float]] = (),
 ) -> Why:
     """The columns' shares of an output.
@@ -99,8 +100,9 @@ def why(
         row: one row, as the network takes it.
         words: how features and outputs are called.
         number, raw: of the row: its number, and its cells.
-        output: which one, by its name; None for the largest probability, or the first.
-        temperature: what outputs are divided by.
+        output: which one, by its name; None for the largest, or the first.
+        among: of how many outputs, the first ones, it is then the largest; None for all.
+        temperature: what outputs are divided by, all alike or each.
         units: for each output what it is multiplied by, and what is added then, to be in the units of the table.
 
     Raises:
@@ -111,7 +113,7 @@ def why(
     answers = run(_between(start, end, np.ones(1)), 0)[0][0]
     names = list(words.outputs) if len(words.outputs) == len(answers) else [f"output[{k}]" for k in range(len(answers))]
     scales = list(units) if len(units) == len(answers) else [(1.0, 0.0)] * len(answers)
-    place = _which(names, output, answers)
+    place = _which(names, output, answers[:among])
     scale, shift = scales[place]
     baseline = run(_between(start, end, np.zeros(1)), place)[0][0]
     difference = float(answers[place] - baseline[place])
@@ -198,14 +200,14 @@ def _columns(name: str, count: int, words: Words) -> Iterator[str]:
 
 
 def _program(
-    network: Layer, parameters: Structure, loss: Loss, row: Inputs, start: Way, count: int, temperature: float
+    network: Layer, parameters: Structure, loss: Loss, row: Inputs, start: Way, count: int, temperature: Array | float
 ) -> Callable[[Way, int], tuple[Array, list[Array]]]:
     """A function of points on the way and the place of an output: all outputs, and the derivatives of that one."""
     real, made = start
 
     def run(p: Structure, x: Any, vectors: Any, chosen: Any) -> Any:
         given = rebuilt(network, lambda layer: _Given(layer, vectors))
-        meant = loss.predictions(given(p, x) * (1 / temperature))
+        meant = loss.predictions(given(p, x) * (1 / np.asarray(temperature)))
         flat = reshape(meant, (meant.shape[0], count))
         inputs = x if isinstance(x, dict) else {"": x}
         return [flat, *backward(sum_(flat * chosen), [*(inputs[name] for name in real), *vectors.values()])]

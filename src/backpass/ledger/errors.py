@@ -269,6 +269,10 @@ def rules_of(loss: losses.Loss, outputs: int) -> tuple[str, str, str]:
 
     Of several outputs most losses are the mean.
     """
+    if isinstance(loss, losses.Heads):
+        if any(type(head.loss) not in _WRITTEN for head in loss.heads):
+            return "", "", ""
+        return "the mean over the heads of weight · (E of the head)", "1/heads · weight · that of the head", "answer"
     written = _WRITTEN.get(type(loss))
     if written is None:
         return "", "", ""
@@ -278,6 +282,15 @@ def rules_of(loss: losses.Loss, outputs: int) -> tuple[str, str, str]:
         f"1/{outputs} · ({written.derivative})" if averaged else written.derivative,
         written.answers,
     )
+
+
+def _derivatives(loss: losses.Loss, outputs: int) -> list[str]:
+    """The formula of the derivative by each output."""
+    if isinstance(loss, losses.Heads):
+        before = f"1/{len(loss.heads)} · weight"
+        own = [(rules_of(head.loss, head.outputs)[1], head.outputs) for head in loss.heads]
+        return [f"{before} · ({rule})" for rule, count in own for _ in range(count)]
+    return [rules_of(loss, outputs)[1]] * outputs
 
 
 def error_function(
@@ -296,35 +309,63 @@ def error_function(
 ) -> ErrorFunction:
     """The error function of one row of one member, `outputs` (outputs,), with the `errors` that the engine has."""
     o = outputs.astype(np.float64)
-    written, desired = _WRITTEN.get(type(loss)), _desired(loss, outputs, target)
+    desired = _desired(loss, outputs, target)
     rule, derivative, meaning = rules_of(loss, len(o))
     with np.errstate(all="ignore"):
         answers = np.asarray(loss.predictions(outputs[None]))[0].ravel()
-        if written is None:
+        if not rule:
             told = untold("E", "as the loss calculates it", value, type(loss).__name__)
             backward = [untold("δ", "by the reverse walk", float(error), names[k]) for k, error in enumerate(errors)]
         else:
-            terms, slopes = written.terms(loss, o, desired), written.slopes(loss, o, desired)
+            terms, slopes, cancels = _written(loss, names, o, desired, target)
             sizes = np.array([np.prod(factors) for factors, _, _ in slopes]) * (np.abs(o) + np.abs(desired))
-            size = abs(value) + float(1 + np.abs(o).max() if written.cancels else np.abs(sizes).sum())
+            size = abs(value) + float(1 + np.abs(o).max() if cancels else np.abs(sizes).sum())
             told = formula(
-                "E", rule, value, [(f"{names[k % len(o)]}: {each[0]}", each[1]) for k, each in enumerate(terms)], size,
-                names=[each[2] for each in terms],
+                "E", rule, value, [each[:2] for each in terms], size, names=[each[2] for each in terms]
             )  # fmt: skip
             symbol = f"1/{round(1 / part)} · " if part != 1 else ""
             backward = [
                 formula(
-                    "δ", f"{symbol}({derivative})" if symbol else derivative, float(error),
+                    "δ", f"{symbol}({own_rule})" if symbol else own_rule, float(error),
                     [(names[k], (part, *own) if symbol else own)], part * size,
                     names=[("1/members", *meant) if symbol else meant],
                     put=_put(meant[-1], answers[k], desired[k], (part, *own[:-1]) if symbol else own[:-1]),
                 )
-                for k, (error, (own, meant, size)) in enumerate(zip(errors, slopes, strict=True))
+                for k, (error, (own, meant, size), own_rule) in enumerate(
+                    zip(errors, slopes, _derivatives(loss, len(o)), strict=True)
+                )
             ]  # fmt: skip
     return ErrorFunction(
         type(loss).__name__, rule, derivative, meaning, _smoothing(loss), names, o, answers, desired, told, part,
         row_loss, learning, tuple(backward), share, batch_loss,
     )  # fmt: skip
+
+
+def _written(
+    loss: losses.Loss, names: Sequence[str], o: Array, desired: Array, target: Array
+) -> tuple[list[_Term], list[_Slope], bool]:
+    """The terms of a loss, each with the name of its output, the slopes, and whether it cancels; of all heads."""
+    if not isinstance(loss, losses.Heads):
+        written = _WRITTEN[type(loss)]
+        terms = [
+            (f"{names[k % len(o)]}: {each[0]}", *each[1:]) for k, each in enumerate(written.terms(loss, o, desired))
+        ]
+        return terms, written.slopes(loss, o, desired), written.cancels
+    every, slopes, cancels, count = [], [], False, len(loss.heads)
+    for place, (head, own) in enumerate(zip(loss.heads, _spans(loss), strict=True)):
+        part = _written(head.loss, names[own], o[own], desired[own], target)
+        weight = float(np.ravel(head.weights(np.asarray(target, np.float64).ravel()[[place]]))[0])
+        before, called = (1 / count, weight), ("1/heads", "weight")
+        every += [(title, (*before, *factors), (*called, *meant)) for title, factors, meant in part[0]]
+        slopes += [((*before, *factors), (*called, *meant), weight / count * size) for factors, meant, size in part[1]]
+        cancels |= part[2]
+    return every, slopes, cancels
+
+
+def _spans(loss: losses.Heads) -> list[slice]:
+    """Where the outputs of each head are."""
+    ends = np.cumsum([head.outputs for head in loss.heads]).tolist()
+    return [slice(end - head.outputs, end) for head, end in zip(loss.heads, ends, strict=True)]
 
 
 def _put(last: str, answer: float, desired: float, before: tuple[float, ...]) -> str:
@@ -336,11 +377,15 @@ def _put(last: str, answer: float, desired: float, before: tuple[float, ...]) ->
 
 
 def _smoothing(loss: losses.Loss) -> float:
-    return float(getattr(loss, "label_smoothing", 0.0))
+    every = [head.loss for head in loss.heads] if isinstance(loss, losses.Heads) else [loss]
+    return max(float(getattr(each, "label_smoothing", 0.0)) for each in every)
 
 
 def _desired(loss: losses.Loss, outputs: Array, target: Array) -> Array:
     """What was desired of each output."""
+    if isinstance(loss, losses.Heads):
+        own = zip(loss.heads, _spans(loss), np.ravel(target), strict=True)
+        return np.concatenate([_desired(head.loss, outputs[span], each) for head, span, each in own])
     flat = np.asarray(target).astype(outputs.dtype).astype(np.float64).ravel()
     if isinstance(loss, (losses.CrossEntropy, losses.Brier, losses.Hinge)) and len(flat) == 1 < len(outputs):
         flat = np.eye(len(outputs))[int(flat[0])]

@@ -31,11 +31,18 @@ def results(run: Run) -> dict[str, Any]:
     if judged is None:
         raise UsageError("no rows were held out: there is nothing to score on")
     told = {"scored_on": judged.name, "rows": judged.of, "scores": run.about.get("outcome", {}).get("metrics", {})}
-    numbers, predicted = _numbers_of(prepared, judged), judged.predictions
+    numbers, heads = _numbers_of(prepared, judged), judged.apart()
+    if len(heads) == 1:
+        return told | _of_head(judged, numbers)
+    return told | {"heads": [{"name": each.predictions.names[0], **_of_head(each, numbers)} for each in heads]}
+
+
+def _of_head(judged: Judged, numbers: list[int] | None) -> dict[str, Any]:
+    """Of one way to answer: classes, or amounts."""
+    predicted, actual = judged.predictions, judged.actual
     if predicted.probabilities is not None:
-        return told | _of_classes(predicted.probabilities, judged.actual, predicted.classes, numbers)
-    actual = judged.actual
-    return told | {"targets": [
+        return _of_classes(predicted.probabilities, actual, predicted.classes, numbers)
+    return {"targets": [
         {"name": name, **_of_numbers(predicted.values[:, place], actual[:, place], numbers)}
         for place, name in enumerate(predicted.names)
     ]}  # fmt: skip

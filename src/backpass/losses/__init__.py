@@ -2,6 +2,7 @@
 
 from backpass.losses.catalogue import LOSSES, by_name, describe
 from backpass.losses.classification import BinaryCrossEntropy, Brier, CrossEntropy, Hinge
+from backpass.losses.heads import Head, Heads
 from backpass.losses.loss import Loss
 from backpass.losses.regression import Absolute, HalfSumOfSquares, Huber, Poisson, Quantile, Squared
 
@@ -12,6 +13,8 @@ __all__ = [
     "Brier",
     "CrossEntropy",
     "HalfSumOfSquares",
+    "Head",
+    "Heads",
     "Hinge",
     "Huber",
     "Loss",

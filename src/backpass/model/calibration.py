@@ -4,7 +4,8 @@ None of it changes a weight. It stands in the model file beside the encoders, an
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from backpass.data.arrays import Array
 from backpass.data.checked_json import Record, fault
 from backpass.errors import UsageError
-from backpass.losses import Loss
+from backpass.losses import Heads, Loss
 from backpass.model.metrics import RATES
 from backpass.records import dataclass
 
@@ -22,6 +23,9 @@ LOWEST, HIGHEST = 0.05, 20.0
 _TINIEST = 1e-15  # as in `metrics.log_loss`
 _SPREAD = 0.5  # of the temperature's logarithm, before rows have told it
 _SHOWN = 5  # classes
+_WORTH_TELLING = (
+    0.05  # of the temperature's logarithm: what is below moves no probability by much more than a hundredth
+)
 # So many rows make a range, and so many of them lie outside of its intervals. Since ranks are whole, an interval of n
 # rows holds 1 / (2 * (n + 1)) more than was asked for in the mean: half a percent at 100.
 _ROWS_A_RANGE, _ROWS_OUTSIDE, _MOST_RANGES = 100, 10, 10
@@ -86,15 +90,34 @@ class Calibration:
         class_weights: how much a row of each class counted in training, in the order of the classes; empty for alike.
         threshold: of two classes, from which probability on the second one is answered; None for the more probable.
         intervals: around numbers; None where they were not asked for.
+        parts: of a network of several heads that of each; all else is then as it is made.
     """
 
     temperature: float = 1.0
     class_weights: tuple[float, ...] = ()
     threshold: Threshold | None = None
     intervals: Intervals | None = None
+    parts: tuple["Calibration", ...] = ()
+
+    @property
+    def heads(self) -> tuple["Calibration", ...]:
+        return self.parts or (self,)
+
+    def weighed(self, of_class: Sequence[tuple[float, ...]]) -> "Calibration":
+        """The same with other weights of the classes, for each head."""
+        heads = [replace(part, class_weights=own) for part, own in zip(self.heads, of_class, strict=True)]
+        return replace(self, parts=tuple(heads)) if self.parts else heads[0]
+
+    @property
+    def reads_as_they_are(self) -> bool:
+        """Whether outputs mean what the loss alone says."""
+        return all(part.temperature == 1 for part in self.heads)
 
     def predictions(self, loss: Loss, outputs: Array) -> Array:
         """What raw outputs of a network that was trained by `loss` mean now."""
+        if isinstance(loss, Heads) and self.parts:
+            own = zip(self.parts, loss.apart(outputs), strict=True)
+            return np.concatenate([part.predictions(head.loss, each) for part, (head, each) in own], axis=1)
         return np.asarray(loss.predictions(outputs / self.temperature))
 
     def told(
@@ -118,7 +141,7 @@ class Calibration:
             )
             shown = ", ".join(f"{name} {scores[name]:.3f}" for name in RATES if name in scores)
             lines += [f"  of these rows: {shown}"] if shown else []
-        if f"{self.temperature:.3g}" != "1":
+        if abs(math.log(self.temperature)) > _WORTH_TELLING:
             more = "less" if self.temperature > 1 else "more"
             lines.append(
                 f"probabilities are made {more} sure, as held-out rows ask (temperature {self.temperature:.3g})"
@@ -130,11 +153,15 @@ class Calibration:
             lines += [
                 f"class weights: {shown}{more}",
                 "  probabilities are as if rows stood so often, the baseline's too; scores are of rows as they are",
+                "  so accuracy and log loss may well be worse than without weights",
             ]
         return lines
 
     def to_json(self) -> dict[str, Any] | None:
         """Plain data; None where nothing is changed."""
+        if self.parts:
+            parts = [part.to_json() for part in self.parts]
+            return {"heads": parts} if any(parts) else None
         if self == Calibration():
             return None
         plain: dict[str, Any] = {"temperature": self.temperature, "class_weights": list(self.class_weights)}
@@ -149,6 +176,27 @@ class Calibration:
                 ],
             }
         return plain
+
+    @classmethod
+    def of_heads(cls, value: object, heads: Sequence[tuple[int, int]]) -> "Calibration":
+        """As `from_json`; of each head how many classes and targets it has."""
+        if len(heads) == 1:
+            classes, targets = heads[0]
+            return cls.from_json(value, classes=classes, targets=targets)
+        if value is None:
+            return cls(parts=tuple(cls() for _ in heads))
+        record = Record(value, "calibration")
+        parts = record.take("heads")
+        record.finish()
+        if not isinstance(parts, list) or len(parts) != len(heads):
+            raise fault("calibration.heads", f"a list of {len(heads)}")
+        own = zip(parts, heads, strict=True)
+        return cls(
+            parts=tuple(
+                cls.from_json(part, classes=classes, targets=targets, where=f"calibration.heads[{place}]")
+                for place, (part, (classes, targets)) in enumerate(own)
+            )
+        )
 
     @classmethod
     def from_json(cls, value: object, *, classes: int, targets: int, where: str = "calibration") -> "Calibration":

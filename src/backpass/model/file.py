@@ -17,13 +17,14 @@ from backpass.errors import BackpassError, ModelFileError
 from backpass.forward import Structure, flatten, labels, map_structure, trace
 from backpass.forward.trace import like
 from backpass.graph import size
-from backpass.losses import Loss, by_name
+from backpass.losses import Heads, Loss, by_name
 from backpass.losses import describe as describe_loss
 from backpass.model.tabular import Tabular
 from backpass.nn import Layer, build, describe, specs
 from backpass.records import dataclass
 
-FORMAT = 2  # 1 had no calibration
+FORMAT = 3  # 1 had no calibration, 2 no heads
+WITHOUT_HEADS = 2  # what has none is written so that it can be read by who reads no more
 KEY = "backpass"
 _SHOWN = 300
 _WIDEST_VALUE = 1 << 24  # numbers a row that any value of a network may have: what is beyond was not made by training
@@ -74,7 +75,7 @@ def to_bytes(model: Content) -> bytes:
         raise ModelFileError("two parameters have the same name: give the layers other names")
     loss, options = describe_loss(model.loss)
     content = {
-        "format": FORMAT,
+        "format": FORMAT if isinstance(model.loss, Heads) else WITHOUT_HEADS,
         "precision": model.precision,
         "network": describe(model.network),
         "row_shape": _plain_shape(model.row_shape),
@@ -254,9 +255,11 @@ def _check_fit(model: Content) -> None:
         raise ModelFileError("a layer is too large to be true: the file is damaged or was changed")
     outputs = size(traced.graph.outputs[0].shape)
     if model.tabular is not None:
-        classes = len(model.tabular.targets.classes)
-        expected = (1, 2) if classes == 2 else (classes or model.tabular.targets.width,)
-        if outputs not in expected or _table_shape(model.tabular) != model.row_shape:
+        targets = model.tabular.targets
+        expected = (1, 2) if len(targets.classes) == 2 else (targets.outputs,)
+        heads = [head.outputs for head in model.loss.heads] if isinstance(model.loss, Heads) else []
+        fits = outputs in expected and heads == [part.outputs for part in targets.parts]
+        if not fits or _table_shape(model.tabular) != model.row_shape:
             raise ModelFileError("network and encoders do not fit each other: the file is damaged or was changed")
 
 

@@ -85,3 +85,19 @@ def r2(predicted: Array, actual: Array) -> float:
     residual = float(np.sum((predicted.astype(np.float64) - actual) ** 2))
     total = float(np.sum((actual - np.mean(actual)) ** 2))
     return 1 - residual / total if total > 0 else float("nan")
+
+
+NAMES = ("accuracy", "log_loss", "calibration_error", "auc", *RATES, "rmse", "mae", "r2", "pinball")
+_OF_INTERVALS = "interval_coverage", "interval_width"
+
+
+def of_target(scores: Mapping[str, float], target: str) -> dict[str, float]:
+    """Of the scores of several heads those of one target, by their own names."""
+    end = f"_{target}"
+    below = [name.removesuffix(end) for name in scores if name.startswith("below_q") and name.endswith(end)]
+    known = (*NAMES, *_OF_INTERVALS, *(name for name in below if _is_number(name.removeprefix("below_q"))))
+    return {name: scores[f"{name}{end}"] for name in known if f"{name}{end}" in scores}
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).isdigit()

@@ -11,6 +11,7 @@ from backpass.data.arrays import Array, as_inputs, looks_finite, row_shape
 from backpass.data.table import Table
 from backpass.errors import NotFiniteError, UsageError
 from backpass.forward import flatten
+from backpass.model import metrics
 from backpass.model.file import Content, read, to_bytes
 from backpass.model.network import ForwardPass
 from backpass.model.tabular import Predictions, Tabular, answers, network_inputs
@@ -41,7 +42,8 @@ class Model(Content):
         `threads` share the work, at most 256; None for as many as are worth it. The answers do not depend on it.
 
         A model of a table takes a table (a path, a Table, a dictionary of columns or a data frame) and answers in its
-        terms: labels, or numbers in their units. A model of arrays takes arrays; see `predict_arrays`.
+        terms: labels, or numbers in their units; of targets of several kinds a field each, as `answers["price"]`. A
+        model of arrays takes arrays; see `predict_arrays`.
         """
         if self.tabular is None:
             return self.predict_arrays(inputs, threads=threads)
@@ -58,7 +60,7 @@ class Model(Content):
         outputs, predictions = forward.with_predictions(self.loss, self.parameters, rows)
         if not looks_finite(outputs):
             _refuse_infinite(outputs, before)
-        if self.tabular is None or self.tabular.calibration.temperature == 1:
+        if self.tabular is None or self.tabular.calibration.reads_as_they_are:
             return predictions
         return self.tabular.calibration.predictions(self.loss, outputs)
 
@@ -106,8 +108,8 @@ class Model(Content):
             notes.extend(rows.notes[len(given.notes) :])
         predictions = self.predict_table(rows, coerce=coerce, notes=notes, threads=threads)
         with np.errstate(over="ignore"):
-            actual = targets.encode(rows, notes=notes)
-        return predictions.scores(actual if targets.classes else targets.decode(actual))
+            actual = targets.actual(targets.encode(rows, notes=notes))
+        return predictions.scores(actual)
 
     def explain(self, *, batch_size: int | None = None, threads: int | None = None, **shown: Any) -> str:
         """The native program that predicts, for people: its kernels, what they calculate, and the time that each takes.
@@ -125,14 +127,12 @@ class Model(Content):
         """What held-out rows changed of the answers, in lines for people, with the `scores` that tell of it."""
         if self.tabular is None:
             return []
-        targets = self.tabular.targets
-        told = self.tabular.calibration.told(targets.classes, scores, targets.schema.target_names)
-        below = [
-            f"{100 * scores[f'below_{name}']:.1f} % below {name}"
-            for name in targets.quantile_names
-            if f"below_{name}" in scores
-        ]
-        return [*told, *([f"quantiles: of these rows {', '.join(below)}"] if below else [])]
+        heads = self.tabular.heads
+        if len(heads) == 1:
+            return _told(self.tabular, scores)
+        names = [head.targets.schema.target_names[0] for head in heads]
+        lines = [_told(head, metrics.of_target(scores, name)) for head, name in zip(heads, names, strict=True)]
+        return [f"{name}: {line.lstrip()}" for name, own in zip(names, lines, strict=True) for line in own]
 
     def _forward(self, shape: Any, threads: int | None) -> ForwardPass:
         """The program for rows of this shape: made once. From then on the parameters cannot be written over."""
@@ -167,6 +167,18 @@ class Model(Content):
         if self.tabular is None:
             raise UsageError("this model was trained on arrays, not on a table: call predict with arrays")
         return self.tabular
+
+
+def _told(tabular: Tabular, scores: Mapping[str, float]) -> list[str]:
+    """See `Model.calibration_told`; of one head."""
+    targets = tabular.targets
+    told = tabular.calibration.told(targets.classes, scores, targets.schema.target_names)
+    below = [
+        f"{100 * scores[f'below_{name}']:.1f} % below {name}"
+        for name in targets.quantile_names
+        if f"below_{name}" in scores
+    ]
+    return [*told, *([f"quantiles: of these rows {', '.join(below)}"] if below else [])]
 
 
 def load(path: str | Path) -> Model:

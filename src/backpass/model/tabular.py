@@ -43,6 +43,15 @@ class Tabular:
             "calibration": self.calibration.to_json(),
         }
 
+    @property
+    def heads(self) -> tuple["Tabular", ...]:
+        """For each head what makes a network of it alone."""
+        if not self.targets.parts:
+            return (self,)
+        calibrations = self.calibration.parts or (Calibration(),) * len(self.targets.parts)
+        own = zip(self.targets.parts, calibrations, strict=True)
+        return tuple(Tabular(self.inputs, targets, calibration) for targets, calibration in own)
+
     @classmethod
     def from_json(cls, value: object) -> "Tabular":
         from backpass.data import TableEncoder, TargetEncoder
@@ -50,10 +59,9 @@ class Tabular:
         record = Record(value, "tabular")
         inputs = TableEncoder.from_json(record.take("inputs"))
         targets = TargetEncoder.from_json(record.take("targets"))
-        calibration = Calibration.from_json(
+        calibration = Calibration.of_heads(
             record.take("calibration") if record.has("calibration") else None,
-            classes=len(targets.classes),
-            targets=len(targets.schema.targets),
+            [(len(head.classes), len(head.schema.targets)) for head in targets.heads],
         )
         record.finish()
         return cls(inputs, targets, calibration)
@@ -65,13 +73,16 @@ class Predictions:
 
     Attributes:
         names: the names of the targets.
-        values: the answers: labels (rows,), or numbers (rows, targets) in the units of the table.
+        values: the answers: labels (rows,), or numbers (rows, targets) in the units of the table; of several heads
+            (rows,) with a field for each target, as `values["price"]`.
         classes: the labels of the classes as text; empty for numbers.
         probabilities: (rows, classes), in the order of `classes`; None for numbers.
         threshold: that told the answers, of two classes; None where the most probable class is the answer.
         lower, upper: the ends of intervals around numbers (rows, targets); None where they were not asked for.
         levels, quantiles: the quantiles that were learned, such as (0.1, 0.9), and what they are (rows, quantiles),
             ascending in each row; the answer is then the median by these, see `middle`.
+        parts: of several heads the answers of each, as if it were alone; what is above is then empty, but for `names`
+            and `values`.
     """
 
     names: tuple[str, ...]
@@ -83,6 +94,18 @@ class Predictions:
     upper: Array | None = None
     levels: tuple[float, ...] = ()
     quantiles: Array | None = None
+    parts: tuple["Predictions", ...] = ()
+
+    @property
+    def heads(self) -> tuple["Predictions", ...]:
+        return self.parts or (self,)
+
+    def beside(self, actual: Array) -> list[tuple["Predictions", Array]]:
+        """Each head's answers, and what was right for it of what `TargetEncoder.actual` gives."""
+        from backpass.data.targets import columns_apart
+
+        own = columns_apart(actual, [part.probabilities is not None for part in self.parts])
+        return list(zip(self.heads, own, strict=True))
 
     @np.errstate(over="ignore", invalid="ignore")  # squares of numbers near 1e300: such a score is not finite
     def scores(self, actual: Array) -> dict[str, float]:
@@ -91,15 +114,18 @@ class Predictions:
         Of classes accuracy, log_loss, calibration_error and of two auc, with a threshold also f1, balanced_accuracy
         and youden; of numbers rmse, mae and r2, with intervals also interval_coverage and interval_width, their mean
         width, with quantiles also pinball, the mean loss of theirs, and how many rows lie below each, as below_q0.1.
-        Several targets have the means of these, and each its own.
+        Several numbers have the means of these, and each target its own, as rmse_<name>; several heads have their own.
         """
+        if self.parts:
+            each = [(part.names[0], part.scores(right)) for part, right in self.beside(actual)]
+            return {f"{key}_{name}": value for name, found in each for key, value in found.items()}
         if self.probabilities is not None:
             return class_scores(self.probabilities, actual, self.threshold)
         own = [number_scores(self.values[:, i], actual[:, i]) for i in range(len(self.names))]
         if self.lower is not None and self.upper is not None:
             inside, width = (self.lower <= actual) & (actual <= self.upper), self.upper - self.lower
-            for i, each in enumerate(own):
-                each |= {"interval_coverage": float(inside[:, i].mean()), "interval_width": float(width[:, i].mean())}
+            for i, scores in enumerate(own):
+                scores |= {"interval_coverage": float(inside[:, i].mean()), "interval_width": float(width[:, i].mean())}
         if self.quantiles is not None:
             own[0]["pinball"] = float(pinball(self.quantiles, actual, self.levels).mean())
             below = (actual < self.quantiles).mean(axis=0).tolist()
@@ -119,6 +145,10 @@ def pinball(quantiles: Array, actual: Array, levels: tuple[float, ...]) -> Array
 def answers(tabular: Tabular, predictions: Array) -> Predictions:
     """What a network's predictions say of rows: `predictions` are probabilities, or standardized numbers."""
     names = tabular.targets.schema.target_names
+    if tabular.targets.parts:
+        ends = np.cumsum([part.outputs for part in tabular.targets.parts])
+        own = zip(tabular.heads, np.split(predictions, ends[:-1], axis=1), strict=True)
+        return together(names, tuple(answers(head, each) for head, each in own))
     if not tabular.targets.classes:
         outputs, levels = predictions.reshape(len(predictions), tabular.targets.width), tabular.targets.quantiles
         if levels:
@@ -136,6 +166,15 @@ def answers(tabular: Tabular, predictions: Array) -> Predictions:
     probabilities, threshold = both_classes(predictions), tabular.calibration.threshold
     labels = tabular.targets.decode(chosen(probabilities, threshold))
     return Predictions(names, labels, tabular.targets.classes, probabilities, threshold)
+
+
+def together(names: tuple[str, ...], parts: tuple[Predictions, ...]) -> Predictions:
+    """The answers of several heads, of one target each."""
+    columns = [part.values.reshape(len(part.values)) for part in parts]
+    values = np.empty(len(columns[0]), [(name, column.dtype) for name, column in zip(names, columns, strict=True)])
+    for name, column in zip(names, columns, strict=True):
+        values[name] = column
+    return Predictions(names, values, parts=parts)
 
 
 def middle(levels: tuple[float, ...]) -> Array:

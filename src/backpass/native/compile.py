@@ -38,7 +38,7 @@ LINE = 64  # bytes
 # Of a common processor, to choose the number of threads by: simple operations on vectors, and a barrier of two threads
 # with what a step loses around it.
 VECTORS_PER_SECOND = 4e9
-NEAR = 1 << 14  # bytes that are read quickly without being asked for before
+NEAR = 1 << 16  # bytes that are read quickly without being asked for before
 WAIT = 3e-6
 SHORT_WAIT = 2e-7  # the same, where processors share a cache and nobody else wants them
 GAIN = 1.15  # a further thread must make a step quicker by so much at least
@@ -171,7 +171,8 @@ class Compiler:
     def __init__(self, job: Job, target: Target) -> None:
         self.job = job
         self.target = target
-        turned_graph, self.turned = turn_narrow(prepare(job.graph, job.rows, whole=job.loss is not None), job.carried)
+        prepared = prepare(job.graph, job.rows, whole=job.loss is not None)
+        turned_graph, self.turned = turn_narrow(prepared, job.carried, target)
         mirrored = Mirrored(turned_graph, job.carried)
         self.copies = mirrored.copies
         self.graph, self.carried = _distinct(mirrored.graph, mirrored.carried)

@@ -32,9 +32,10 @@ class Index:
         vectors: the places themselves, where they are not so regular.
         level: the depth of the innermost loop that it depends on.
         multiple: a number that divides `base`.
+        within: of a group of neighbours the place of the first, and the number of this one; None where it is of none.
     """
 
-    __slots__ = ("base", "level", "multiple", "scribe", "step", "vectors")
+    __slots__ = ("base", "level", "multiple", "scribe", "step", "vectors", "within")
 
     def __init__(
         self,
@@ -45,12 +46,14 @@ class Index:
         vectors: list[Value] | None = None,
         level: int = 0,
         multiple: int = 1,
+        within: tuple[Value, int] | None = None,
     ) -> None:
         self.scribe = scribe
         self.base = base
         self.step = step
         self.vectors = vectors
         self.level = level
+        self.within = within
         self.multiple = abs(int(base.constant)) or ANY if base.constant is not None else multiple
 
     @property

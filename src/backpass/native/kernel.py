@@ -291,11 +291,11 @@ class Writer(Lowering):
             and self.count == 1
             and index
             and (index[0].step, index[0].vectors) == (1, None)
-            and all(place.base.constant is not None and not place.varies for place in index[1:])
             and size(node.shape[1:]) > 1
             and self.turns(node, slot)
+            and (group := self._group(slot, index)) is not None
         ):
-            return [self._load_turned(node, slot, index)]
+            return [self._load_turned(node, slot, index, *group)]
         return self._load_flat(node, slot, self.places(slot, index))
 
     def turns(self, node: Node, slot: Slot) -> bool:
@@ -303,12 +303,22 @@ class Writer(Lowering):
         layout, fits = slot.layout, self.scalar(node).is_float and isinstance(node.shape[0], Batch)
         return fits and isinstance(layout, Strided) and layout.strides[-1] == 1 and layout.strides[0] % TURNED == 0
 
-    def _load_turned(self, node: Node, slot: Slot, index: Sequence[Index]) -> Value:
+    def _group(self, slot: Slot, index: Sequence[Index]) -> tuple[Value, int] | None:
+        """Of TURNED numbers of a row that are read together the first's place, and which of them stands at `index`.
+
+        None where that is not known.
+        """
+        if len(index) == 2 and index[1].within is not None:
+            return index[1].within
+        if any(place.base.constant is None or place.varies for place in index[1:]):
+            return None
+        strides = slot.layout.strides[1:]  # type: ignore[union-attr]
+        number = sum(int(place.base.constant or 0) * n for place, n in zip(index[1:], strides, strict=True))
+        return self.b.i64(number - number % TURNED), number % TURNED
+
+    def _load_turned(self, node: Node, slot: Slot, index: Sequence[Index], first: Value, number: int) -> Value:
         """One number of each of some rows, a row in a lane: some numbers of each row are read, and turned about."""
-        strides = slot.layout.strides  # type: ignore[union-attr]
-        number = sum(int(place.base.constant or 0) * n for place, n in zip(index[1:], strides[1:], strict=True))
-        first = number - number % TURNED
-        row, stride, type_ = index[0], strides[0], self.scalar(node)
+        row, stride, type_ = index[0], slot.layout.strides[0], self.scalar(node)  # type: ignore[union-attr]
 
         def write() -> Values:
             at = self.b.add(self.b.mul(row.base, stride), first)
@@ -316,8 +326,9 @@ class Writer(Lowering):
             return transpose_tile(self.b, [[each] for each in rows])
 
         lanes = self.lanes
-        turned: Values = self.once(("turned", node, first, row.key), row.level, write)
-        found: Value = turned[number - first]
+        level = max(place.level for place in index)
+        turned: Values = self.once(("turned", node, first.text, row.key), level, write)
+        found: Value = turned[number]
         return found
 
     def store_turned(self, slot: Slot, first: Sequence[Index], columns: Values) -> None:
@@ -560,11 +571,30 @@ class Writer(Lowering):
             for number in range(length):
                 total = self._nest(x, [*places[:axis], self.index(number), *places[axis + 1 :]], total, body)
             return total
+        if isinstance(length, int) and self.lanes and x.ndim == 2 and axis == 1:
+            return self._in_groups(places[0], length, total, body)
         end = length.base if isinstance(length, Index) else length
         with self.deeper() as level, self.b.loop(0, end, carried=total) as loop:
             here = Index(self, loop.index, level=level)
             loop.next = self._nest(x, [*places[:axis], here, *places[axis + 1 :]], loop.carried, body)
         return loop.results
+
+    def _in_groups(
+        self, row: Index | None, length: int, total: Values, body: Callable[[list[Index], Values], Values]
+    ) -> Values:
+        """A loop along rows, lanes being rows: by as many numbers at a time as are read at a time."""
+        whole = length - length % TURNED
+        with self.deeper() as level, self.b.loop(0, whole, TURNED, carried=total) as loop:
+            inside = loop.carried
+            for number in range(TURNED):
+                at = self.b.add(loop.index, number)
+                here = Index(self, at, level=level, within=(loop.index, number))
+                inside = body([row, here], inside)  # type: ignore[list-item]
+            loop.next = inside
+        total = loop.results
+        for number in range(whole, length):
+            total = body([row, self.index(number)], total)  # type: ignore[list-item]
+        return total
 
     def _reduced_across(self, op: Reduction, x: Node, places: list[Index | None]) -> Value:
         """Vectors lie along the last axis, which is reduced: lane by lane first, then the lanes in a fixed tree."""

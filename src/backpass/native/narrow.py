@@ -3,26 +3,34 @@
 A layer of one or three outputs has weights of shape (inputs, outputs). As they stand, a vector along a row of them
 would be mostly empty. Turned, the layer's sums are products of whole vectors, its errors flow back without a second
 copy, and its update fills the vectors too.
+
+Ten outputs leave of two vectors of 8 six lanes empty. There the layer's sums need the weights as they stand. But where
+errors flow back both ways stand in memory anyhow, and it is the update that is made turned about, with full vectors.
 """
 
 from collections.abc import Mapping
 
 from backpass.graph import Graph, Node, scope, size
+from backpass.native.layout import lanes_for
 from backpass.native.plan import FEW_ROWS, Product, operands, product, turned
+from backpass.native.pointwise import SCALARS
+from backpass.native.target import Target
 from backpass.ops import apply, reshape
 from backpass.ops.contraction import CONTRACT
 from backpass.ops.kinds import Pointwise
 from backpass.ops.tensor import new_input
 
 MANY = 8  # rows
+WORTH = 1.25  # times as full as they stand vectors must be turned about, where the sums need the other way too
+SHARE = 0.05  # of all weights they must be then: the code for both ways takes longer to make
 
 
-def turn_narrow(graph: Graph, carried: Mapping[int, int]) -> tuple[Graph, set[int]]:
+def turn_narrow(graph: Graph, carried: Mapping[int, int], target: Target) -> tuple[Graph, set[int]]:
     """`graph` with narrow weights, and all that is calculated element by element with them, turned about.
 
     Returns the graph, and the places of its inputs (and of what becomes of them) that are turned.
     """
-    family = _family(graph, carried)
+    family = _family(graph, carried, target)
     if not family:
         return graph, set()
     new: dict[Node, Node] = {}
@@ -32,7 +40,7 @@ def turn_narrow(graph: Graph, carried: Mapping[int, int]) -> tuple[Graph, set[in
     return Graph(tuple(new[node] for node in graph.inputs), tuple(new[node] for node in graph.outputs)), places
 
 
-def _family(graph: Graph, carried: Mapping[int, int]) -> set[Node]:
+def _family(graph: Graph, carried: Mapping[int, int], target: Target) -> set[Node]:
     """All values of the shape of narrow weights, for those shapes of which all that happens can be turned."""
     users: dict[Node, list[Node]] = {node: [] for node in graph.nodes}
     for node in graph.nodes:
@@ -40,11 +48,15 @@ def _family(graph: Graph, carried: Mapping[int, int]) -> set[Node]:
             users[x].append(node)
     inputs = set(graph.inputs)
     free = {output for place, output in enumerate(graph.outputs) if place not in carried}
-    shapes = {
-        operands(node)[1].shape
-        for node in graph.nodes
-        if product(node) is Product.ROWS and not turned(node) and _is_narrow(operands(node)[1])
-    }
+    products = [node for node in graph.nodes if product(node) is Product.ROWS]
+    all_weights = {operands(node)[1] for node in products}
+    many = SHARE * sum(size(weights.shape) for weights in all_weights)
+    both_ways = {operands(node)[1] for node in products if turned(node)}
+    shapes = set()
+    for weights in (operands(node)[1] for node in products if not turned(node)):
+        large = weights in both_ways and size(weights.shape) >= many
+        if _is_narrow(weights) or (large and _is_fuller_turned(weights, target)):
+            shapes.add(weights.shape)
     family: set[Node] = set()
     for shape in shapes:
         members = [node for node in graph.nodes if node.shape == shape]
@@ -56,6 +68,17 @@ def _family(graph: Graph, carried: Mapping[int, int]) -> set[Node]:
 def _is_narrow(node: Node) -> bool:
     depth, columns = node.shape
     return isinstance(depth, int) and isinstance(columns, int) and columns <= FEW_ROWS and depth >= MANY
+
+
+def _is_fuller_turned(node: Node, target: Target) -> bool:
+    depth, columns = (int(axis) for axis in node.shape)  # type: ignore[arg-type]
+    most = target.lanes(SCALARS[node.dtype])
+
+    def filled(length: int) -> float:
+        lanes = lanes_for(length, most)
+        return length / (-(-length // lanes) * lanes)
+
+    return filled(depth) >= WORTH * filled(columns)
 
 
 def _can_turn(node: Node, inputs: set[Node]) -> bool:

@@ -449,8 +449,10 @@ def _compiled(compiler: Compiler, target: Target) -> tuple[Library, int]:
     entry = store.get(key)
     if entry is None:
         # The text of a checked program is long, and it need not run fast: there the code generator is to be quick.
-        effort = 0 if compiler.job.checked else 2
-        code = compile_text(compiler.compile() if text is None else text, target, effort)
+        # It is looked through for faults of the writer, and so is what others had a hand in.
+        checked = compiler.job.checked
+        effort, verify = 0 if checked else 2, checked or not own
+        code = compile_text(compiler.compile() if text is None else text, target, effort, verify=verify)
         store.put(key, code, {})
     else:
         code = entry.code

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from backpass.data import TargetEncoder
 from backpass.data.arrays import as_inputs
 from backpass.data.batches import batches
 from backpass.data.encoders.table import NUMBERS
@@ -22,7 +23,7 @@ from backpass.model.calibration import Calibration
 from backpass.model.tabular import network_inputs
 from backpass.nn import Layer
 from backpass.recipes import fields, run
-from backpass.recipes.defaults import FAST, folds, network, places_of_waves
+from backpass.recipes.defaults import FAST, STANDARD, folds, network, places_of_waves
 from backpass.recipes.main_job import Plan, plan
 from backpass.recipes.provenance import circumstances, fingerprint, require_same_data
 from backpass.recipes.words import cells, require_row, trained_place, words_of
@@ -54,7 +55,7 @@ def plan_of(
     if "data" not in content:
         raise UsageError(f"{folder / 'run.json'}: this run does not say what its data was: train anew")
     moved = {"table": table, "test_table": test_table, "threads": threads}
-    # Runs from before there were efforts have the recipe that is now the fast one, and were not streamed.
+    # Runs from before there were efforts trained one network, and were not streamed.
     asked = {"table": fields.NO_FILE, "effort": FAST, "stream": False} | content["asked"]
     asked |= {name: given for name, given in moved.items() if given is not None}
     if content["format"] < FOLDS_SINCE and folds(asked["effort"], **asked.get("recipe", {})):
@@ -62,7 +63,10 @@ def plan_of(
             f"{folder}: is of format {content['format']}, whose networks side by side were trained in another way: it "
             "predicts as before; to go on with it, do it again or look into its steps, train anew"
         )
-    asked["recipe"] = content.get("recipe") or _recipe_before(folder, content["format"], asked.get("recipe") or {})
+    if content.get("recipe"):
+        asked["recipe"] = content["recipe"]
+    else:
+        asked |= _recipe_before(folder, content["format"], asked["effort"], asked.get("recipe") or {})
     for role, option in (("table", "--table"), ("test_table", "--test")):
         if role in asked and moved[role] is None:
             asked[role] = _place(folder, asked, content.get("paths") or {}, role, option)
@@ -71,14 +75,16 @@ def plan_of(
     return planned
 
 
-def _recipe_before(folder: Path, version: int, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe of a run that says only what was chosen of it."""
+def _recipe_before(folder: Path, version: int, effort: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The effort and the recipe of a run that says only what was chosen of it."""
     if chosen.get("epochs") is None:
         raise UsageError(
             f"{folder}: is of format {version}, of which trainings had another length by default: it predicts as "
             "before; to go on with it, do it again or look into its steps, train anew"
         )
-    return {"averaging": 0.0, "label_smoothing": 0.0, **chosen}
+    # What was fast had one network without waves, and was else as others are.
+    single = {"members": 1, "waves": 0} if effort == FAST else {}
+    return {"effort": STANDARD, "recipe": {"averaging": 0.0, "label_smoothing": 0.0, **single, **chosen}}
 
 
 def _place(folder: Path, asked: Mapping[str, Any], paths: Mapping[str, str], role: str, option: str) -> str:
@@ -246,8 +252,12 @@ class Run:
         targets, own = prepared.tabular.targets, prepared.table.take([row - 1])
         inputs = network_inputs(prepared.tabular.inputs.encode(own, coerce=prepared.tabular.inputs.coercible))
         names = words_of(prepared)
-        if targets.kind == "positive":  # its logarithm is what the network answers, and what columns add to
-            names = replace(names, outputs=[f"log of {name}" for name in names.outputs])
+        heads, temperatures = targets.heads, [part.temperature for part in calibration.heads]
+        temperatures = temperatures if len(temperatures) == len(heads) else [1.0] * len(heads)
+        # Of a positive target the logarithm is what the network answers, and what columns add to.
+        of_outputs = [head for head in heads for _ in range(head.outputs)]
+        logs = ["log of " * (head.kind == "positive" and not head.classes) for head in of_outputs]
+        names = replace(names, outputs=[f"{log}{name}" for log, name in zip(logs, names.outputs, strict=True)])
         return why(
             planned.network,
             parameters,
@@ -258,8 +268,9 @@ class Run:
             number=row,
             raw=cells(own, 0, prepared.tabular.inputs.columns),
             output=output,
-            temperature=calibration.temperature,
-            units=list(zip(targets.spreads, targets.centers, strict=True)) * (len(targets.quantiles) or 1),
+            among=heads[0].outputs,
+            temperature=np.repeat(temperatures, [head.outputs for head in heads]),
+            units=[unit for head in heads for unit in _units(head)],
         )
 
     def what_if(self, row: int, *, member: int | None = None) -> Ledger:
@@ -327,6 +338,13 @@ class Run:
         before, after = self._steps_of(place, range(step, 0, -1)), self._steps_of(place, range(step, self.steps + 1))
         found = [f"--step {each}" for each in (next(before, None), next(after, None)) if each is not None]
         return f"it is in that of {' and '.join(found)}" if found else "it has been in none yet"
+
+
+def _units(targets: TargetEncoder) -> list[tuple[float, float]]:
+    """For each output of a head what it is multiplied by, and what is added then."""
+    if targets.classes:
+        return [(1.0, 0.0)] * targets.outputs
+    return list(zip(targets.spreads, targets.centers, strict=True)) * (len(targets.quantiles) or 1)
 
 
 def _own_model(folder: Path, about: Mapping[str, Any]) -> Model:

@@ -1,14 +1,16 @@
 """What held-out rows teach of a trained network; see `backpass.model.calibration`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
 from backpass.data import TargetEncoder
-from backpass.data.arrays import Array, take_rows
+from backpass.data.arrays import Array, Inputs, take_rows
 from backpass.errors import UsageError
+from backpass.losses import Heads, Loss
 from backpass.model.calibration import (
     Calibration,
     Intervals,
@@ -20,6 +22,7 @@ from backpass.model.calibration import (
 )
 from backpass.model.tabular import answers
 from backpass.recipes.prepare import Part, Prepared
+from backpass.records import dataclass
 from backpass.training import Trainer
 from backpass.training.rows import weights_by_label
 
@@ -33,21 +36,29 @@ def require_rows(prepared: Prepared, interval: float | None, threshold: float | 
     Raises:
         UsageError: it does not.
     """
-    classes, validation = prepared.tabular.targets.classes, prepared.validation
+    heads = prepared.apart()
+    counts = [len(head.tabular.targets.classes) for head in heads]
     if interval is not None:
-        if classes:
+        if all(counts):
             raise UsageError("--interval goes with numbers, and the target is classes: leave it out")
         if not 0 < interval < 1:
             raise UsageError(f"--interval is {interval:g}, expected a part of the rows between 0 and 1, such as 0.9")
         if prepared.calibration is None:
             raise UsageError("--interval needs rows held out to calibrate: give a --validation-part above 0")
         require_enough(interval, prepared.calibration.rows)
-    if threshold is not None and len(classes) != 2:
-        found = f"{len(classes)} classes" if classes else "a number"
+    if threshold is not None and 2 not in counts:
+        found = " and ".join(f"{count} classes" if count else "a number" for count in counts)
         raise UsageError(f"--threshold goes with two classes, and the target is {found}: leave it out")
-    if isinstance(threshold, str) and validation is None:
+    for head, count in zip(heads, counts, strict=True):
+        if isinstance(threshold, str) and count == 2:
+            _require_both(threshold, head.validation)
+
+
+def _require_both(threshold: str, validation: Part | None) -> None:
+    """See that a threshold can be chosen on these rows."""
+    if validation is None:
         raise UsageError(f"--threshold {threshold} is chosen on rows held out: give a --validation-part above 0")
-    if isinstance(threshold, str) and validation is not None and len(np.unique(validation.targets)) < 2:
+    if len(np.unique(validation.targets)) < 2:
         raise UsageError(
             f"--threshold {threshold} is chosen on rows of both classes, and the {validation.rows:,} that validate "
             "are of one: give a larger --validation-part, or a number"
@@ -63,10 +74,47 @@ def calibrate(
     threshold: float | str | None,
 ) -> Calibration:
     """For classes the temperature and the threshold, of the rows that validate; for numbers the intervals."""
-    if not prepared.tabular.targets.classes:
+    options: dict[str, Any] = {"class_weights": class_weights, "interval": interval, "threshold": threshold}
+    if not isinstance(trainer.loss, Heads):
+        return _of_head(prepared, _Answering(trainer.loss, trainer.outputs), **options)
+    answering = _apart(trainer.loss, trainer.outputs)
+    found = [_of_head(head, own, **options) for head, own in zip(prepared.apart(), answering, strict=True)]
+    return Calibration(parts=tuple(found))
+
+
+@dataclass(frozen=True, eq=False)
+class _Answering:
+    """What a network answers to one question: its loss, and from inputs its outputs."""
+
+    loss: Loss
+    outputs: Callable[[Inputs], Array]
+
+
+def _apart(loss: Heads, outputs: Callable[[Inputs], Array]) -> list[_Answering]:
+    """Of each head; the outputs of all are calculated once."""
+    known: dict[int, tuple[Inputs, Array]] = {}
+
+    def own(place: int, inputs: Inputs) -> Array:
+        if id(inputs) not in known:
+            known[id(inputs)] = inputs, outputs(inputs)  # held, so that no other inputs come to have their number
+        return np.asarray([each for _, each in loss.apart(known[id(inputs)][1])][place])
+
+    return [_Answering(head.loss, partial(own, place)) for place, head in enumerate(loss.heads)]
+
+
+def _of_head(
+    prepared: Prepared,
+    trainer: _Answering,
+    *,
+    class_weights: Mapping[str, float] | str | None,
+    interval: float | None,
+    threshold: float | str | None,
+) -> Calibration:
+    count = len(prepared.tabular.targets.classes)
+    if not count:
         return Calibration(intervals=None if interval is None else _intervals(prepared, trainer, interval))
     found = _temperature(prepared, trainer, class_weights)
-    if threshold is None:
+    if threshold is None or count != 2:
         return found
     if not isinstance(threshold, str):
         return replace(found, threshold=Threshold(float(threshold)))
@@ -76,7 +124,7 @@ def calibrate(
     return replace(found, threshold=choose_threshold(threshold, _present(answered.probabilities), validation.targets))
 
 
-def _intervals(prepared: Prepared, trainer: Trainer, level: float) -> Intervals:
+def _intervals(prepared: Prepared, trainer: _Answering, level: float) -> Intervals:
     """Those that the rows to calibrate ask for; other rows, whatever say they had, tell where errors are large."""
     tabular, train = prepared.tabular, prepared.train
 
@@ -91,7 +139,9 @@ def _intervals(prepared: Prepared, trainer: Trainer, level: float) -> Intervals:
     return conform(level, *amounts(_present(prepared.calibration)), *others)
 
 
-def _temperature(prepared: Prepared, trainer: Trainer, class_weights: Mapping[str, float] | str | None) -> Calibration:
+def _temperature(
+    prepared: Prepared, trainer: _Answering, class_weights: Mapping[str, float] | str | None
+) -> Calibration:
     validation = prepared.validation
     of_class = class_weights_of(prepared, class_weights)
     if validation is None:
@@ -108,12 +158,30 @@ def _present(value: Value | None) -> Value:
 
 
 def class_weights_of(prepared: Prepared, class_weights: Mapping[str, float] | str | None) -> tuple[float, ...]:
-    """The weight of each class, in their order; empty where all rows count alike."""
-    if class_weights is None:
+    """Of one head the weight of each class, in their order; empty where all rows count alike."""
+    if class_weights is None or not _fit(class_weights, prepared.tabular.targets):
         return ()
     targets = prepared.tabular.targets
     by_number = weights_by_label(prepared.train.targets, numbered(class_weights, targets))
     return tuple(by_number.get(number, 1.0) for number in range(len(targets.classes)))
+
+
+def require_weights(class_weights: Mapping[str, float] | str, targets: TargetEncoder) -> None:
+    """See that weights of classes are those of one head, or of more.
+
+    Raises:
+        UsageError: they fit none; see `numbered`.
+    """
+    if not any(_fit(class_weights, head) for head in targets.heads):
+        numbered(class_weights, next((head for head in targets.heads if head.classes), targets))
+
+
+def _fit(class_weights: Mapping[str, float] | str, targets: TargetEncoder) -> bool:
+    try:
+        numbered(class_weights, targets)
+    except UsageError:
+        return False
+    return True
 
 
 def numbered(class_weights: Mapping[str, float] | str, targets: TargetEncoder) -> dict[int, float] | str:

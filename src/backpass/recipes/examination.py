@@ -8,7 +8,7 @@ import numpy as np
 
 from backpass import nn
 from backpass.data.arrays import take_rows
-from backpass.doctor import Diagnosis, Finding, Remedy, diagnose
+from backpass.doctor import Diagnosis, Remedy, diagnose
 from backpass.errors import UsageError
 from backpass.forward import Structure, unflatten
 from backpass.model import load
@@ -28,8 +28,16 @@ def examine(planned: Plan, parameters: Structure | None = None, history: Sequenc
         planned: how it was trained, or is to be.
         parameters: of the network in use; None before training.
         history: one record an epoch.
+
+    Raises:
+        UsageError: the targets are of several kinds, of which no rule has been tried.
     """
     prepared, recipe = planned.prepared, planned.recipe
+    if prepared.tabular.targets.parts:
+        names = ", ".join(prepared.tabular.targets.schema.target_names)
+        raise UsageError(
+            f"the doctor looks at targets of one kind, and {names} are of several: ask it about one of them alone"
+        )
     network, own = _first(planned.network, parameters)
     part = prepared.train.sample
     inputs, targets = prepared.plain(part), part.targets
@@ -42,7 +50,7 @@ def examine(planned: Plan, parameters: Structure | None = None, history: Sequenc
         validation = prepared.plain(prepared.test), prepared.test.targets
     trainer = Trainer(
         network,
-        defaults.loss(prepared.tabular.targets, recipe),
+        planned.loss(recipe),
         defaults.optimizer(recipe, max(1, recipe.epochs * -(-len(targets) // recipe.batch_size))),
         batch_size=recipe.batch_size,
         seed=planned.seed,
@@ -99,7 +107,7 @@ def is_bad(outcome: Any) -> bool:
 
 
 def changes(remedy: Remedy, planned: Plan) -> dict[str, Any]:
-    """Arguments of `plan` that do what the remedy says.
+    """Arguments of `plan` that do what the remedy says, but for what they cannot do, such as leaving out rows.
 
     Raises:
         UsageError: it is nothing that arguments can do.
@@ -111,7 +119,7 @@ def changes(remedy: Remedy, planned: Plan) -> dict[str, Any]:
         asked["class_weights"] = "balanced"
     if remedy.without:
         asked["exclude"] = sorted({*asked.get("exclude", []), *_columns(planned, remedy.without)})
-    if remedy.forget or (chosen == (asked.get("recipe") or {}) and asked == planned.asked):
+    if chosen == (asked.get("recipe") or {}) and asked == planned.asked:
         raise UsageError("what was found can be treated by a person alone: see what it says to try")
     return asked | ({"recipe": chosen} if chosen else {})
 
@@ -127,6 +135,8 @@ def _chosen(remedy: Remedy, planned: Plan) -> dict[str, Any]:
         chosen["activation"] = remedy.activation
     if remedy.free:
         chosen |= {"dropout": 0.0, "weight_decay": 0.0}
+    if remedy.hidden:
+        chosen["hidden"] = [remedy.hidden]
     if remedy.wider != 1:
         chosen["hidden"] = [units * remedy.wider for units in recipe.hidden]
     if remedy.epochs != 1:
@@ -140,15 +150,15 @@ def _columns(planned: Plan, places: Sequence[int]) -> set[str]:
     return {every[place] for place in places}
 
 
-def treated(planned: Plan, finding: Finding) -> Plan:
-    """The plan with the finding's remedy.
+def treated(planned: Plan, treatment: Remedy | None) -> Plan:
+    """The plan with what a diagnosis says to do.
 
     Raises:
-        UsageError: there is none that options can do.
+        UsageError: there is nothing of it that options can do.
     """
-    if finding.remedy is None:
+    if treatment is None:
         raise UsageError("what was found can be treated by a person alone: see what it says to try")
-    return plan(**changes(finding.remedy, planned))
+    return plan(**changes(treatment, planned))
 
 
 def options(before: Plan, after: Plan) -> list[str]:

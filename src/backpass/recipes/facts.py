@@ -136,10 +136,10 @@ def _scores(
         return {"on": (model and model.about.get("scored_on")) or about.get("outcome", {}).get("scored_on"), "of": told}
     if judged is None or planned is None:
         return None
-    learned = planned.actual(planned.prepared.train.targets)
+    learned = judged.tabular.targets.actual(planned.prepared.train.targets)
     of = [
         scores.score("this network", judged.predictions, judged.actual),
-        scores.baseline(judged.predictions, learned, judged.actual, judged.tabular.calibration.class_weights),
+        scores.baseline_of_all(judged.predictions, learned, judged.actual, judged.tabular.calibration),
     ]
     return {"on": judged.name, "of": [each.to_json() for each in of]}
 
@@ -155,15 +155,25 @@ def _of_answers(judged: Judged, model: Model, learned: int) -> dict[str, Any]:
         "passed_over": found.passed_over,
         "columns": [vars(each) | {"rise": _plain(each.rise), "spread": _plain(each.spread)} for each in found.columns],
     }
+    heads = judged.apart()
+    if len(heads) == 1:
+        return _of_head(judged) | {"importance": importance}
+    return {
+        "heads": [{"target": each.predictions.names[0]} | _of_head(each) for each in heads],
+        "importance": importance,
+    }
+
+
+def _of_head(judged: Judged) -> dict[str, Any]:
+    """What the held-out rows tell of one way to answer."""
     probabilities = judged.predictions.probabilities
     if probabilities is None:
-        return {"residuals": _residuals(judged), "importance": importance}
+        return {"residuals": _residuals(judged)}
     answered = chosen(probabilities, judged.predictions.threshold)
     return {
         "confusion": _confusion(judged, answered),
         **({"curves": _curves(probabilities[:, 1], judged.actual == 1)} if probabilities.shape[1] == 2 else {}),
         "calibration": _calibration(judged, probabilities),
-        "importance": importance,
     }
 
 

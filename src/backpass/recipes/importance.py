@@ -48,7 +48,8 @@ class Importances:
     """All of it.
 
     Attributes:
-        metric: whose rise is told: "log_loss", "rmse", or "rmse_in_deviations" of several targets.
+        metric: whose rise is told: "log_loss", "rmse", "rmse_in_deviations" of several amounts, or of several heads
+            "relative_error", the mean of their errors, each by that of the same answer for every row.
         rows: how many were used.
         repeats: how often each column was shuffled.
         columns: the largest rise first.
@@ -94,6 +95,8 @@ class _Errors:
     @classmethod
     def of(cls, predictions: Predictions, actual: Array) -> "_Errors":
         found = score("", predictions, actual)
+        if predictions.parts:
+            return cls("relative_error", found.losses)
         if predictions.probabilities is not None:
             return cls("log_loss", found.losses)
         several = actual.shape[1] > 1
@@ -101,9 +104,13 @@ class _Errors:
         return cls("rmse_in_deviations" if several else "rmse", squares)
 
     @property
+    def is_root(self) -> bool:
+        return self.metric.startswith("rmse")
+
+    @property
     def total(self) -> float:
         mean = float(np.mean(self.each))
-        return mean if self.metric == "log_loss" else math.sqrt(mean)
+        return math.sqrt(mean) if self.is_root else mean
 
     @np.errstate(over="ignore", invalid="ignore")  # numbers near 1e300, whose squares are not finite
     def rise(self, shuffled: "list[_Errors]", orders: list[Array]) -> tuple[float, float]:
@@ -118,7 +125,7 @@ class _Errors:
         for other, order in zip(shuffled, orders, strict=True):
             others[order] += other.each / len(orders)
         differences = own + others - self.each
-        if self.metric != "log_loss":
+        if self.is_root:
             differences = differences / max(2 * (self.total + float(rises.mean()) / 2), np.finfo(np.float64).tiny)
         return float(rises.mean()), Z95 * float(np.std(differences)) / math.sqrt(len(differences))
 

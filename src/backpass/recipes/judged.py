@@ -1,6 +1,7 @@
 """Rows that were held out, with what a network answers for them, to be looked at from all sides."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -28,7 +29,8 @@ class Judged:
         tabular: what encodes and what calibrates.
         predict: from inputs to what these say, calibrated.
         predictions: for these rows.
-        actual: what is right: numbers of classes (rows,), or numbers in the table's units (rows, targets).
+        actual: what is right: numbers of classes (rows,), or numbers in the table's units (rows, targets); of several
+            heads a column each, see `Predictions.beside`.
     """
 
     name: str
@@ -42,6 +44,11 @@ class Judged:
     @property
     def rows(self) -> int:
         return self.part.rows
+
+    def apart(self) -> "list[Judged]":
+        """For each head its answers, as if it were alone."""
+        beside = zip(self.tabular.heads, self.predictions.beside(self.actual), strict=True)
+        return [replace(self, tabular=own, predictions=found, actual=right) for own, (found, right) in beside]
 
 
 def judge(planned: Plan, model: Model) -> Judged | None:
@@ -72,4 +79,4 @@ def judge(planned: Plan, model: Model) -> Judged | None:
         outputs, _ = forward.with_predictions(model.loss, model.parameters, inputs)
         return answers(tabular, tabular.calibration.predictions(model.loss, outputs))
 
-    return Judged(name, part, of, tabular, predict, predict(part.inputs), planned.actual(part.targets))
+    return Judged(name, part, of, tabular, predict, predict(part.inputs), tabular.targets.actual(part.targets))

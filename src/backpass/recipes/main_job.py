@@ -11,9 +11,10 @@ import numpy as np
 
 from backpass import nn
 from backpass.data import Table
-from backpass.data.arrays import Array, take_rows
+from backpass.data.arrays import take_rows
 from backpass.data.encoders.table import NUMBERS
 from backpass.errors import BackpassError, NotFiniteError, NotSavedError, TableError, UsageError
+from backpass.losses import Loss
 from backpass.model import Model, Predictions
 from backpass.model.calibration import Calibration
 from backpass.model.model import open_table
@@ -21,7 +22,7 @@ from backpass.model.network import MOST_THREADS, require_count
 from backpass.model.tabular import Tabular, answers
 from backpass.optimizers import Adam, Cosine
 from backpass.recipes import defaults, duration, fields, run, scores
-from backpass.recipes.calibrate import calibrate, class_weights_of, numbered, require_rows
+from backpass.recipes.calibrate import calibrate, class_weights_of, numbered, require_rows, require_weights
 from backpass.recipes.crossed import FAILURES, Fold, count_done, fit_folds, told, why
 from backpass.recipes.defaults import Recipe
 from backpass.recipes.prepare import Part, Prepared, prepare
@@ -75,7 +76,13 @@ class Outcome:
     folds: tuple[Fold, ...] = ()
 
     def __str__(self) -> str:
-        return "\n".join(scores.table(list(self.scores))) if self.scores else "no rows were held out: no score"
+        return "\n".join(scores.table(self.scores, self.heads)) if self.scores else "no rows were held out: no score"
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The names of targets that are answered each in a way of its own; none where all are answered in one."""
+        targets = self.model.tabular and self.model.tabular.targets
+        return targets.schema.target_names if targets and targets.parts else ()
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -173,8 +180,8 @@ class Plan:
             return replace(outcome, seconds=seconds, interrupted_by=trainer.interrupted_by, finished=False)
         first, tabular = outcome.model, whole.prepared.tabular
         calibration = first.tabular.calibration if first.tabular else Calibration()
-        of_class = class_weights_of(whole.prepared, self.class_weights)
-        tabular = replace(tabular, calibration=replace(calibration, class_weights=of_class))
+        of_class = [class_weights_of(head, self.class_weights) for head in whole.prepared.apart()]
+        tabular = replace(tabular, calibration=calibration.weighed(of_class))
         model = whole.model(tabular, trainer, outcome.scores, outcome.held_out)
         return replace(outcome, model=model, scored=first, seconds=seconds)
 
@@ -229,8 +236,15 @@ class Plan:
 
     @property
     def _class_weights(self) -> dict[int, float] | str | None:
-        """As the Trainer takes them: by the numbers of the classes."""
-        return None if self.class_weights is None else numbered(self.class_weights, self.prepared.tabular.targets)
+        """As the Trainer takes them: by the numbers of the classes. Of several heads they are in the loss."""
+        targets = self.prepared.tabular.targets
+        return None if self.class_weights is None or targets.parts else numbered(self.class_weights, targets)
+
+    def loss(self, recipe: Recipe | None = None) -> Loss:
+        """What is made small: what the recipe says, or without one what is usual."""
+        prepared = self.prepared
+        weights = [class_weights_of(head, self.class_weights) for head in prepared.apart()]
+        return defaults.heads(prepared.tabular.targets, recipe, prepared.train.targets, weights)
 
     def _calibration(self, trainer: Trainer) -> Calibration:
         asked = {name: self.asked.get(name) for name in ("class_weights", "interval", "threshold")}
@@ -263,7 +277,7 @@ class Plan:
         steps = self.recipe.epochs * -(-self.prepared.train.rows // self.recipe.batch_size)
         trainer = Trainer(
             self.trained_network(),
-            defaults.loss(self.prepared.tabular.targets, self.recipe),
+            self.loss(self.recipe),
             defaults.optimizer(self.recipe, steps),
             batch_size=self.recipe.batch_size,
             seed=self.seed,
@@ -321,20 +335,16 @@ class Plan:
         if part is None:
             return ()
         ours = answers(tabular, tabular.calibration.predictions(trainer.loss, trainer.outputs(part.inputs)))
-        actual, learned = self.actual(part.targets), self.actual(self.prepared.train.targets)
+        targets = tabular.targets
+        actual, learned = targets.actual(part.targets), targets.actual(self.prepared.train.targets)
         return (
             scores.score("this network", ours, actual),
             *([scores.score("linear model", self._plain_answers(linear, part), actual)] if linear else []),
-            scores.baseline(ours, learned, actual, tabular.calibration.class_weights),
+            scores.baseline_of_all(ours, learned, actual, tabular.calibration),
         )
 
     def _plain_answers(self, trainer: Trainer, part: Part) -> Predictions:
         return answers(self.prepared.tabular, trainer.predict(self.prepared.plain(part)))
-
-    def actual(self, targets: Array) -> Array:
-        """Class numbers as they are, numbers in the table's units."""
-        encoder = self.prepared.tabular.targets
-        return targets if encoder.classes else np.asarray(encoder.decode(targets))
 
     def _linear_model(self, *, stop_on_interrupt: bool) -> Trainer | None:
         """The same columns without hidden layers, trained by the same Trainer.
@@ -350,7 +360,7 @@ class Plan:
             held_out, rows = (take_rows(inputs, first), train.targets[first]), np.flatnonzero(~first)
         trainer = Trainer(
             defaults.linear_network(tabular.inputs, tabular.targets),
-            defaults.loss(tabular.targets),
+            self.loss(),
             Adam(Cosine(0.02, final_fraction=0.01)),
             batch_size=min(256, max(32, len(rows) // 8)),
             seed=self.seed,
@@ -514,7 +524,7 @@ def _prepared(
     prepared = prepare(opened, tuple(targets), test_table=test_table, **chosen)
     require_rows(prepared, interval, threshold)
     if asked["class_weights"] is not None:
-        numbered(asked["class_weights"], prepared.tabular.targets)
+        require_weights(asked["class_weights"], prepared.tabular.targets)
     return prepared
 
 
@@ -575,7 +585,7 @@ def train(
 
     Args:
         table: a path, "-", a Table, a dictionary of columns, or a data frame.
-        target: the column to predict, or several numeric ones ("Y1,Y2", or a list).
+        target: the column to predict, or several ("Y1,Y2", or a list), of whatever kinds.
         test_table: rows to measure on; without it some rows of `table` are held out.
         test, validation: the parts of the rows held out, such as 0.1; None chooses by the number of rows, 0 for none.
         group: a column whose equal rows stay in one part.

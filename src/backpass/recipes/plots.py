@@ -65,17 +65,30 @@ def _pictures(found: Mapping[str, Any]) -> Iterator[tuple[str, tuple[float, floa
         shown = found["importance"]["columns"][:MOST_COLUMNS]
         height = 1.2 + 0.28 * len(shown)
         yield "importance", (7, height), lambda axes: _importance(axes, shown, found["importance"]["metric"])
+    heads = found.get("heads", [])
+    for number, head in enumerate(heads, start=1):
+        yield from _of_head(head, _end(number, head["target"]))
+    if not heads:
+        yield from _of_head(found, "")
+
+
+def _end(number: int, target: str) -> str:
+    """What names of files end with, where there are several targets."""
+    return f"-{number}-{re.sub(r'[^A-Za-z0-9]+', '-', target)[:40]}"
+
+
+def _of_head(found: Mapping[str, Any], end: str) -> Iterator[tuple[str, tuple[float, float], Callable[[Axes], None]]]:
     if "confusion" in found:
         side = min(12.0, 3 + 0.5 * len(found["confusion"]["classes"]))
-        yield "confusion", (side, side), lambda axes: _confusion(axes, found["confusion"])
+        yield f"confusion{end}", (side, side), partial(_confusion, confusion=found["confusion"])
     if found.get("curves"):
-        yield "roc", (5, 5), lambda axes: _roc(axes, found["curves"])
-        yield "precision-recall", (5, 5), lambda axes: _precision_recall(axes, found["curves"])
+        yield f"roc{end}", (5, 5), partial(_roc, curves=found["curves"])
+        yield f"precision-recall{end}", (5, 5), partial(_precision_recall, curves=found["curves"])
     if "calibration" in found:
-        yield "reliability", (5, 5), lambda axes: _reliability(axes, found["calibration"])
-    for number, target in enumerate(found.get("residuals", {}).get("targets", ()), start=1):
-        end = f"-{number}-{re.sub(r'[^A-Za-z0-9]+', '-', target['name'])[:40]}"
-        end = end if len(found["residuals"]["targets"]) > 1 else ""
+        yield f"reliability{end}", (5, 5), partial(_reliability, calibration=found["calibration"])
+    targets = found.get("residuals", {}).get("targets", ())
+    for number, target in enumerate(targets, start=1):
+        end = _end(number, target["name"]) if len(targets) > 1 else end
         yield f"answers{end}", (5, 5), partial(_answers, target=target)
         yield f"errors{end}", (7, 4), partial(_errors, target=target)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from backpass.data import Division, FileTable, Table, TableEncoder, TargetEncoder, describe, divide, summary
+from backpass.data import Division, FileTable, Schema, Table, TableEncoder, TargetEncoder, describe, divide, summary
 from backpass.data.arrays import Array, Inputs, count_rows, let_go, row_shape, take_rows
 from backpass.data.encoders.table import NUMBERS
 from backpass.data.limits import amount
@@ -95,14 +95,36 @@ class Prepared:
             return part.inputs
         return network_inputs({name: each for name, each in part.inputs.items() if name != self.fold})
 
+    def apart(self) -> "tuple[Prepared, ...]":
+        """For each head what it would be alone."""
+        if not self.tabular.targets.parts:
+            return (self,)
+        parts = (self.train, self.validation, self.test, self.calibration)
+        columns = [None if part is None else self.tabular.targets.columns(part.targets) for part in parts]
+
+        def own(place: int, part: Part | None, apart: list[Array] | None) -> Part | None:
+            return None if part is None or apart is None else replace(part, targets=apart[place])
+
+        names = ("train", "validation", "test", "calibration")
+        return tuple(
+            replace(
+                self,
+                tabular=head,
+                **{name: own(place, *each) for name, *each in zip(names, parts, columns, strict=True)},  # type: ignore[arg-type]
+            )
+            for place, head in enumerate(self.tabular.heads)
+        )
+
     def describe(self) -> list[str]:
         """What was understood, in lines for people."""
-        schema, kind = self.division.schema, self.tabular.targets.kind
-        quantiles = ", ".join(map(str, self.tabular.targets.quantiles))
-        lines = [
-            *describe(schema, self.table, kind),
-            *([f"  learned of the target: its quantiles {quantiles}"] if quantiles else []),
-        ]
+        schema = self.division.schema
+        heads = self.tabular.targets.heads
+        kind = next((head.kind for head in heads if not head.classes), "number")
+        lines = describe(schema, self.table, kind)
+        for head in heads:
+            of = f"target {head.schema.target_names[0]}" if len(heads) > 1 else "target"
+            quantiles = ", ".join(map(str, head.quantiles))
+            lines += [f"  learned of the {of}: its quantiles {quantiles}"] if quantiles else []
         lines += [f"  note: {note}" for note in self.notes]
         window = self.train.window
         if window is not None:
@@ -115,10 +137,11 @@ class Prepared:
 
     def summary(self) -> dict[str, Any]:
         """The same for programs."""
-        targets = self.tabular.targets
+        heads = self.tabular.targets.heads
+        amounts = next((head for head in heads if not head.classes), heads[0])
         more = {
-            "target_kind": targets.kind,
-            "quantiles": list(targets.quantiles),
+            "target_kind": amounts.kind,
+            "quantiles": list(amounts.quantiles),
             "split": self.rows(),
             "notes_of_reading": list(self.notes),
         }
@@ -165,8 +188,6 @@ def prepare(
         UsageError: an option does not fit the table.
     """
     opened = open_table(table, delimiter, stream=stream)
-    if quantiles and len(targets) > 1:
-        raise UsageError(f"--quantiles goes with one target, and {len(targets)} are named: leave it out, or name one")
     own_test = None if test_table is None else open_table(test_table, delimiter)
     asked = validation is not None or calibrated or group is not None or order is not None
     asked = asked or isinstance(opened, FileTable)
@@ -186,7 +207,10 @@ def prepare(
         task="regression" if target_kind not in (None, "number") or quantiles else task,
     )
     notes = [*opened.notes, *(own_test.notes if own_test else ())]
+    if quantiles:  # each has several outputs
+        division = replace(division, schema=division.schema.one_by_one)
     schema = division.schema
+    _require_fitting(schema, target_kind, quantiles)
     kind: Any = precision
     tabular = Tabular(
         TableEncoder.fit(division.train, schema, scale=scale, precision=kind),
@@ -209,10 +233,18 @@ def prepare(
         raise AssertionError("a division has training rows")
     told = dict.fromkeys(note for note in notes if note not in schema.notes)
     if crossed:
-        strata = train.targets if tabular.targets.classes else None
+        own = zip(tabular.targets.heads, tabular.targets.columns(train.targets), strict=True)
+        strata = next((labels for head, labels in own if head.classes), None)
         return _crossed(Prepared(opened, division, tabular, train, None, tested, tuple(told)), folds, strata, seed)
     held_out, calibration = _halves(held_out, seed) if calibrated and held_out is not None else (held_out, None)
     return Prepared(opened, division, tabular, train, held_out, tested, tuple(told), calibration)
+
+
+def _require_fitting(schema: Schema, target_kind: Any, quantiles: Sequence[float] | None) -> None:
+    """See that what goes with amounts alone has some to go with."""
+    option = "--quantiles" if quantiles else "--target-kind" if target_kind not in (None, "number") else ""
+    if option and "regression" not in schema.tasks:
+        raise UsageError(f"{option} goes with numbers, and all targets are classes: leave it out")
 
 
 def _crossed(prepared: Prepared, folds: int, strata: Array | None, seed: int) -> Prepared:

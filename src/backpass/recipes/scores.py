@@ -1,13 +1,15 @@
 """The score on held-out rows, beside two baselines, and how far off it may be by chance."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from backpass.data.arrays import Array
 from backpass.model import Predictions
-from backpass.model.calibration import Threshold
+from backpass.model.calibration import Calibration, Threshold
+from backpass.model.metrics import of_target
 from backpass.model.tabular import chosen, pinball
 from backpass.records import dataclass
 
@@ -32,6 +34,10 @@ class Score:
     margins: dict[str, float]
     losses: Array
 
+    def of(self, target: str) -> "Score":
+        """Of several heads that of one target; without what each row's loss is."""
+        return Score(self.label, of_target(self.metrics, target), of_target(self.margins, target), np.zeros(0))
+
     def to_json(self) -> dict[str, Any]:
         return {"label": self.label, "metrics": finite(self.metrics), "margins": finite(self.margins)}
 
@@ -39,6 +45,9 @@ class Score:
 @np.errstate(over="ignore", invalid="ignore")  # squares of numbers near 1e300: such a margin is not finite
 def score(label: str, predictions: Predictions, actual: Array) -> Score:
     """The metrics of `predictions` where `actual` was right: class numbers, or numbers in the table's units."""
+    if predictions.parts:
+        beside = predictions.beside(actual)
+        return _together(label, beside, [score(label, each, right) for each, right in beside])
     if predictions.probabilities is None:
         squares = (predictions.values.astype(np.float64) - actual) ** 2
         losses = (squares / np.maximum(actual.var(axis=0), np.finfo(np.float64).tiny)).mean(axis=1)
@@ -51,6 +60,30 @@ def score(label: str, predictions: Predictions, actual: Array) -> Score:
         losses = -np.log(np.clip(given, 1e-15, 1))
         margins = _class_margins(predictions.probabilities, actual, predictions.threshold, losses)
     return Score(label, predictions.scores(actual), margins, losses)
+
+
+def _together(label: str, beside: Sequence[tuple[Predictions, Array]], own: Sequence[Score]) -> Score:
+    """Of several heads, from the scores of each, answers and what was right: all metrics, with the targets' names.
+
+    A row's loss is the mean of theirs, each by what it is in the mean for the best answer that is the same for all.
+    """
+    names = [answers.names[0] for answers, _ in beside]
+    named = list(zip(names, own, strict=True))
+    metrics = {f"{key}_{name}": value for name, each in named for key, value in each.metrics.items()}
+    margins = {f"{key}_{name}": value for name, each in named for key, value in each.margins.items()}
+    losses = [each.losses / _alike(*pair) for each, pair in zip(own, beside, strict=True)]
+    return Score(label, metrics, margins, np.mean(losses, axis=0))
+
+
+def _alike(answers: Predictions, actual: Array) -> float:
+    """The mean loss of the best answer that is the same for every row; 1 where that is nothing."""
+    if answers.quantiles is not None:
+        same = np.tile(np.quantile(actual, answers.levels), (len(actual), 1))
+        return float(pinball(same, actual, answers.levels).mean()) or 1.0
+    if answers.probabilities is None:
+        return 1.0  # losses are in variances
+    shares = np.bincount(actual) / len(actual)
+    return float(-np.sum(shares * np.log(np.where(shares > 0, shares, 1.0)))) or 1.0
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -142,26 +175,50 @@ def baseline(like: Predictions, targets: Array, actual: Array, class_weights: tu
     return weighed
 
 
+def baseline_of_all(like: Predictions, targets: Array, actual: Array, calibration: Calibration) -> Score:
+    """The same of all heads."""
+    if not like.parts:
+        return baseline(like, targets, actual, calibration.class_weights)
+    beside, learned = like.beside(actual), (column for _, column in like.beside(targets))
+    weights = (part.class_weights for part in calibration.heads)
+    own = [
+        baseline(each, known, right, of_class)
+        for (each, right), known, of_class in zip(beside, learned, weights, strict=True)
+    ]
+    return _together("always the same", beside, own)
+
+
 def finite(values: dict[str, float]) -> dict[str, float | None]:
     """For JSON, which has no NaN."""
     return {key: value if math.isfinite(value) else None for key, value in values.items()}
 
 
-def table(scores: list[Score]) -> list[str]:
-    """The scores as a table for people."""
-    every = scores[0].metrics
-    # Several targets have units of their own: what can be told of them side by side is R².
-    names = [name for name in every if name.startswith("r2_")]
-    names = names or [
-        name for name in every if all(name in each.metrics for each in scores) and not name.startswith("below_")
-    ]
-    rows = [["", *map(_title, names)]]
+def table(scores: Sequence[Score], heads: Sequence[str] = ()) -> list[str]:
+    """The scores as a table for people; of several heads, by the names of their targets, a table each."""
+    if heads:
+        return [
+            line
+            for name in heads
+            for line in (name, *(f"  {row}" for row in table([each.of(name) for each in scores])))
+        ]
+    names = told_names(scores)
+    rows = [["", *map(title, names)]]
     rows += [[each.label, *(_cell(each, name) for name in names)] for each in scores]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _title(name: str) -> str:
+def told_names(scores: Sequence[Score]) -> list[str]:
+    """The metrics that are told side by side: of several targets, which have units of their own, R²."""
+    every = scores[0].metrics
+    names = [name for name in every if name.startswith("r2_")]
+    return names or [
+        name for name in every if all(name in each.metrics for each in scores) and not name.startswith("below_")
+    ]
+
+
+def title(name: str) -> str:
+    """What people call a metric."""
     return f"R² {name.removeprefix('r2_')}" if name.startswith("r2_") else _TITLES.get(name, name)
 
 
@@ -177,10 +234,15 @@ _TITLES = {
 _PARTS = ("accuracy", "auc", "log_loss", "calibration_error", "r2")
 
 
+def shown_value(name: str, value: float) -> str:
+    """A metric with as many digits as people look at."""
+    return f"{value:z.3f}" if name in _PARTS or name.startswith("r2_") else f"{value:.4g}"
+
+
 def _cell(each: Score, name: str) -> str:
     value, margin = each.metrics[name], each.margins.get(name, math.nan)
     part = name in _PARTS or name.startswith("r2_")
-    shown = f"{value:z.3f}" if part else f"{value:.4g}"
+    shown = shown_value(name, value)
     if not math.isfinite(margin) or (part and margin < LEAST):
         return shown
     return f"{shown} ± {margin:.3f}" if part else _amount(value, margin)

@@ -32,7 +32,6 @@ def words_of(prepared: Prepared, *, held_out: bool = False) -> Words:
     def raw(place: int) -> Mapping[str, str]:
         return cells(train, own(place), shown)
 
-    classes = targets.classes
     return Words(
         features={
             **dict.fromkeys(("", NUMBERS), inputs.feature_names),
@@ -41,7 +40,7 @@ def words_of(prepared: Prepared, *, held_out: bool = False) -> Words:
             **({prepared.fold: ["(held out in fold)"]} if prepared.folds else {}),
         },
         columns=columns | keys,
-        outputs=classes[1:] if len(classes) == 2 else classes or targets.quantile_names or targets.schema.target_names,
+        outputs=_outputs(targets),
         targets=targets.schema.target_names,
         scalings=_scalings(targets),
         row=lambda place: train.row_number(own(place)),
@@ -50,9 +49,20 @@ def words_of(prepared: Prepared, *, held_out: bool = False) -> Words:
     )
 
 
+def _outputs(targets: TargetEncoder) -> tuple[str, ...]:
+    """The names of a network's outputs: classes, quantiles or targets; of several heads with their targets' names."""
+    if targets.parts:
+        own = [(part.schema.target_names[0], _outputs(part)) for part in targets.parts]
+        return tuple(name if names == (name,) else f"{name}={each}" for name, names in own for each in names)
+    classes = targets.classes
+    return classes[1:] if len(classes) == 2 else classes or targets.quantile_names or targets.schema.target_names
+
+
 def _scalings(targets: TargetEncoder) -> dict[str, str]:
     """How amounts are made small, by their names."""
-    found = {}
+    found: dict[str, str] = {}
+    for part in targets.parts:
+        found |= _scalings(part)
     for name, center, spread in zip(targets.schema.target_names, targets.centers, targets.spreads, strict=False):
         amount = f"log({name})" if targets.kind == "positive" else name
         if (center, spread) != (0.0, 1.0):

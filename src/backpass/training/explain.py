@@ -7,7 +7,7 @@ import numpy as np
 from backpass.errors import BackpassError, UsageError
 from backpass.forward import Spec, flatten
 from backpass.graph import BATCH
-from backpass.losses import Loss
+from backpass.losses import Heads, Loss
 from backpass.model import Model
 from backpass.model.network import ForwardPass
 from backpass.nn import Layer, specs
@@ -75,7 +75,8 @@ def explain_training(model: Model, *, batch_size: int | None = None, threads: in
 
 def likely_targets(loss: Loss, outputs: int, precision: str) -> Spec:
     """The targets that a loss takes for a network of so many outputs: labels where it takes them, or else numbers."""
-    for shape, dtype in ((), np.int64), ((outputs,), precision), ((), precision), ((1,), precision):
+    kinds: list[tuple[tuple[int, ...], Any]] = [((len(loss.heads),), precision)] if isinstance(loss, Heads) else []
+    for shape, dtype in (*kinds, ((), np.int64), ((outputs,), precision), ((), precision), ((1,), precision)):
         try:
             loss.check_targets(np.zeros((1, *shape), dtype), outputs)
         except BackpassError:

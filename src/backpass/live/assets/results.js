@@ -17,8 +17,11 @@ export function results(panel, page) {
     const part = (...content) => { const section = make("section", content); grid.append(section); return section; };
     const grid = make("div", null, { class: "grid" });
     host.append(make("p", `On ${found.rows.toLocaleString("en-US")} ${found.scored_on} rows: ${Object.entries(found.scores).map(([name, value]) => `${name.replaceAll("_", " ")} ${shown(value, 4)}`).join(", ")}.`), grid);
-    if (found.classes) ofClasses(found, part);
-    else for (const target of found.targets) ofNumbers(target, part);
+    for (const head of found.heads || [found]) {
+      if (found.heads) part(make("h2", head.name));
+      if (head.classes) ofClasses(head, part);
+      else for (const target of head.targets) ofNumbers(target, part);
+    }
     return undefined;
   }
 

@@ -7,10 +7,13 @@
   const TITLES = { accuracy: "accuracy", auc: "AUC", log_loss: "log loss", calibration_error: "calibration error", rmse: "RMSE",
     mae: "mean abs. error", pinball: "pinball loss", r2: "R²", f1: "F1", balanced_accuracy: "balanced accuracy", youden: "Youden's J",
     interval_coverage: "inside the interval", interval_width: "width of the interval", rmse_in_deviations: "RMSE in standard deviations",
+    relative_error: "error, in parts of that of one answer for all",
     loss: "training", validation_loss: "validation", seconds: "seconds", rows_per_second: "rows a second" };
   const PARTS = new Set(["accuracy", "auc", "log_loss", "calibration_error", "r2", "f1", "balanced_accuracy", "youden", "interval_coverage"]);
   const OF_STATE = { finished: "finished", interrupted: "interrupted, can be resumed", training: "broken off, or still training" };
   const MOST_LABELS = 40;
+
+  const TARGETS = ((facts.data && facts.data.heads) || []).map((each) => each.target);
 
   const title = (name) => TITLES[name] || name;
   const percent = (part) => `${(100 * part).toFixed(1)} %`;
@@ -43,25 +46,53 @@
 
   function amount(value, margin, part) {
     if (value === null || value === undefined) return "–";
+    const lacks = margin === null || margin === undefined || (part && margin < 0.0005);
+    const places = lacks || part || !(margin > 0) ? null : 1 - Math.floor(Math.log10(margin));
+    if (places !== null && places >= 0 && places <= 9) return `${value.toFixed(places)} ±\u00a0${margin.toFixed(places)}`;
     const told = part ? value.toFixed(3).replace(/^-(0\.0+)$/, "$1") : shown(value, 4);
-    if (margin === null || margin === undefined || (part && margin < 0.0005)) return told;
-    return `${told} ±\u00a0${part ? margin.toFixed(3) : shown(margin, 2)}`;
+    return lacks ? told : `${told} ±\u00a0${part ? margin.toFixed(3) : shown(margin, 2)}`;
+  }
+
+  const isPart = (name) => PARTS.has(name) || name.startsWith("r2_");
+
+  // Of several targets, which have units of their own, R² can be told side by side.
+  function toldNames(of) {
+    const every = Object.keys(of[0].metrics), own = every.filter((name) => name.startsWith("r2_"));
+    return own.length ? own : every.filter((name) => !name.startsWith("below_") && of.every((each) => name in each.metrics));
+  }
+
+  function scoreTable(of) {
+    const names = toldNames(of);
+    const rows = of.map((each) => [each.label, ...names.map((name) => amount(each.metrics[name], each.margins[name], isPart(name)))]);
+    const heads = ["", ...names.map((name) => (name.startsWith("r2_") ? `R² ${name.slice(3)}` : title(name)))];
+    return tableOf(heads, rows, { class: "score" });
+  }
+
+  /* Of the scores of several targets, of kinds of their own, those of one. */
+  function ofTarget(score, target) {
+    const of = (values) => Object.fromEntries(Object.keys(TITLES).filter((name) => `${name}_${target}` in values)
+      .map((name) => [name, values[`${name}_${target}`]]));
+    return { label: score.label, metrics: of(score.metrics), margins: of(score.margins) };
+  }
+
+  function eachHead(of, tell) {
+    for (const target of TARGETS) tell(of.map((each) => ofTarget(each, target)), target);
+    if (!TARGETS.length) tell(of, "");
   }
 
   function scores() {
     const host = section("Scores", "scores");
     if (!facts.scores) return say(host, `There is no score: ${facts.absent}.`);
-    const of = facts.scores.of, every = Object.keys(of[0].metrics);
-    const own = every.filter((name) => name.startsWith("r2_"));
-    const names = own.length ? own : every.filter((name) => of.every((each) => name in each.metrics));
     say(host, `On the ${facts.scores.on} rows${facts.held_out ? `, ${shown(facts.held_out.of)} of them` : ""}. ` +
       "± is half of a 95 % interval: what chance may add or take with so many rows.", "faint");
-    const rows = of.map((each) => [each.label, ...names.map((name) =>
-      amount(each.metrics[name], each.margins[name], PARTS.has(name) || name.startsWith("r2_")))]);
-    const heads = ["", ...names.map((name) => (name.startsWith("r2_") ? `R² ${name.slice(3)}` : title(name)))];
-    host.append(tableOf(heads, rows, { class: "score" }));
-    const more = every.filter((name) => !names.includes(name) && !name.startsWith("interval_") && !name.startsWith("below_"));
-    if (more.length && !own.length) list(host, more.map((name) => [title(name), amount(of[0].metrics[name], null, PARTS.has(name))]));
+    eachHead(facts.scores.of, (of, target) => {
+      if (target) host.append(make("h3", target));
+      host.append(scoreTable(of));
+      const every = Object.keys(of[0].metrics), names = toldNames(of);
+      const more = every.filter((name) => !names.includes(name) && !name.startsWith("interval_") && !name.startsWith("below_"));
+      if (more.length && !names.some((name) => name.startsWith("r2_"))) list(host, more.map((name) =>
+        [title(name), amount(of[0].metrics[name], null, PARTS.has(name))]));
+    });
     if (facts.scores.on === "validation") say(host, "These rows told when to stop, too: no others were held out to test.");
   }
 
@@ -80,16 +111,20 @@
     const host = section("Cross-validation", "folds");
     const whole = told.each.filter((fold) => !fold.failed);
     const count = whole.length < told.each.length ? `${whole.length} of ${told.each.length}` : told.each.length;
-    say(host, told.scores.length ? `The means of ${count} folds; ± is half of a 95 % interval, and in brackets are the least and the most.`
+    say(host, told.scores.length ? `The means of ${count} folds; ± is half of a 95 % interval, which counts that they share rows.`
       : "No mean of folds: of fewer than two there are scores.", "faint");
     for (const [place, fold] of told.each.entries()) if (fold.failed) say(host, `Fold ${place + 1} failed: ${fold.failed}`);
-    for (const [place, score] of told.scores.entries()) {
-      host.append(make("h3", score.label));
-      list(host, Object.entries(score.metrics).filter(([name]) => !name.startsWith("below_")).map(([name, value]) => {
-        const each = whole.map((fold) => fold.scores[place === 0 ? 0 : fold.scores.length - told.scores.length + place].metrics[name]);
-        return [title(name), `${shown(value)} ± ${shown(score.margins[name])} (${shown(Math.min(...each))} to ${shown(Math.max(...each))})`];
+    if (!told.scores.length) return;
+    eachHead(told.scores, (of, target) => {
+      if (target) host.append(make("h3", target));
+      host.append(scoreTable(of));
+      const own = whole.map((fold) => fold.scores[0]).map((score) => (target ? ofTarget({ ...score, margins: {} }, target) : score).metrics);
+      list(host, toldNames(of).filter((name) => own.every((each) => typeof each[name] === "number")).map((name) => {
+        const each = own.map((metrics) => metrics[name]);
+        return [`${title(name)}, from fold to fold`,
+          `${amount(Math.min(...each), null, isPart(name))} to ${amount(Math.max(...each), null, isPart(name))}`];
       }));
-    }
+    });
   }
 
   function course() {
@@ -107,7 +142,10 @@
     const series = ["loss", "validation_loss"].filter((name) => history[name]).map((name) => ({
       label: title(name), values: history[name], marks: history.epoch.length < 3 }));
     const ends = series.map((each) => `${each.label} from ${shown(each.values[0])} to ${shown(each.values[each.values.length - 1])}`);
-    charts.lines(host, { title: "Loss by epoch", told: `${ends.join(", ")}. With dropout, training is measured with nodes left out.`,
+    const network = facts.network || {};
+    const whose = network.members > 1 ? ` Training is the mean of the losses that the ${network.members} networks have each by itself; validation is ` +
+      `the loss of their common answer${network.folds ? ", for each row that of those that left it out" : ""}, which is the lower one.` : "";
+    charts.lines(host, { title: "Loss by epoch", told: `${ends.join(", ")}. With dropout, training is measured with nodes left out.${whose}`,
       x, y: { label: "loss", log: false }, series, marks });
     const others = Object.keys(history).filter((name) => !["epoch", "loss", "validation_loss", "seconds", "rows_per_second"].includes(name));
     for (const name of others) {
@@ -132,16 +170,21 @@
   }
 
   function answers() {
-    if (facts.confusion) classes();
-    if (facts.residuals) amounts();
+    const heads = facts.heads || [facts];
+    for (const [place, each] of heads.entries()) {
+      if (!each.confusion && !each.residuals) continue;
+      const host = each.target === undefined ? section("Answers", "answers") : section(`Answers: ${each.target}`, `answers-${place + 1}`);
+      if (each.confusion) classes(host, each);
+      if (each.residuals) amounts(host, each.residuals);
+    }
     if (facts.absent && facts.scores) {
       const host = section("Held-out rows", "answers");
       say(host, `What the network answers for single rows is not shown here: ${facts.absent}.`);
     }
   }
 
-  function classes() {
-    const host = section("Answers", "answers"), { classes: names, counts } = facts.confusion;
+  function classes(host, head) {
+    const { classes: names, counts } = head.confusion;
     const right = counts.reduce((sum, row, i) => sum + row[i], 0), all = counts.flat().reduce((a, b) => a + b, 0);
     const wrong = counts.flatMap((row, i) => row.map((count, j) => ({ i, j, count }))).filter((each) => each.i !== each.j && each.count);
     wrong.sort((a, b) => b.count - a.count);
@@ -153,7 +196,7 @@
       return [name, own, own ? percent(counts[i][i] / own) : "–", given ? percent(counts[i][i] / given) : "–"];
     });
     folded(host, "By class", tableOf(["class", "rows", "of these found (recall)", "of its answers right (precision)"], cells));
-    const place = pair(host), curves = facts.curves;
+    const place = pair(host), curves = head.curves;
     if (curves) {
       const yes = names[1], { roc, precision_recall: pr } = curves;
       charts.lines(place, { title: "ROC", told: `Area ${shown(curves.auc, 4)}: how well probabilities of "${yes}" put the two classes in order; 0.5 is chance.`,
@@ -164,11 +207,11 @@
         x: { label: "recall", values: pr.recall, range: [0, 1] }, y: { label: "precision", range: [0, 1.02] },
         guides: [{ y: curves.share, label: "chance" }], series: [{ label: "precision", values: pr.precision }] });
     }
-    calibration(host, place);
+    calibration(host, place, head.calibration);
   }
 
-  function calibration(host, place) {
-    const told = facts.calibration, bins = told.bins;
+  function calibration(host, place, told) {
+    const bins = told.bins;
     if (!bins.length) return;
     const made = told.temperature === 1 ? "" : ` The temperature that held-out rows asked for is ${shown(told.temperature, 3)}.`;
     charts.lines(place, { title: "Reliability", numbers: false, told: `Calibration error ${shown(told.error, 3)}: how far, in the mean, the probability of the answer is from how ` +
@@ -182,8 +225,7 @@
       bins.map((bin) => [`${bin.low.toFixed(2)} to ${bin.high.toFixed(2)}`, bin.rows, bin.sure, bin.right])));
   }
 
-  function amounts() {
-    const host = section("Answers", "answers"), told = facts.residuals;
+  function amounts(host, told) {
     for (const each of told.targets) {
       const known = each.predicted.map((value, i) => [value, each.actual[i]]).filter(([a, b]) => a !== null && b !== null);
       const place = pair(host), all = known.flat(), low = Math.min(...all), high = Math.max(...all), of = told.targets.length > 1 ? ` of ${each.name}` : "";
@@ -199,7 +241,8 @@
         x: { label: "error" }, y: { label: "rows" }, edges: each.histogram.edges, legend: false, series: [{ label: "rows", counts: each.histogram.counts }] });
     }
     if (told.quantiles) {
-      list(host, Object.entries(told.quantiles).map(([name, part]) => [`of these rows below ${name}`, percent(part)]));
+      list(host, [["the answer is", "q0.5" in told.quantiles ? "q0.5, the median" : "the median, as the quantiles around it have it"],
+        ...Object.entries(told.quantiles).map(([name, part]) => [`of these rows below ${name}`, percent(part)])]);
     }
     if (told.interval) {
       list(host, [["intervals are to hold", percent(told.interval.level)],
@@ -217,9 +260,11 @@
     const folds = facts.network && facts.network.folds ? `; each network leaves out 1 in ${facts.network.folds} to validate` : "";
     list(host, [["table", told.table], ["rows", told.rows], ["columns", told.columns], ["target", told.targets.join(", ")],
       ["task", `${told.task}${told.target_kind && told.target_kind !== "number" ? `, of a ${told.target_kind}` : ""}`], ["rows used", parts.join(", ") + folds]]);
-    const shares = Object.entries(told.classes || {}).sort((a, b) => b[1] - a[1]);
-    if (shares.length) say(host, `Classes: ${shares.slice(0, 12).map(([name, part]) => `${name} ${percent(part)}`).join(", ")}` +
-      `${shares.length > 12 ? ` and ${shares.length - 12} more` : ""}.`);
+    for (const each of told.heads || [told]) {
+      const shares = Object.entries(each.classes || {}).sort((a, b) => b[1] - a[1]), of = each.target === undefined ? "" : ` of ${each.target}`;
+      if (shares.length) say(host, `Classes${of}: ${shares.slice(0, 12).map(([name, part]) => `${name} ${percent(part)}`).join(", ")}` +
+        `${shares.length > 12 ? ` and ${shares.length - 12} more` : ""}.`);
+    }
     for (const note of [...(told.notes || []), ...(told.notes_of_reading || [])]) say(host, `Note: ${note}`);
     const rows = told.inputs.map((each) => [each.name, each.kind, percent(each.missing), each.distinct]);
     host.append(make("h3", `Inputs (${shown(told.inputs.length + (told.inputs_cut || 0))})`), tableOf(["column", "kind", "missing", "different values"], rows));
