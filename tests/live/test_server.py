@@ -6,6 +6,8 @@ import json
 import logging
 import socket
 import time
+from itertools import cycle
+from types import SimpleNamespace
 
 import pytest
 from live_helpers import asked, page_of, until
@@ -62,7 +64,7 @@ def test_what_ends_a_training_by_a_mistake_is_shown_and_logged(tell, ground, mon
     assert ground.error.startswith("the training ended by a mistake in backpass, ZeroDivisionError: division by zero")
     assert "Traceback" in capfd.readouterr().err
     assert tell("train", {"settings": SETTINGS})[0] == 200
-    until(lambda: ground.watched.state == "finished")
+    until(lambda: ground.watched.state == "finished", 90)
     assert ground.error == ""
 
 
@@ -133,6 +135,7 @@ def test_the_thread_of_the_page_works_a_small_part_of_the_time(monkeypatch):
 
     def rested(worked, share):
         """Seconds after so much work, of a process that has that share of the processor."""
+        pace.begin()
         clock["thread_time"] += worked
         pace.done()
         began = clock["monotonic"]
@@ -147,11 +150,41 @@ def test_the_thread_of_the_page_works_a_small_part_of_the_time(monkeypatch):
     assert rested(0.03, 1.0) == pytest.approx(0.03 / PART, abs=2 * TICK)
     assert rested(0.015, 0.25) == pytest.approx(4 * 0.015 / PART, abs=2 * TICK)
     assert rested(9.0, 1.0) == pytest.approx(ALIVE)
+    pace.begin()
     clock["thread_time"] += 0.03
     pace.done()
     clock["monotonic"] += 0.031 / PART
     assert pace.left(within=False) == 0
+    assert pace.left(within=False, among=2) > 0
     assert pace.left(within=True) > 0
+
+
+def test_a_page_that_rests_ends_at_once_and_hears_of_a_pause(ground, monkeypatch):
+    """Though its next look is due in ten seconds: no task is left to be cancelled, and what waits is told of."""
+    steering = SimpleNamespace(waits=False, history=SimpleNamespace(reason=""))
+    watched = SimpleNamespace(steering=steering, stands=("training", 1))
+    monkeypatch.setattr(Page, "watched", [watched])
+    told = {"key": "", "steps": 0, "trouble": "", "columns": {}, "steered": True}
+    monkeypatch.setattr(Page, "_news_of", lambda *_, **__: told | {"state": watched.stands[0]})
+    rests = cycle([0.01, 0.0])
+    monkeypatch.setattr(Pace, "left", lambda _, within, among: 9.0 if within else next(rests))
+    page = Page([], ground)
+
+    async def listened():
+        news = page.news({})
+        first = await anext(news)
+        later = asyncio.create_task(anext(news))
+        await asyncio.sleep(0.1)
+        watched.stands, steering.waits = ("waiting", 1), True
+        second = await asyncio.wait_for(later, 3)
+        steering.waits = False
+        last = asyncio.create_task(anext(news, None))
+        await asyncio.sleep(0.1)
+        page.ends.set()
+        return first, second, await asyncio.wait_for(last, 3)
+
+    states = [each and json.loads(each.partition("data: ")[2])["runs"][0]["state"] for each in asyncio.run(listened())]
+    assert states == ["training", "waiting", None]
 
 
 def test_news_keep_to_the_pace_however_many_listen(ground, monkeypatch):
@@ -164,7 +197,7 @@ def test_news_keep_to_the_pace_however_many_listen(ground, monkeypatch):
         return {"key": "", "state": "", "steps": 0, "trouble": "", "columns": {}, "steered": False}
 
     monkeypatch.setattr(Page, "_news_of", slow)
-    monkeypatch.setattr(Page, "watched", [None])
+    monkeypatch.setattr(Page, "watched", [SimpleNamespace(steering=None)])
     page = Page([], ground)
 
     async def listened():

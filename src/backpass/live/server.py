@@ -22,7 +22,7 @@ TICK = 0.1  # seconds from one look at the runs to the next
 SLOW = 0.5  # seconds until what no eye can see in a curve, less than one point in so many, is told
 SEEN = 1500
 ALIVE = 10.0  # seconds without news, after which the page is told that there are none
-PART = 0.01  # of the time, at most, may the page's thread work: what watches slows no training by more
+PART = 0.01  # of the time, at most, may telling what is new take: what watches slows no training by more
 COMMAND = 1 << 16  # bytes of a command, at most
 SECOND = 1.0  # from one look of the server at itself to the next
 PATIENCE = 10.0  # seconds for what is too large, until it is left
@@ -49,29 +49,35 @@ _ASSETS = {
 
 
 class Pace:
-    """How long to wait between two looks, so that the thread works a PART of the time at most, by its own clock.
+    """How long to wait between two looks, so that these take a PART of the time at most, by the thread's own clock.
 
-    All that the thread does counts, for whomever it is done; but not what came before the first look. Where the
-    training that is looked at is one of this process, the time is what the process has of the processor: where many
-    want that, it is less.
+    The first look is free: it tells all that was before. Where the training that is looked at is one of this process,
+    the time is what the process has of the processor: where many want that, it is less.
     """
 
     def __init__(self) -> None:
-        self._worked, self._clocks = 0.0, (0.0, 0.0, 0.0)
+        self._begun: float | None = None
+        self._worked, self._clocks = 0.0, (0.0, 0.0)
+
+    def begin(self) -> None:
+        """A look begins."""
+        self._begun = None if self._begun is None else time.thread_time()
 
     def done(self) -> None:
-        """The work of a look is done."""
-        now = time.thread_time(), time.process_time(), time.monotonic()
-        self._worked = now[0] - self._clocks[0] if self._clocks[0] else 0.0
-        self._clocks = now
+        """It is done, and told."""
+        now = time.thread_time()
+        self._worked = 0.0 if self._begun is None else now - self._begun
+        self._begun, self._clocks = now, (time.process_time(), time.monotonic())
 
-    def left(self, *, within: bool) -> float:
-        """Seconds to wait from now on, then to ask again; 0 for none. `within` says that a training goes on here."""
-        gone = time.monotonic() - self._clocks[2]
-        given = time.process_time() - self._clocks[1] if within else gone
-        if gone >= ALIVE or (gone >= TICK and given * PART >= self._worked):
+    def left(self, *, within: bool, among: int = 1) -> float:
+        """Seconds to wait from now on, then to ask again; 0 for none. `within` says that a training goes on here,
+        `among` how many listen.
+        """
+        gone = time.monotonic() - self._clocks[1]
+        given = time.process_time() - self._clocks[0] if within else gone
+        if gone >= ALIVE or (gone >= TICK and given * PART >= self._worked * among):
             return 0.0
-        missing = self._worked / PART - given
+        missing = self._worked * among / PART - given
         return min(ALIVE - gone, max(TICK, missing * min(50.0, gone / given) if given else 0.0))
 
 
@@ -88,6 +94,7 @@ class Page:
         self.playground = playground
         self.ends = threading.Event()
         self._one = threading.Lock()
+        self._listening = 0
 
     @property
     def watched(self) -> list[Watched]:
@@ -201,30 +208,46 @@ class Page:
         """What is new of the runs, as server-sent events, as long as somebody listens. `known` says how many records
         of a run's generation the page has already.
         """
-        import anyio
-
         before: Any = None
         quiet = waited = gone = 0.0
         pace = Pace()
-        while not self.ends.is_set():
-            told = [self._news_of(each, known, small=waited < SLOW) for each in self.watched]
-            state = [[each[name] for name in ("key", "state", "steps", "trouble")] for each in told], self._error
-            new = any(each["columns"] for each in told)
-            waited = 0.0 if new else waited + gone
-            if new or state != before:
-                before, quiet = state, 0.0
-                place = json.dumps(known, separators=(",", ":"))
-                yield f"id: {place}\ndata: {json.dumps({'runs': told, 'error': self._error})}\n\n"
-            elif quiet > ALIVE:
-                quiet = 0.0
-                yield ": nothing new\n\n"
-            pace.done()
-            within = any(each["steered"] and each["state"] == fields.TRAINING for each in told)
-            gone = time.monotonic()
-            while left := pace.left(within=within):  # noqa: ASYNC110  (it is a clock that is waited for)
-                await anyio.sleep(left)
-            gone = time.monotonic() - gone
-            quiet += gone
+        self._listening += 1
+        try:
+            while not self.ends.is_set():
+                pace.begin()
+                told = [self._news_of(each, known, small=waited < SLOW) for each in self.watched]
+                state = [[each[name] for name in ("key", "state", "steps", "trouble")] for each in told], self._error
+                new = any(each["columns"] for each in told)
+                waited = 0.0 if new else waited + gone
+                if new or state != before:
+                    before, quiet = state, 0.0
+                    place = json.dumps(known, separators=(",", ":"))
+                    yield f"id: {place}\ndata: {json.dumps({'runs': told, 'error': self._error})}\n\n"
+                elif quiet > ALIVE:
+                    quiet = 0.0
+                    yield ": nothing new\n\n"
+                pace.done()
+                gone = await self._rest(pace)
+                quiet += gone
+        finally:
+            self._listening -= 1
+
+    async def _rest(self, pace: Pace) -> float:
+        """Until the next look is due; how many seconds that was. It ends at once when the page does."""
+        import anyio
+
+        began = time.monotonic()
+        while not self.ends.is_set() and (  # noqa: ASYNC110  (clocks are waited for)
+            left := pace.left(within=self._trains, among=self._listening)
+        ):
+            await anyio.sleep(min(left, SLOW))
+        return time.monotonic() - began
+
+    @property
+    def _trains(self) -> bool:
+        """Whether a training goes on in this process. It is asked often, and of memory alone."""
+        steered = [each.steering for each in self.watched if each.steering is not None]
+        return any(each.history is not None and not each.history.reason and not each.waits for each in steered)
 
     @property
     def _error(self) -> str:
