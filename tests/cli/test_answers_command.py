@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from cli_helpers import ABALONE, IRIS, PENGUINS, QUICK, command, write
 
+import backpass as bp
+from backpass.model.calibration import Calibration
+
 
 def trained(run, *arguments):
     """What training says."""
@@ -258,3 +261,31 @@ def test_folds_are_told_with_their_mean_and_spread(run):
     assert re.search(r"this network from fold to fold: accuracy [\d.]+ to [\d.]+, log loss", told)
     assert max(map(len, told.splitlines())) <= 80
     assert "--folds 3" in json.loads(run("report", "m", "--json").out)["reproduce"]["command"]
+
+
+@pytest.mark.parametrize(
+    ("target", "factor", "decimals"),
+    [("number", 1.0, 7), ("number", 1e5, 2), ("positive", 1e5, None), ("number", 1e-4, 11)],
+)
+def test_numbers_are_written_with_the_digits_that_the_network_can_tell(run, tmp_path, target, factor, decimals):
+    """Those of float32: of a target that spreads by about 3 seven behind the point, of factors nine in all at most."""
+    rows = [(place, (place + 1) * factor / 9) for place in range(30)]
+    path = write(tmp_path / "t.csv", ["x", "y"], rows)
+    trained(run, path, "--target", "y", "--target-kind", target)
+    cells = [row[0] for row in run("predict", "m", path).rows[1:]]
+    exact = bp.load("m").predict_table(path).values[:, 0]
+    np.testing.assert_allclose(np.array(cells, float), exact, rtol=1e-6, atol=2e-7 * factor)
+    if decimals is None:
+        assert max(len(cell.replace(".", "").lstrip("0")) for cell in cells) <= 9
+    else:
+        assert 0 < max(len(np.format_float_positional(float(cell)).partition(".")[2]) for cell in cells) <= decimals
+
+
+def test_what_class_weights_and_a_temperature_near_1_do_is_told_or_left():
+    told = Calibration(temperature=0.987, class_weights=(0.5, 2.0)).told(("no", "yes"))
+    assert told == [
+        "class weights: yes 2, no 0.5",
+        "  probabilities are as if rows stood so often, the baseline's too; scores are of rows as they are",
+        "  so accuracy and log loss may well be worse than without weights",
+    ]
+    assert "(temperature 0.9)" in Calibration(temperature=0.9).told(("no", "yes"))[0]

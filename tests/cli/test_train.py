@@ -39,7 +39,7 @@ def test_train_prints_what_it_understood_the_network_the_score_the_run_and_the_n
     assert re.fullmatch(r"  4 numbers.*categor.*|  4 numbers.*", lines[2])
     assert any(re.fullmatch(r"network     \d+ inputs -> 4 -> 3    [\d,]+ parameters", line) for line in lines)
     assert any(
-        re.fullmatch(r"effort      fast: one network, up to 2 epochs: about \d+ s at most", line) for line in lines
+        re.fullmatch(r"effort      fast: one network, up to 2 epochs: about \d+ s for all", line) for line in lines
     )
     assert "training on 241 rows, validating on 34, testing on 69" in lines
     assert any(re.fullmatch(r"stopped at epoch 2 after [\d.]+ s: all 2 epochs done", line) for line in lines)
@@ -257,7 +257,7 @@ def test_every_option_of_the_recipe_changes_what_is_learned(run, options):
 
 def test_without_an_effort_it_is_the_mean_of_several_networks(run):
     ran = run("train", PENGUINS, "--target", "species", "--epochs", "2", "--hidden", "4")
-    line = r"effort      standard: mean of 4 networks, up to 2 epochs: about \d+ s at most"
+    line = r"effort      standard: mean of 4 networks, up to 2 epochs: about \d+ s for all"
     assert any(re.fullmatch(line, each) for each in ran.out.splitlines())
     assert bp.load("runs/penguins-species-1").network.count == 4
 
@@ -571,7 +571,7 @@ def test_a_percent_sign_and_a_misspelt_activation_are_told_what_was_meant(run):
     ran = run("train", ABALONE, "--target", "Rings", "--interval", "90%")
     assert "expected a number between 0 and 1, such as 0.9: 90% is 0.9" in ran.err
     ran = run("train", IRIS, "--target", "species", "--activation", "rellu")
-    assert ran.err.endswith(": did you mean relu?\n")
+    assert ran.err.endswith("; did you mean relu?\n")
 
 
 def test_what_is_printed_of_a_run_with_a_long_name_is_cut_between_words(run):

@@ -7,6 +7,7 @@ from ward import case, found, network, table
 import backpass as bp
 from backpass import losses, nn, optimizers
 from backpass.doctor import rows, rules
+from backpass.doctor.case import case_of
 from backpass.doctor.chart import Chart
 from backpass.doctor.diagnosis import examined
 from backpass.doctor.dial import dialled, with_rate
@@ -179,6 +180,16 @@ def test_a_class_that_is_never_answered():
     assert finding.remedy.applied(patient).weights[y[:200] == 1].min() > 5
 
 
+@pytest.mark.parametrize("y", [np.arange(60) % 2, np.arange(60) % 2 * 2 - 1], ids=["0 and 1", "-1 and 1"])
+def test_labels_of_margins_are_classes_as_well(y):
+    """Targets of a hinge loss may be -1 and 1; scores above 0 mean yes."""
+    begun = case_of(bp.Trainer(nn.Dense(1), losses.Hinge(), threads=1), np.zeros((60, 2), np.float32), y)
+    assert begun.classes
+    assert set(begun.labels) == {0, 1}
+    assert begun.answers(np.array([[0.2], [-0.2]])).tolist() == [1, 0]
+    assert begun.labels_of(begun.held_out[1]).min() == 0
+
+
 def test_so_few_rows_that_no_setting_makes_up_for_them():
     """They are counted, and a machine has no remedy."""
     finding = found(case(take=20, epochs=2), of_rows=(rows.few_rows,))["too few rows"]
@@ -190,6 +201,13 @@ def saturated_and_apart():
     """Two things are spoiled: columns in other units, and units at the ends of their range."""
     spoilt = network(2, activation="tanh", initializer=nn.Normal(30.0))
     return case(spoilt, optimizers.Adam(0.02), rows=spoiled(True, in_other_units))
+
+
+def test_a_network_without_a_hidden_layer():
+    """Where a curve is to be learned, that is found, and one is put before the output."""
+    finding = found(case(nn.Sequential(nn.Dense(1)), classes=False), rules.too_small)["network too small"]
+    assert finding.evidence.startswith("it has no hidden layer")
+    assert finding.promise[1] > 0.6
 
 
 def test_what_is_still_wrong_once_the_first_is_treated():

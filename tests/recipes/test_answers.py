@@ -89,7 +89,7 @@ def test_balanced_weights_let_a_rare_class_be_answered_as_often_as_it_is_told_ap
         ({"yes": -1, "no": 1}, "--class-weights yes=-1: expected a number above 0, such as yes=5"),
         ({"yes": float("nan"), "no": 1}, "--class-weights yes=nan: expected a number above 0"),
         ({"yes": 0}, "--class-weights yes=0: expected .* to learn without a class, leave its rows out"),
-        ("equal", "class_weights is 'equal', expected balanced or a number by label"),
+        ("equal", "--class-weights is 'equal', expected balanced or a number by label"),
     ],
     ids=str,
 )
@@ -144,7 +144,7 @@ def test_a_threshold_that_is_a_number_is_that():
         (PENGUINS, "body_mass_g", {"interval": 0.99}, "--interval 0.99 needs 99 rows to calibrate, and 34 are held"),
         (PENGUINS, "sex", {"target_kind": "count"}, "holds text"),
         (IRIS, "species", {"target_kind": "count", "task": "classification"}, "--target-kind goes with numbers"),
-        (ABALONE, "Rings", {"target_kind": "whole"}, "target_kind is 'whole', expected number or count or positive"),
+        (ABALONE, "Rings", {"target_kind": "whole"}, "--target-kind is 'whole', expected number or count or positive"),
     ],
     ids=str,
 )

@@ -86,7 +86,12 @@ def test_the_interval_of_the_mean_counts_that_folds_share_rows():
     (found,) = crossed.means([fold(0.8), fold(0.9), fold(1.0)])
     assert found.metrics == {"accuracy": pytest.approx(0.9)}
     assert found.margins["accuracy"] == pytest.approx(4.303 * 0.1 * np.sqrt(1 / 3 + 1 / 4), rel=1e-3)
-    assert crossed.spreads([fold(0.8), fold(1.0)]) == ["accuracy 0.8 to 1"]
+    assert crossed.spreads([fold(0.8), fold(1.0)]) == ["accuracy 0.800 to 1.000"]
+    several = [
+        crossed.Fold(80, 20, (("ours", {"rmse": 1.0, "r2": each, "rmse_a": 2.0, "r2_a": each, "r2_b": 0.5}),))
+        for each in (0.25, 0.75)
+    ]
+    assert crossed.spreads(several) == ["R² a 0.250 to 0.750", "R² b 0.500 to 0.500"]
 
 
 @pytest.mark.parametrize(("degrees", "expected"), [(1, 12.706), (4, 2.776), (99, 1.984)])

@@ -27,7 +27,7 @@ Examples:
 @click.option("--exclude", multiple=True, metavar="COLUMNS", help="Of a TABLE: leave out these columns.")
 @click.option("--table", metavar="TABLE", help="Of a RUN: where its table is now, if it was moved.")
 @click.option("--test", "test_table", metavar="TABLE", help="Rows to judge by; of a RUN where they are now.")
-@click.option("--treat", is_flag=True, help="Of a RUN: train again with the first remedy; shows before and after.")
+@click.option("--treat", is_flag=True, help="Of a RUN: train again with what helps; shows before and after.")
 @click.option("--out", metavar="RUN", type=click.Path(path_type=Path), help="The folder of what --treat trains.")
 @threads_option
 @json_option

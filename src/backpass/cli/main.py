@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
     except click.ClickException as error:
-        _tell(error.format_message())
+        _tell(_worded(error))
     except BackpassError as error:
         _tell(str(error), error.exit_status)
     except MemoryError:
@@ -103,6 +103,16 @@ def _spare_collections() -> None:
     """Look less often through all objects for rings of garbage: most are those of imports, which stay."""
     gc.set_threshold(100_000)
     atexit.register(gc.freeze)  # and not once more when the process ends, and all is let go of
+
+
+def _worded(error: click.ClickException) -> str:
+    """What click says; of the options that an unknown one may have been meant to be only that which it probably was."""
+    if isinstance(error, click.NoSuchOption) and error.possibilities:
+        from backpass.data.naming import closest
+
+        near = closest(error.option_name, error.possibilities)
+        error = click.NoSuchOption(error.option_name, possibilities=None if near is None else [near])
+    return error.format_message()
 
 
 def _tell(message: str, status: int = 2) -> None:

@@ -1,6 +1,8 @@
 """`backpass predict`: answers for the rows of a table."""
 
+import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +13,10 @@ from backpass.cli.output import working, writing
 from backpass.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from backpass.model import Predictions
+    from backpass.data import TargetEncoder
+    from backpass.model import Model, Predictions
 
+DIGITS = 7  # that float32 holds
 EPILOG = """\b
 Examples:
   backpass predict runs/loans-default-1 new.csv
@@ -62,7 +66,7 @@ def predict(
     notes: list[str] = []
     with working(f"predicting {table}"):
         opened = read_table(table, delimiter=delimiter)
-        found = loaded.predict_table(opened, coerce=names(coerce), notes=notes, threads=threads)
+        found = _sensible(loaded.predict_table(opened, coerce=names(coerce), notes=notes, threads=threads), loaded)
         if proba and all(head.probabilities is None for head in found.heads):
             raise UsageError("--proba goes with classes, and this model predicts numbers: leave it out")
         if interval and all(head.lower is None for head in found.heads):
@@ -75,6 +79,42 @@ def predict(
     else:
         write_whole(out, content)
         click.echo(f"{out}: {opened.rows:,} predictions", err=True)
+
+
+def _sensible(found: "Predictions", model: "Model") -> "Predictions":
+    """The same, its numbers with the digits that the network's own precision gives sense to.
+
+    What it answers is scaled: of a target that spreads by 3 the eighth digit behind the point means nothing in float32.
+    """
+    if model.precision != "float32" or model.tabular is None:
+        return found
+    if not found.parts:
+        return _short(found, model.tabular.targets)
+    heads = zip(found.parts, model.tabular.targets.heads, strict=True)
+    return replace(found, parts=tuple(_short(*head) for head in heads))
+
+
+def _short(found: "Predictions", targets: "TargetEncoder") -> "Predictions":
+    import numpy as np
+
+    if found.probabilities is not None:
+        return found
+
+    def short(values: Any) -> Any:
+        if values is None:
+            return None
+        if targets.kind != "number":  # their logarithm is what is scaled
+            return values.astype(np.float32)
+        spreads = np.broadcast_to(targets.spreads, len(values.T))
+        return np.stack([np.round(each, _decimals(spread)) for each, spread in zip(values.T, spreads, strict=True)], 1)
+
+    parts = {name: short(getattr(found, name)) for name in ("values", "lower", "upper", "quantiles")}
+    return replace(found, **parts)
+
+
+def _decimals(spread: float) -> int:
+    """Of a number that is scaled by so much, how many digits behind the point float32 holds."""
+    return DIGITS - math.floor(math.log10(spread)) if spread > 0 else DIGITS
 
 
 def _write_out(content: bytes) -> None:

@@ -315,7 +315,7 @@ def _effort(planned: "Plan") -> str:
         sooner = most_seconds(planned)
         over = f": over after about {_rounded(sooner)} s" if sooner < planned.seconds / 2 else ""
         return f"what fits into {planned.seconds:,.4g} s: {what}{most}, up to {epochs}{over}"
-    takes = f"about {_rounded(most_seconds(planned))} s if all are made"
+    takes = f"about {_rounded(most_seconds(planned))} s for all"
     return f"{planned.asked['effort']}: {what}, up to {epochs}: {takes}"
 
 
@@ -401,7 +401,7 @@ def _of_folds(outcome: "Outcome") -> list[str]:
     return [
         f"mean of {count} folds, with what chance may add or take (95 %):",
         *(f"  {line}" for line in table(found, outcome.heads)),
-        *wrapped([f"  this network from fold to fold: {', '.join(spreads(outcome.folds))}"], 4),
+        *wrapped([f"  this network from fold to fold: {', '.join(spreads(outcome.folds, outcome.heads))}"], 4),
         *lines,
     ]
 

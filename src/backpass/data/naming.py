@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 
 SHOWN_NAMES = 6
 SHOWN_TEXT = 60
+ALIKE = 0.7  # of two words' letters are the same in the same order where one is taken to be meant by the other
+BEGINNING = 3  # letters in common from the first on, to the same end
 
 
 def quoted(text: str) -> str:
@@ -23,13 +25,27 @@ def listed(names: Iterable[str], shown: int = SHOWN_NAMES) -> str:
 
 
 def closest(name: str, choices: Sequence[str]) -> str | None:
-    """The one of the choices that the name was probably meant to be, whatever its case, or None."""
+    """The one of the choices that the name was probably meant to be, whatever its case, or None: what is spelt nearly
+    so, or begins as the name does, or the name as it.
+    """
     folded = {choice.casefold(): choice for choice in choices}
-    found = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
-    return folded[found[0]] if found else None
+    own = name.casefold()
+    found = difflib.get_close_matches(own, folded, n=1, cutoff=ALIKE)
+    begin = (each for each in folded if min(len(each), len(own)) >= BEGINNING and each[: len(own)] == own[: len(each)])
+    near = found[0] if found else next(begin, None)
+    return None if near is None else folded[near]
 
 
 def did_you_mean(name: str, choices: Sequence[str], title: str = "Its columns") -> str:
     """A sentence that offers the closest choice, or else shows a few."""
     near = closest(name, choices)
     return f"Did you mean {quoted(near)}?" if near is not None else f"{title}: {listed(choices)}."
+
+
+def of_columns(name: str, columns: Sequence[str]) -> str:
+    """The same where a table has no column of that name; of one that reads as a single column why that may be."""
+    if len(columns) == 1:
+        return (
+            f"It reads as one column, {quoted(columns[0])}: if that is several, --delimiter says what is between them."
+        )
+    return did_you_mean(name, columns)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from backpass.data.infer import ROW_NUMBERS, infer_column
 from backpass.data.kinds import KINDS, TASKS, Column, Kind, Schema, Task
 from backpass.data.labels import NO_LABEL, read_labels
-from backpass.data.naming import did_you_mean, listed, quoted
+from backpass.data.naming import listed, of_columns, quoted
 from backpass.data.repeats import repeats
 from backpass.data.table import Table
 from backpass.data.target import infer_heads
@@ -87,7 +87,7 @@ def _check_option(table: Table, option: str, name: str, targets: Sequence[str]) 
 def require_column(table: Table, option: str, name: str) -> None:
     """Raises UsageError for an option that names a column that is not there."""
     if name not in table.columns:
-        hint = did_you_mean(name, table.columns)
+        hint = of_columns(name, table.columns)
         raise UsageError(f"{option} {name}: {table.name} has no column {quoted(name)}. {hint}")
 
 

@@ -62,7 +62,7 @@ def hold_out(
         _checked("--test-part", test, SMALL_SHARE if n < SMALL_TABLE else SHARE),
         _checked("--validation-part", validation, SHARE),
     )
-    _check_sum(*shares)
+    _check_sum(*shares, test is not None, validation is not None)
     _check_rows(n, shares)
     classes = None if strata is None else _codes("strata", strata, n)
     if groups is not None and order is not None:
@@ -154,12 +154,18 @@ def _checked(option: str, share: float | None, default: float) -> float:
     return chosen
 
 
-def _check_sum(test: float, validation: float) -> None:
+def _check_sum(test: float, validation: float, *given: bool) -> None:
+    """See that rows are left to train on; of the parts those are named as options that were given as such."""
     if test + validation >= 1:
-        raise UsageError(
-            f"--test-part {test:g} and --validation-part {validation:g} leave no rows for training, expected two parts "
-            "that are below 1 together"
+        named = {
+            f"--test-part {test:g}": f"{test:g} to test",
+            f"--validation-part {validation:g}": f"{validation:g} to validate",
+        }
+        first, second = (
+            option if own else f"the usual {usual}" for (option, usual), own in zip(named.items(), given, strict=True)
         )
+        both = f"{first} and {second}" if given[0] else f"{second} and {first}"
+        raise UsageError(f"{both} leave no rows for training, expected two parts that are below 1 together")
 
 
 def _check_rows(n: int, shares: tuple[float, float]) -> None:

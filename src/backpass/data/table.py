@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from backpass.data.naming import did_you_mean, quoted
+from backpass.data.naming import of_columns, quoted
 from backpass.errors import TableError
 from backpass.records import dataclass
 
@@ -56,7 +56,7 @@ class Table:
     def column(self, name: str) -> pl.Series:
         """One column; raises TableError, offering the closest name, where there is none."""
         if name not in self.columns:
-            raise TableError(f"{self.name} has no column {quoted(name)}. {did_you_mean(name, self.columns)}")
+            raise TableError(f"{self.name} has no column {quoted(name)}. {of_columns(name, self.columns)}")
         return self._read(name)
 
     def _read(self, name: str) -> pl.Series:

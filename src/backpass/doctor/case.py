@@ -25,6 +25,7 @@ from backpass.training.rows import Rows
 MOST_ROWS = 2000  # that are looked at
 MOST_WORK = 2e9  # of one trial: rows gone over times parameters, a second or two
 FEWEST_EPOCHS, STEPS_AN_EPOCH = 8, 100  # of a trial; fewer steps are put together, as far as so many epochs are left
+LEAST_PART = 1e-3  # of what there is to learn in the rows learned from, that is to be seen in those held out
 HELD_OUT = 0.2  # of the rows, where none were held out
 
 
@@ -93,7 +94,20 @@ class Case:
 
     @property
     def labels(self) -> Array:
-        return self.targets.reshape(-1).astype(np.int64)
+        return self.labels_of(self.targets)
+
+    def labels_of(self, targets: Array) -> Array:
+        """The classes, from 0 on: -1 of a margin is 0."""
+        return np.maximum(np.asarray(targets).reshape(-1).astype(np.int64), 0)
+
+    def answers(self, outputs: Array) -> Array:
+        """The classes that outputs of a network stand for."""
+        predictions = np.asarray(self.loss.predictions(outputs))
+        if predictions.size == len(predictions):
+            return np.asarray(predictions.reshape(-1) > (0.0 if isinstance(self.loss, losses.Hinge) else 0.5)).astype(
+                int
+            )
+        return np.asarray(predictions.argmax(axis=1))
 
     @cached_property
     def constant(self) -> Array:
@@ -155,8 +169,13 @@ class Case:
         """1 where nothing is wrong, 0 where it is as good as the best constant, below 0 where it is worse."""
         if not math.isfinite(loss):
             return -math.inf
-        constant, least = self.constant_loss(held_out=held_out), self._least(held_out=held_out)
-        return (constant - loss) / max(constant - least, 1e-12)
+        constant, most = self.constant_loss(held_out=held_out), self._to_learn(held_out=held_out)
+        # Held-out rows that all have nearly the same answer are no measure.
+        return (constant - loss) / max(most, LEAST_PART * self._to_learn() if held_out else 0.0, 1e-12)
+
+    def _to_learn(self, *, held_out: bool = False) -> float:
+        """By how much what is always right is better than the best constant."""
+        return self.constant_loss(held_out=held_out) - self._least(held_out=held_out)
 
     def skills(self, model: Model | None) -> tuple[float, float]:
         """Of a network on the rows and on those held out; minus infinity where it is not finite."""

@@ -35,6 +35,7 @@ class Remedy:
         targets: whether the targets are.
         free: whether dropout and weight decay are left out.
         wider: what the number of nodes of each hidden layer is multiplied by.
+        hidden: nodes of a hidden layer where there is none.
         epochs: what their number is multiplied by.
         stop: whether training ends at the best validation loss.
         balanced: whether every class counts the same.
@@ -51,6 +52,7 @@ class Remedy:
     targets: bool = False
     free: bool = False
     wider: int = 1
+    hidden: int = 0
     epochs: int = 1
     stop: bool = False
     balanced: bool = False
@@ -64,6 +66,7 @@ class Remedy:
             adam=more.adam or self.adam,
             activation=more.activation or self.activation,
             wider=self.wider * more.wider,
+            hidden=more.hidden or self.hidden,
             epochs=self.epochs * more.epochs,
             without=tuple(sorted({*self.without, *more.without})),
             forget=tuple(sorted({*self.forget, *more.forget})),
@@ -99,7 +102,9 @@ class Remedy:
         if self.balanced:
             own = weights_by_label(case.labels, "balanced")
             weights = np.array([own[label] for label in case.labels.tolist()], case.precision)
-            held_weights = np.array([own.get(int(y), 1.0) for y in held_targets.reshape(-1)], case.precision)
+            held_weights = np.array(
+                [own.get(label, 1.0) for label in case.labels_of(held_targets).tolist()], case.precision
+            )
         if self.forget:
             kept = np.setdiff1d(np.arange(count_rows(inputs)), self.forget)
             inputs, targets, weights = (
@@ -130,6 +135,8 @@ class Remedy:
             network = rebuilt(network, _started)
         if self.activation:
             network = hidden_activation(network, self.activation)
+        if self.hidden:
+            network = with_hidden(network, self.hidden)
         return network if self.wider == 1 else wider(network, self.wider)
 
     def optimizer(self, optimizer: Optimizer) -> Optimizer:
@@ -198,6 +205,15 @@ def wider(network: Layer, factor: int) -> Layer:
         return replace(layer, units=layer.units * factor) if isinstance(layer, Dense) and layer is not last else layer
 
     return rebuilt(network, widened)
+
+
+def with_hidden(network: Layer, units: int) -> Layer:
+    """A network of one Dense with a hidden layer before it."""
+
+    def preceded(layer: Layer) -> Layer:
+        return nn.Sequential(nn.Dense(units), nn.ReLU(), layer) if isinstance(layer, Dense) else layer
+
+    return rebuilt(network, preceded)
 
 
 def real_columns(change: Callable[[Array, Array], Array]) -> Callable[[Inputs, Inputs], Inputs]:

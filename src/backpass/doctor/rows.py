@@ -22,7 +22,6 @@ from backpass.doctor.case import Case
 from backpass.doctor.findings import Finding
 from backpass.doctor.remedies import Remedy
 from backpass.forward import flatten, one_thread
-from backpass.model import Model
 
 # Thresholds; docs/doctor.md says where each comes from.
 STRAY = 0.01  # of the rows, at which the label may change more often
@@ -167,8 +166,7 @@ def wrong_labels(case: Case) -> Finding | None:
     apart = sure = False
     if guarded:
         # What chance decides is as often otherwise in rows held out; labels that only training sees wrong are not.
-        others = np.asarray(case.held_out[1]).reshape(-1).astype(np.int64)[:MOST_COMPARED]
-        there = _contradicted(others, of_held)
+        there = _contradicted(case.labels_of(case.held_out[1])[:MOST_COMPARED], of_held)
         sure = (
             own.half >= DOUBTFUL
             and own.all <= TOO_HARD
@@ -326,11 +324,12 @@ def imbalance(case: Case) -> Finding | None:
         if counts[label] < 3 or share > RARE:
             continue
         for where, inputs, targets in (("", case.inputs, case.targets), ("held-out ", *case.held_out[:2])):
-            mine = np.asarray(targets).reshape(-1) == label
+            labels = case.labels_of(targets)
+            mine = labels == label
             if where and (mine.sum() < FEWEST_HELD or not case.guarded):
                 continue
-            answers = _answers(case, case.model, inputs)
-            right, others = (float(np.mean(answers[rows] == targets.reshape(-1)[rows])) for rows in (mine, ~mine))
+            answers = case.answers(case.model.outputs(inputs))
+            right, others = (float(np.mean(answers[rows] == labels[rows])) for rows in (mine, ~mine))
             if right < SELDOM and others > USUAL:
                 return Finding(
                     "imbalance",
@@ -340,14 +339,6 @@ def imbalance(case: Case) -> Finding | None:
                     Remedy(balanced=True),
                 )
     return None
-
-
-def _answers(case: Case, model: Model, inputs: Inputs) -> Array:
-    """The classes that a network answers."""
-    predictions = np.asarray(case.loss.predictions(model.outputs(inputs)))
-    if predictions.size == len(predictions):
-        return np.asarray((predictions.reshape(-1) > 0.5).astype(int))
-    return np.asarray(predictions.argmax(axis=1))
 
 
 def few_rows(case: Case) -> Finding | None:

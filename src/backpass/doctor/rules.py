@@ -251,8 +251,15 @@ def held_back(chart: Chart) -> Suspicion | None:
 
 
 def too_small(chart: Chart) -> Suspicion | None:
-    """A network with too few nodes for what there is to learn."""
+    """A network with too few nodes for what there is to learn, or without a hidden layer."""
     narrow = _narrowest(chart.case.network)
+    if sum(isinstance(layer, Dense) for layer in _layers(chart.case.network)) == 1 and chart.case.own[0] <= FITS:
+        return Suspicion(
+            "network too small",
+            f"it has no hidden layer, and {_skill(chart.case.own[0])} of the rows it learned from",
+            ((Remedy(hidden=PLAIN_NODES), f"a hidden layer of {PLAIN_NODES} nodes"),),
+            fits_badly=True,
+        )
     if narrow is None or narrow > NARROW or _has_residual(chart.case.network) or chart.case.own[0] > FITS:
         return None
     factor = max(2, math.ceil(PLAIN_NODES / narrow))
@@ -320,12 +327,7 @@ def constant_predictions(chart: Chart) -> Suspicion | None:
     spread = float((outputs.std(axis=0, dtype=np.float64)).max())
     size = 1.0 if case.classes else max(float(case.targets.std(axis=0).max()), 1e-30)
     alike = spread < LITTLE * size
-    if case.classes:
-        answers = np.asarray(case.loss.predictions(outputs))
-        answers = answers.argmax(axis=1) if answers.size > case.rows else answers.reshape(-1) > 0.5
-        same = len(np.unique(answers)) == 1
-    else:
-        same = spread < SAME_NUMBER * size
+    same = len(np.unique(case.answers(outputs))) == 1 if case.classes else spread < SAME_NUMBER * size
     if not alike and not (same and case.own[0] < NOTHING):
         return None
     evidence = f"all {case.rows:,} rows are answered alike: the outputs of the network differ by {spread:.2g} from row "

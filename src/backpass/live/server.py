@@ -24,6 +24,7 @@ SEEN = 1500
 ALIVE = 10.0  # seconds without news, after which the page is told that there are none
 PART = 0.01  # of the time, at most, may the page's thread work: what watches slows no training by more
 COMMAND = 1 << 16  # bytes of a command, at most
+SECOND = 1.0  # from one look of the server at itself to the next
 PATIENCE = 10.0  # seconds for what is too large, until it is left
 LINE = 500  # characters of what is told of an error
 CONNECTIONS = 256
@@ -418,6 +419,29 @@ async def _body(request: Any, most: int) -> bytes | None:
     return None if size > most else b"".join(parts)
 
 
+def _quiet(config: Any) -> Any:
+    """A server that looks once a second whether it is to end, not ten times, and can be told so by another thread."""
+    import uvicorn
+
+    class Quiet(uvicorn.Server):
+        _ends: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
+
+        async def main_loop(self) -> None:
+            ends = asyncio.Event()
+            self._ends = asyncio.get_running_loop(), ends
+            while not await self.on_tick(0):
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(ends.wait(), SECOND)
+
+        def end(self) -> None:
+            self.should_exit = True
+            if self._ends is not None:
+                with suppress(RuntimeError):  # it has ended by itself
+                    self._ends[0].call_soon_threadsafe(self._ends[1].set)
+
+    return Quiet(config)
+
+
 @contextmanager
 def serving(page: Page, *, host: str = HOME, port: int = PORT) -> Iterator[Door]:
     """Within this the page is there, served by a thread of its own.
@@ -432,14 +456,14 @@ def serving(page: Page, *, host: str = HOME, port: int = PORT) -> Iterator[Door]
     config = uvicorn.Config(
         application(page, door), timeout_graceful_shutdown=1, limit_concurrency=CONNECTIONS, **options
     )
-    server = uvicorn.Server(config)
+    server = _quiet(config)
     thread = threading.Thread(target=server.run, args=([door.socket],), name="backpass page", daemon=True)
     thread.start()
     try:
         yield door
     finally:
         page.ends.set()
-        server.should_exit = True
+        server.end()
         thread.join(5)
         door.socket.close()
 

@@ -23,6 +23,9 @@ LOWEST, HIGHEST = 0.05, 20.0
 _TINIEST = 1e-15  # as in `metrics.log_loss`
 _SPREAD = 0.5  # of the temperature's logarithm, before rows have told it
 _SHOWN = 5  # classes
+_WORTH_TELLING = (
+    0.05  # of the temperature's logarithm: what is below moves no probability by much more than a hundredth
+)
 # So many rows make a range, and so many of them lie outside of its intervals. Since ranks are whole, an interval of n
 # rows holds 1 / (2 * (n + 1)) more than was asked for in the mean: half a percent at 100.
 _ROWS_A_RANGE, _ROWS_OUTSIDE, _MOST_RANGES = 100, 10, 10
@@ -138,7 +141,7 @@ class Calibration:
             )
             shown = ", ".join(f"{name} {scores[name]:.3f}" for name in RATES if name in scores)
             lines += [f"  of these rows: {shown}"] if shown else []
-        if f"{self.temperature:.3g}" != "1":
+        if abs(math.log(self.temperature)) > _WORTH_TELLING:
             more = "less" if self.temperature > 1 else "more"
             lines.append(
                 f"probabilities are made {more} sure, as held-out rows ask (temperature {self.temperature:.3g})"
@@ -150,6 +153,7 @@ class Calibration:
             lines += [
                 f"class weights: {shown}{more}",
                 "  probabilities are as if rows stood so often, the baseline's too; scores are of rows as they are",
+                "  so accuracy and log loss may well be worse than without weights",
             ]
         return lines
 

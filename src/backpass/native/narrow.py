@@ -22,6 +22,7 @@ from backpass.ops.tensor import new_input
 
 MANY = 8  # rows
 WORTH = 1.25  # times as full as they stand vectors must be turned about, where the sums need the other way too
+SHARE = 0.05  # of all weights they must be then: the code for both ways takes longer to make
 
 
 def turn_narrow(graph: Graph, carried: Mapping[int, int], target: Target) -> tuple[Graph, set[int]]:
@@ -48,10 +49,13 @@ def _family(graph: Graph, carried: Mapping[int, int], target: Target) -> set[Nod
     inputs = set(graph.inputs)
     free = {output for place, output in enumerate(graph.outputs) if place not in carried}
     products = [node for node in graph.nodes if product(node) is Product.ROWS]
+    all_weights = {operands(node)[1] for node in products}
+    many = SHARE * sum(size(weights.shape) for weights in all_weights)
     both_ways = {operands(node)[1] for node in products if turned(node)}
     shapes = set()
     for weights in (operands(node)[1] for node in products if not turned(node)):
-        if _is_narrow(weights) or (weights in both_ways and _is_fuller_turned(weights, target)):
+        large = weights in both_ways and size(weights.shape) >= many
+        if _is_narrow(weights) or (large and _is_fuller_turned(weights, target)):
             shapes.add(weights.shape)
     family: set[Node] = set()
     for shape in shapes:

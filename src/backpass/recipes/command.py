@@ -8,26 +8,29 @@ from typing import Any
 
 from backpass.recipes.defaults import STANDARD
 from backpass.recipes.duration import FITTED
-from backpass.recipes.fields import NO_FILE
+from backpass.recipes.fields import NO_FILE, option
 
 _OPTIONS = {
-    "test_table": "--test",
-    "effort": "--effort",
-    "seconds": "--time",
-    "seed": "--seed",
-    "task": "--task",
-    "group": "--group",
-    "order": "--order",
-    "test": "--test-part",
-    "validation": "--validation-part",
-    "target_kind": "--target-kind",
-    "interval": "--interval",
-    "folds": "--folds",
-    "threshold": "--threshold",
-    "precision": "--precision",
-    "on_divergence": "--on-divergence",
-    "threads": "--threads",
-    "delimiter": "--delimiter",
+    name: option(name)
+    for name in (
+        "test_table",
+        "effort",
+        "seconds",
+        "seed",
+        "task",
+        "group",
+        "order",
+        "test",
+        "validation",
+        "target_kind",
+        "interval",
+        "folds",
+        "threshold",
+        "precision",
+        "on_divergence",
+        "threads",
+        "delimiter",
+    )
 }
 _OF_RECIPE = ("epochs", "activation", "dropout", "learning_rate", "weight_decay", "clip", "batch_size", "patience")
 _DEFAULTS = {
@@ -48,9 +51,9 @@ def command_of(asked: Mapping[str, Any]) -> str | None:
         return None
     target = asked["target"]
     words = [str(asked["table"]), "--target", target if isinstance(target, str) else _csv(target)]
-    for name, option in _OPTIONS.items():
+    for name, word in _OPTIONS.items():
         if asked.get(name) not in (None, _DEFAULTS.get(name)):
-            words += [option, f"{asked[name]:g}s" if name == "seconds" else str(asked[name])]
+            words += [word, f"{asked[name]:g}s" if name == "seconds" else str(asked[name])]
     words += ["--quantiles", ",".join(map(str, asked["quantiles"]))] if asked.get("quantiles") else []
     words += [word for name in asked.get("exclude") or () for word in ("--exclude", _csv([name]))]
     words += [word for name, kind in (asked.get("columns") or {}).items() for word in ("--column", f"{name}={kind}")]
@@ -60,7 +63,7 @@ def command_of(asked: Mapping[str, Any]) -> str | None:
         words += ["--class-weights", told]
     if "hidden" in recipe:
         words += ["--hidden", ",".join(map(str, recipe["hidden"])) or "0"]
-    words += [word for name in _OF_RECIPE if name in recipe for word in (_option(name), str(recipe[name]))]
+    words += [word for name in _OF_RECIPE if name in recipe for word in (option(name), str(recipe[name]))]
     words += ["--no-scale"] if asked.get("scale") is False else []
     words += ["--stream"] if asked.get("stream") else []
     words += ["--refit"] if asked.get("refit") else []
@@ -81,10 +84,6 @@ def _recipe(asked: Mapping[str, Any]) -> dict[str, Any]:
     """What of the recipe was asked for by a person, and not fitted into a time."""
     recipe = asked.get("recipe") or {}
     return {name: value for name, value in recipe.items() if asked.get("seconds") is None or name not in FITTED}
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 def _csv(names: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from backpass.errors import NotFiniteError, TableError, UsageError
 from backpass.recipes import fields
-from backpass.recipes.scores import Score, finite
+from backpass.recipes.scores import Score, finite, shown_value, title, told_names
 from backpass.records import dataclass
 from backpass.storage.atomic import write_whole
 
@@ -166,15 +166,20 @@ def _by_label(folds: Sequence[Fold]) -> list[tuple[str, list[Mapping[str, float 
     return [(last[place], [each.scores[place][1] for each in folds]) for place in (0, -1)]
 
 
-def spreads(folds: Sequence[Fold]) -> list[str]:
-    """Of the network's metrics the least and the most of the folds that have scores, in words."""
+def spreads(folds: Sequence[Fold], heads: Sequence[str] = ()) -> list[str]:
+    """Of the network's metrics the least and the most of the folds that have scores, in words; those of each head."""
     folds = [each for each in folds if not each.failed]
     _, rows = _by_label(folds)[0]
-    ours = means(folds)[0].metrics
+    found = means(folds)
+    if heads:
+        own = [(f"{head} ", f"_{head}", told_names([each.of(head) for each in found])) for head in heads]
+    else:
+        own = [("", "", told_names(found))]
     return [
-        f"{name.replace('_', ' ')} {min(values):.4g} to {max(values):.4g}"
-        for name in ours
-        if (values := [float(row[name] or 0.0) for row in rows])
+        f"{before}{title(name)} {shown_value(name, min(values))} to {shown_value(name, max(values))}"
+        for before, after, names in own
+        for name in names
+        if (values := [float(row[name + after] or 0.0) for row in rows])
     ]
 
 

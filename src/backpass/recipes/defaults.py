@@ -97,7 +97,7 @@ class Recipe:
         names = self.activation.split(",")
         for name in names:
             near = closest(name, list(nn.ACTIVATIONS))
-            known = ", ".join(nn.ACTIVATIONS) + ("" if near is None else f": did you mean {near}?")
+            known = f"one of {', '.join(nn.ACTIVATIONS)}" + ("" if near is None else f"; did you mean {near}?")
             _require(name in nn.ACTIVATIONS, "activation", name, known)
         layers = len(self.hidden)
         _require(
@@ -219,8 +219,8 @@ def _require_sane(recipe: Recipe, encoder: TableEncoder, places: tuple[int, ...]
     if parameters > MOST_PARAMETERS:
         times = f" in {recipe.members} networks" if recipe.members > 1 else ""
         raise UsageError(
-            f"--hidden {','.join(map(str, recipe.hidden))} makes {parameters:,} weights{times}, "
-            f"expected at most {MOST_PARAMETERS:,}: choose fewer or smaller layers"
+            f"the hidden layers {','.join(map(str, recipe.hidden))} make {parameters:,} weights{times}, "
+            f"expected at most {MOST_PARAMETERS:,}: choose fewer or smaller ones with --hidden"
         )
 
 

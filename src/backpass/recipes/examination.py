@@ -135,6 +135,8 @@ def _chosen(remedy: Remedy, planned: Plan) -> dict[str, Any]:
         chosen["activation"] = remedy.activation
     if remedy.free:
         chosen |= {"dropout": 0.0, "weight_decay": 0.0}
+    if remedy.hidden:
+        chosen["hidden"] = [remedy.hidden]
     if remedy.wider != 1:
         chosen["hidden"] = [units * remedy.wider for units in recipe.hidden]
     if remedy.epochs != 1:

@@ -115,6 +115,21 @@ RECIPE = {
     **dict.fromkeys(("optimizer", "loss"), TEXT.optional),
 }
 
+_NO_OPTION = ("recipe", "scale", "stream")
+_OTHERWISE = {
+    "test_table": "test",
+    "test": "test-part",
+    "validation": "validation-part",
+    "seconds": "time",
+    "columns": "column",
+}
+
+
+def option(name: str) -> str:
+    """What an argument of `plan` is called on the command line."""
+    return name if name in _NO_OPTION else "--" + _OTHERWISE.get(name, name.replace("_", "-"))
+
+
 TABLES = dict.fromkeys(("table", "test_table"), TEXT.optional)
 
 RUN = {
@@ -169,7 +184,10 @@ def check_asked(asked: Mapping[str, Any], where: str = "") -> None:
     if unknown is not None:
         raise UsageError(f"{where}{unknown[:40]} is not understood: there is no such argument")
     given = {name: kind for name, kind in (ASKED | TABLES).items() if name in asked or name == "target"}
-    check(asked, given, where)
+    if where:
+        check(asked, given, where)
+    else:  # what was given, as it was given
+        check({option(name): value for name, value in asked.items()}, {option(name): given[name] for name in given})
     check(asked.get("recipe") or {}, RECIPE, f"{where}recipe.")
 
 

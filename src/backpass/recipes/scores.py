@@ -201,19 +201,24 @@ def table(scores: Sequence[Score], heads: Sequence[str] = ()) -> list[str]:
             for name in heads
             for line in (name, *(f"  {row}" for row in table([each.of(name) for each in scores])))
         ]
-    every = scores[0].metrics
-    # Several targets have units of their own: what can be told of them side by side is R².
-    names = [name for name in every if name.startswith("r2_")]
-    names = names or [
-        name for name in every if all(name in each.metrics for each in scores) and not name.startswith("below_")
-    ]
-    rows = [["", *map(_title, names)]]
+    names = told_names(scores)
+    rows = [["", *map(title, names)]]
     rows += [[each.label, *(_cell(each, name) for name in names)] for each in scores]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _title(name: str) -> str:
+def told_names(scores: Sequence[Score]) -> list[str]:
+    """The metrics that are told side by side: of several targets, which have units of their own, R²."""
+    every = scores[0].metrics
+    names = [name for name in every if name.startswith("r2_")]
+    return names or [
+        name for name in every if all(name in each.metrics for each in scores) and not name.startswith("below_")
+    ]
+
+
+def title(name: str) -> str:
+    """What people call a metric."""
     return f"R² {name.removeprefix('r2_')}" if name.startswith("r2_") else _TITLES.get(name, name)
 
 
@@ -229,10 +234,15 @@ _TITLES = {
 _PARTS = ("accuracy", "auc", "log_loss", "calibration_error", "r2")
 
 
+def shown_value(name: str, value: float) -> str:
+    """A metric with as many digits as people look at."""
+    return f"{value:z.3f}" if name in _PARTS or name.startswith("r2_") else f"{value:.4g}"
+
+
 def _cell(each: Score, name: str) -> str:
     value, margin = each.metrics[name], each.margins.get(name, math.nan)
     part = name in _PARTS or name.startswith("r2_")
-    shown = f"{value:z.3f}" if part else f"{value:.4g}"
+    shown = shown_value(name, value)
     if not math.isfinite(margin) or (part and margin < LEAST):
         return shown
     return f"{shown} ± {margin:.3f}" if part else _amount(value, margin)

@@ -46,19 +46,26 @@
 
   function amount(value, margin, part) {
     if (value === null || value === undefined) return "–";
+    const lacks = margin === null || margin === undefined || (part && margin < 0.0005);
+    const places = lacks || part || !(margin > 0) ? null : 1 - Math.floor(Math.log10(margin));
+    if (places !== null && places >= 0 && places <= 9) return `${value.toFixed(places)} ±\u00a0${margin.toFixed(places)}`;
     const told = part ? value.toFixed(3).replace(/^-(0\.0+)$/, "$1") : shown(value, 4);
-    if (margin === null || margin === undefined || (part && margin < 0.0005)) return told;
-    return `${told} ±\u00a0${part ? margin.toFixed(3) : shown(margin, 2)}`;
+    return lacks ? told : `${told} ±\u00a0${part ? margin.toFixed(3) : shown(margin, 2)}`;
   }
 
-  function scores() {
-    const host = section("Scores", "scores");
-    if (!facts.scores) return say(host, `There is no score: ${facts.absent}.`);
-    say(host, `On the ${facts.scores.on} rows${facts.held_out ? `, ${shown(facts.held_out.of)} of them` : ""}. ` +
-      "± is half of a 95 % interval: what chance may add or take with so many rows.", "faint");
-    for (const target of TARGETS) host.append(make("h3", target), ...scoresOf(facts.scores.of.map((each) => ofTarget(each, target))));
-    if (!TARGETS.length) host.append(...scoresOf(facts.scores.of));
-    if (facts.scores.on === "validation") say(host, "These rows told when to stop, too: no others were held out to test.");
+  const isPart = (name) => PARTS.has(name) || name.startsWith("r2_");
+
+  // Of several targets, which have units of their own, R² can be told side by side.
+  function toldNames(of) {
+    const every = Object.keys(of[0].metrics), own = every.filter((name) => name.startsWith("r2_"));
+    return own.length ? own : every.filter((name) => !name.startsWith("below_") && of.every((each) => name in each.metrics));
+  }
+
+  function scoreTable(of) {
+    const names = toldNames(of);
+    const rows = of.map((each) => [each.label, ...names.map((name) => amount(each.metrics[name], each.margins[name], isPart(name)))]);
+    const heads = ["", ...names.map((name) => (name.startsWith("r2_") ? `R² ${name.slice(3)}` : title(name)))];
+    return tableOf(heads, rows, { class: "score" });
   }
 
   /* Of the scores of several targets, of kinds of their own, those of one. */
@@ -68,18 +75,25 @@
     return { label: score.label, metrics: of(score.metrics), margins: of(score.margins) };
   }
 
-  function scoresOf(of) {
-    const every = Object.keys(of[0].metrics);
-    const own = every.filter((name) => name.startsWith("r2_"));
-    const names = own.length ? own : every.filter((name) => of.every((each) => name in each.metrics));
-    const rows = of.map((each) => [each.label, ...names.map((name) =>
-      amount(each.metrics[name], each.margins[name], PARTS.has(name) || name.startsWith("r2_")))]);
-    const heads = ["", ...names.map((name) => (name.startsWith("r2_") ? `R² ${name.slice(3)}` : title(name)))];
-    const parts = [tableOf(heads, rows, { class: "score" })];
-    const more = every.filter((name) => !names.includes(name) && !name.startsWith("interval_") && !name.startsWith("below_"));
-    if (more.length && !own.length) list({ append: (each) => parts.push(each) }, more.map((name) =>
-      [title(name), amount(of[0].metrics[name], null, PARTS.has(name))]));
-    return parts;
+  function eachHead(of, tell) {
+    for (const target of TARGETS) tell(of.map((each) => ofTarget(each, target)), target);
+    if (!TARGETS.length) tell(of, "");
+  }
+
+  function scores() {
+    const host = section("Scores", "scores");
+    if (!facts.scores) return say(host, `There is no score: ${facts.absent}.`);
+    say(host, `On the ${facts.scores.on} rows${facts.held_out ? `, ${shown(facts.held_out.of)} of them` : ""}. ` +
+      "± is half of a 95 % interval: what chance may add or take with so many rows.", "faint");
+    eachHead(facts.scores.of, (of, target) => {
+      if (target) host.append(make("h3", target));
+      host.append(scoreTable(of));
+      const every = Object.keys(of[0].metrics), names = toldNames(of);
+      const more = every.filter((name) => !names.includes(name) && !name.startsWith("interval_") && !name.startsWith("below_"));
+      if (more.length && !names.some((name) => name.startsWith("r2_"))) list(host, more.map((name) =>
+        [title(name), amount(of[0].metrics[name], null, PARTS.has(name))]));
+    });
+    if (facts.scores.on === "validation") say(host, "These rows told when to stop, too: no others were held out to test.");
   }
 
   function findings() {
@@ -97,16 +111,20 @@
     const host = section("Cross-validation", "folds");
     const whole = told.each.filter((fold) => !fold.failed);
     const count = whole.length < told.each.length ? `${whole.length} of ${told.each.length}` : told.each.length;
-    say(host, told.scores.length ? `The means of ${count} folds; ± is half of a 95 % interval, and in brackets are the least and the most.`
+    say(host, told.scores.length ? `The means of ${count} folds; ± is half of a 95 % interval, which counts that they share rows.`
       : "No mean of folds: of fewer than two there are scores.", "faint");
     for (const [place, fold] of told.each.entries()) if (fold.failed) say(host, `Fold ${place + 1} failed: ${fold.failed}`);
-    for (const [place, score] of told.scores.entries()) {
-      host.append(make("h3", score.label));
-      list(host, Object.entries(score.metrics).filter(([name]) => !name.startsWith("below_")).map(([name, value]) => {
-        const each = whole.map((fold) => fold.scores[place === 0 ? 0 : fold.scores.length - told.scores.length + place].metrics[name]);
-        return [title(name), `${shown(value)} ± ${shown(score.margins[name])} (${shown(Math.min(...each))} to ${shown(Math.max(...each))})`];
+    if (!told.scores.length) return;
+    eachHead(told.scores, (of, target) => {
+      if (target) host.append(make("h3", target));
+      host.append(scoreTable(of));
+      const own = whole.map((fold) => fold.scores[0]).map((score) => (target ? ofTarget({ ...score, margins: {} }, target) : score).metrics);
+      list(host, toldNames(of).filter((name) => own.every((each) => typeof each[name] === "number")).map((name) => {
+        const each = own.map((metrics) => metrics[name]);
+        return [`${title(name)}, from fold to fold`,
+          `${amount(Math.min(...each), null, isPart(name))} to ${amount(Math.max(...each), null, isPart(name))}`];
       }));
-    }
+    });
   }
 
   function course() {
@@ -124,7 +142,10 @@
     const series = ["loss", "validation_loss"].filter((name) => history[name]).map((name) => ({
       label: title(name), values: history[name], marks: history.epoch.length < 3 }));
     const ends = series.map((each) => `${each.label} from ${shown(each.values[0])} to ${shown(each.values[each.values.length - 1])}`);
-    charts.lines(host, { title: "Loss by epoch", told: `${ends.join(", ")}. With dropout, training is measured with nodes left out.`,
+    const network = facts.network || {};
+    const whose = network.members > 1 ? ` Training is the mean of the losses that the ${network.members} networks have each by itself; validation is ` +
+      `the loss of their common answer${network.folds ? ", for each row that of those that left it out" : ""}, which is the lower one.` : "";
+    charts.lines(host, { title: "Loss by epoch", told: `${ends.join(", ")}. With dropout, training is measured with nodes left out.${whose}`,
       x, y: { label: "loss", log: false }, series, marks });
     const others = Object.keys(history).filter((name) => !["epoch", "loss", "validation_loss", "seconds", "rows_per_second"].includes(name));
     for (const name of others) {
@@ -220,7 +241,8 @@
         x: { label: "error" }, y: { label: "rows" }, edges: each.histogram.edges, legend: false, series: [{ label: "rows", counts: each.histogram.counts }] });
     }
     if (told.quantiles) {
-      list(host, Object.entries(told.quantiles).map(([name, part]) => [`of these rows below ${name}`, percent(part)]));
+      list(host, [["the answer is", "q0.5" in told.quantiles ? "q0.5, the median" : "the median, as the quantiles around it have it"],
+        ...Object.entries(told.quantiles).map(([name, part]) => [`of these rows below ${name}`, percent(part)])]);
     }
     if (told.interval) {
       list(host, [["intervals are to hold", percent(told.interval.level)],
