@@ -122,7 +122,7 @@ def test_answers_are_one_column_for_each_target_from_python_file_and_command(tog
         *("prediction_sold", "p_sold_no", "p_sold_yes"),
     ]
     assert [row["prediction_type"] for row in rows] == answers["type"].tolist()
-    np.testing.assert_allclose([float(row["prediction_price"]) for row in rows], answers["price"])
+    np.testing.assert_allclose([float(row["prediction_price"]) for row in rows], answers["price"], rtol=1e-6)
     assert all(float(row["lower_price"]) <= float(row["prediction_price"]) for row in rows)
 
 
