@@ -54,11 +54,9 @@ def test_predictions_are_those_of_each_head_side_by_side():
     np.testing.assert_array_equal(found[:, 5:6], losses.BinaryCrossEntropy().predictions(OUTPUTS[:, 5:6]))
 
 
-@pytest.mark.parametrize("members", [1, 2])
-def test_the_machine_code_trains_as_the_reference_does(members):
-    """Weights of both executors agree, of one network and of several side by side."""
-    network = nn.Sequential(nn.Dense(5), nn.Tanh(), nn.Dense(11))
-    network = network if members == 1 else nn.Ensemble(network, members)
+def test_the_machine_code_trains_several_networks_as_the_reference_does():
+    """Weights of both executors agree."""
+    network = nn.Ensemble(nn.Dense(11), 2)
     x = rng.normal(size=(ROWS, 3))
     found = []
     for executor in ("native", "reference"):
@@ -77,7 +75,6 @@ def test_it_comes_back_from_json_and_from_a_model_file(tmp_path):
     trainer.save(tmp_path / "heads.safetensors")
     model = bp.load(tmp_path / "heads.safetensors")
     assert model.loss == LOSS
-    assert trainer.explain(batch_size=4)
     assert model.explain(batch_size=4)
 
 
