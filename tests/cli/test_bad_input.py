@@ -37,7 +37,7 @@ TABLES = {
     "cut gzip": (gzip.compress(b"a,y\n" + b"1,2\n" * 5000)[:60], ""),
     "ragged": (b"a,y\n1,2\n3,4,5\n6,7\n", "line 3"),
     "duplicate names": (b"a,a,y\n1,2,3\n4,5,6\n", '"a"'),
-    "no target": (b"a,yy\n" + b"1,2\n" * 30, 'Did you mean "yy"'),
+    "no target": (b"a,yy\n" + b"1,2\n" * 30, 'has no column "y". Its columns: "a", "yy"'),
     "target missing everywhere": (b"a,y\n" + b"1,\n2,\n" * 20, "no values"),
     "one class": (b"a,y\n" + b"1,yes\n2,yes\n" * 20, '"yes" in every row'),
     "one number": (b"a,y\n" + b"1,5.5\n2,5.5\n" * 20, ""),
