@@ -89,9 +89,9 @@ def _standing(found: list[Measured], results: Results, contenders: Sequence[str]
         told = f"{splits[0]}" if len(splits) == 1 else f"{splits[0]} to {splits[-1]}"
         notes.append(f"{group}: {len(own)} tables, {told} splits each, up to {most:,} rows to learn from")
     for row, name in zip(rows, contenders, strict=True):
-        taken = [results[key]["seconds"] for key in results if key.rpartition("/")[2] == name]
-        row["seconds"] = float(np.mean(taken))
-    columns.append(Column("seconds", "seconds", ".1f"))
+        taken = [results[key]["processor"] for key in results if key.rpartition("/")[2] == name]
+        row["processor"] = float(np.mean(taken))
+    columns.append(Column("processor", "processor, s", ".1f"))
     notes.append("rank 1 and score 1 are best; in brackets 95 % of 10,000 drawings of as many tables")
     title = "tables: mean rank and mean normalized score"
     return Section("tables", title, tuple(columns), rows, notes, Dots(panels))

@@ -8,8 +8,8 @@ Each table is divided anew for each split: rows to learn from, at most `--rows`,
 scored on. Classes are scored by log loss, error and expected calibration error, numbers by their RMSE over their
 standard deviation; of numbers the intervals of `--interval 0.9` are tried, too. What is in the file of results already
 is not done again. At the end each contender's mean rank, its mean normalized score (in each table and split the best
-has 1 and the worst 0), both with bootstrap intervals, and its seconds; a table of all; and what was promised beside
-what was measured. With `--out` these are written as JSON, Markdown and SVG.
+has 1 and the worst 0), both with bootstrap intervals, and its seconds of processor time; a table of all; and what was
+promised beside what was measured. With `--out` these are written as JSON, Markdown and SVG.
 """
 
 import argparse

@@ -81,6 +81,8 @@ def _markdown(date: str, paths: list[Path]) -> str:
     parts, said = [f"# Measured, {date}\n"], ""
     for path in paths:
         found = json.loads(path.read_text(encoding="utf-8"))
+        if "columns" not in found:  # what another benchmark keeps, with Markdown of its own
+            continue
         about = summary(found["machine"])
         if about != said:
             parts.append(about.replace("\n", "  \n") + "\n")

@@ -30,7 +30,7 @@ def standing(monkeypatch):
 def test_a_run_keeps_its_results_and_does_none_again(tmp_path):
     """What stands in the file of results is taken as it is, and told, on paper too."""
     kept, out = tmp_path / "results.json", tmp_path / "out"
-    known = {"log_loss": 0.25, "error": 0.125, "seconds": 1.0}
+    known = {"log_loss": 0.25, "error": 0.125, "processor": 1.0}
     kept.write_text(json.dumps({"iris/0/backpass": known}))
     options = ["--tables", "iris", "adult", "--splits", "1", "--only", "backpass", "backpass fast"]
     command = [sys.executable, BENCHMARKS / "tables.py", *options, "--results", kept, "--out", out]
@@ -62,7 +62,7 @@ def test_where_contenders_stand_is_a_mean_over_tables_with_an_interval(standing)
     for table, splits in (("a", 3), ("b", 1), ("c", 1)):
         for split in range(splits):
             for name, nrmse in (("ours", 0.1), ("theirs", 0.4 if table == "a" else 0.2), ("others", 0.3)):
-                results[f"{table}/{split}/{name}"] = {"nrmse": nrmse, "seconds": 1.0, "rows": 10}
+                results[f"{table}/{split}/{name}"] = {"nrmse": nrmse, "processor": 1.0, "rows": 10}
     found = standing.sections(results, ["ours", "theirs", "others"], rows=5, asked=["ours"])
     assert [section.name for section in found] == ["tables", "tables-scores"]
     ours, theirs, _ = found[0].rows
@@ -89,9 +89,9 @@ def test_what_was_promised_is_told_beside_what_was_measured(standing):
     results = {
         **{f"near/{n}/{name}": {"coverage": each, "rows": 100} for n, each in enumerate((0.87, 0.91))},
         f"far/0/{name}": {"coverage": 0.93, "rows": 100},
-        "small/0/backpass": {"log_loss": 1.0, "error": 0.5, "ece": 0.2, "seconds": 1.0, "rows": 5000},
-        "large/0/backpass": {"log_loss": 1.0, "error": 0.5, "ece": 0.03, "seconds": 1.0, "rows": 5001},
-        "older/0/backpass": {"log_loss": 1.0, "error": 0.5, "seconds": 1.0},
+        "small/0/backpass": {"log_loss": 1.0, "error": 0.5, "ece": 0.2, "processor": 1.0, "rows": 5000},
+        "large/0/backpass": {"log_loss": 1.0, "error": 0.5, "ece": 0.03, "processor": 1.0, "rows": 5001},
+        "older/0/backpass": {"log_loss": 1.0, "error": 0.5, "processor": 1.0},
     }
     told = standing.sections(results, [], rows=5, asked=["backpass", name])[0]
     assert [(row["table"], row["kept"]) for row in told.rows] == [
