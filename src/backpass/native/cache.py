@@ -18,7 +18,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from backpass.native.target import Target
 from backpass.records import dataclass
 
 _FORMAT = "native-1"
@@ -53,7 +52,7 @@ class ObjectCache:
         self.limit = limit
 
     def get(self, key: str) -> Entry | None:
-        """What was put under `key`, a result of `key_of`."""
+        """What was put under `key`, 64 hexadecimal digits (see `llvm.key_of`)."""
         if self.folder is None:
             return None
         try:
@@ -126,30 +125,6 @@ def _system_folder() -> Path:
         return Path.home() / "Library" / "Caches"
     named = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return named if named.is_absolute() else Path.home() / ".cache"  # a relative one counts as none, says its standard
-
-
-def key_of(text: str, target: Target) -> str:
-    """The key of the code that this backpass, with this LLVM, makes for `target` of what `text` describes in full.
-
-    64 hexadecimal digits: a sha256 of all that the code depends on.
-    """
-    from llvmlite import binding
-
-    made_by = (sha256(text.encode()).digest(), target, binding.llvm_version_info, _sources(), sys.byteorder)
-    return sha256(repr(made_by).encode()).hexdigest()
-
-
-@cache
-def _sources() -> str:
-    """A sha256 of the files that decide which code is made, and where in memory it looks for values."""
-    package = Path(__file__).parent.parent
-    digest = sha256()
-    for folder in ("graph", "native", "ops", "simplify"):
-        for path in sorted(package.joinpath(folder).rglob("*.py")):
-            content = path.read_bytes()
-            digest.update(f"{path.relative_to(package).as_posix()} {len(content)}\n".encode())
-            digest.update(content)
-    return digest.hexdigest()
 
 
 def _packed(key: str, code: bytes, metadata: Mapping[str, Any]) -> bytes:

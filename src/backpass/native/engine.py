@@ -1,8 +1,9 @@
 """From LLVM IR as text to machine code that can be called.
 
 LLVM's code generator alone is run, none of its passes over the IR, but for the one that puts functions where they are
-called if they ask for that: the text is written as it shall run. An object is
-linked by ORC's JITLink, which puts all its sections into one piece of memory, so that the small code model holds.
+called if they ask for that: the text is written as it shall run. An object is mapped as it is where it can be (see
+`image`), for which LLVM need not even be loaded, and otherwise linked by ORC's JITLink, which puts all its sections
+into one piece of memory, so that the small code model holds.
 """
 
 import ctypes
@@ -13,6 +14,7 @@ from functools import cache, lru_cache
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from backpass.native.image import Mapped, mapped
 from backpass.native.ir import INLINE
 from backpass.native.target import Target, host
 
@@ -46,8 +48,8 @@ def assembly(text: str, target: Target, opt: int = 2) -> str:
     return listing
 
 
-class Library:
-    """Machine code in memory. The addresses are good as long as this object lives."""
+class Linked:
+    """Machine code in memory, by LLVM's linker. The addresses are good as long as this object lives."""
 
     def __init__(self, code: bytes, functions: Mapping[str, int]) -> None:
         from llvmlite import binding
@@ -80,8 +82,11 @@ class Library:
         return self._addresses[name]
 
 
+Library = Linked | Mapped
+
+
 def load(code: bytes, functions: Mapping[str, int] | None = None) -> Library:
-    """Link object code made for this machine.
+    """Object code made for this machine, ready to be called.
 
     `functions` are addresses of further functions that it calls, by name; `sched_yield` and those of the C library
     are known without.
@@ -89,7 +94,8 @@ def load(code: bytes, functions: Mapping[str, int] | None = None) -> Library:
     Raises:
         ValueError: it is no object code.
     """
-    return Library(code, {**_system_functions(), **(functions or {})})
+    known = {**_system_functions(), **(functions or {})}
+    return mapped(code, known) or Linked(code, known)
 
 
 def _inline(module: "binding.ModuleRef", machine: "binding.TargetMachine") -> None:

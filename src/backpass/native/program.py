@@ -14,12 +14,13 @@ import numpy as np
 from backpass.errors import ShapeError
 from backpass.forward.evaluate import rows_of
 from backpass.graph import BATCH, Graph, Node, bind_rows, size
-from backpass.native import cache as disk
 from backpass.native import random
 from backpass.native.bounds import Watch
+from backpass.native.cache import open_cache
 from backpass.native.compile import Buffer, Compiler, Job
 from backpass.native.context import PLACES, Reason
 from backpass.native.engine import Library, compile_text, load
+from backpass.native.llvm import key_of
 from backpass.native.quota import available_threads
 from backpass.native.target import Target, host
 from backpass.native.workers import run
@@ -444,8 +445,8 @@ def _compiled(compiler: Compiler, target: Target) -> tuple[Library, int]:
     # The code of an operation from elsewhere may change without a trace in the graph: then the code itself is the key.
     own = all(node.op in _OURS for node in compiler.job.graph.nodes)
     text = None if own else compiler.compile()
-    key = disk.key_of(signature(compiler.job, compiler.threads) if text is None else text, target)
-    store = disk.open_cache()
+    key = key_of(signature(compiler.job, compiler.threads) if text is None else text, target)
+    store = open_cache()
     entry = store.get(key)
     if entry is None:
         # The text of a checked program is long, and it need not run fast: there the code generator is to be quick.

@@ -7,6 +7,7 @@ import sys
 from functools import cache
 
 from backpass.native.ir import Type
+from backpass.native.llvm import facts
 from backpass.records import dataclass
 
 _SSE2 = ("cmov", "cx8", "fxsr", "sse", "sse2")
@@ -60,12 +61,8 @@ class Target:
 
 @cache
 def host() -> Target:
-    """This machine. That the system saves the wide registers too is known to LLVM, and asked there."""
-    from llvmlite import binding
-
-    triple = _process_triple()
-    found = {name for name, there in binding.get_host_cpu_features().items() if there}
-    return described(triple, found)
+    """This machine. That the system saves the wide registers too is known to LLVM."""
+    return described(_process_triple(), set(facts().flags))
 
 
 def described(triple: str, flags: set[str]) -> Target:
@@ -104,9 +101,7 @@ def _triple(*, arm: bool) -> str:
 
 
 def _process_triple() -> str:
-    from llvmlite import binding
-
-    triple: str = binding.get_process_triple()
+    triple = facts().triple
     return f"{triple}-elf" if sys.platform == "win32" else triple  # ORC links ELF best, on every system
 
 
