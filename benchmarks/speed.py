@@ -5,10 +5,11 @@
     python benchmarks/speed.py iris digits --peers jax  # two works against one peer
     python benchmarks/speed.py textbook predict         # single parts
 
-Parts: works (iris, digits, table, mnist, large), textbook, first-epoch, predict, widths, scaling, memory. What each
-measures stands at the top of its file in benchmarks/speed/. Contenders take turns, so that a busy machine slows all of
-them; what is shown is the median with its range. A peer that is not installed is named. Results are written as JSON,
-Markdown and SVG. Only ratios from one run mean anything: machines differ, and so does one machine from day to day.
+Parts: works (iris, digits, table, mnist, large), textbook, first-epoch, predict, widths, scaling, memory, command.
+What each measures stands at the top of its file in benchmarks/speed/. Contenders take turns, so that a busy machine
+slows all of them; what is shown is the median with its range. A peer that is not installed is named. Results are
+written as JSON, Markdown and SVG. Only ratios from one run mean anything: machines differ, and so does one machine
+from day to day.
 """
 
 import argparse

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from textwrap import fill
 from typing import Any
 
-from speed import first_epoch, memory, prediction, scaling, textbook, training, widths
+from speed import command, first_epoch, memory, prediction, scaling, textbook, training, widths
 from speed.machine import machine, summary
 from speed.options import Options
 from speed.peak import Peak
@@ -20,6 +20,7 @@ PARTS: dict[str, Callable[[Options], Section] | None] = {
     "widths": widths.measure,
     "scaling": scaling.measure,
     "memory": memory.measure,
+    "command": command.measure,
 }
 """By name; the works are measured one by one."""
 QUIET = 0.5

@@ -1,0 +1,83 @@
+"""Whole `backpass train` on real tables: with native programs, and with the reference executor that was there before.
+
+Each in a fresh process, once: reading the table, training, scores and the report. Both take the same steps with the
+same numbers, so that their scores are the same but for rounding. The programs of the native one are compiled anew.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from speed.first_epoch import started
+from speed.options import Options
+from speed.report import NUMBER, Column, Section
+
+TABLES = {
+    "adult": ("adult_train.csv.gz", "income"),
+    "covertype": ("covertype.csv.gz", "Cover_Type"),
+    "diamonds": ("diamonds.csv.gz", "price"),
+}
+EXECUTORS = ("native", "reference")
+COLUMNS = (
+    Column("table", "", ""),
+    Column("epochs", "epochs", "d"),
+    Column("native", "native, s", NUMBER),
+    Column("reference", "ref., s", NUMBER),
+    Column("ratio", "ratio", NUMBER),
+    Column("metric", "metric", ""),
+    Column("native_score", "score", ".4f"),
+    Column("reference_score", "ref. score", ".4f"),
+)
+
+
+def measure(options: Options) -> Section:
+    """Those tables that are there, at the effort `fast`."""
+    rows, notes = [], ["--effort fast; the rows of a test are held out by train itself"]
+    for name, (file, target) in TABLES.items():
+        if not (options.data / file).is_file():
+            notes.append(f"{file} is not in {options.data.name}: not measured")
+            continue
+        found = {executor: _fresh(options.data / file, target, executor, options) for executor in EXECUTORS}
+        native, reference = (found[executor] for executor in EXECUTORS)
+        rows.append(
+            {
+                "table": name,
+                "epochs": native["epochs"],
+                "native": native["seconds"],
+                "reference": reference["seconds"],
+                "ratio": reference["seconds"] / native["seconds"],
+                "metric": native["metric"],
+                "native_score": native["score"],
+                "reference_score": reference["score"],
+            }
+        )
+    return Section("command", "whole `backpass train`, native and reference executor", COLUMNS, rows, notes)
+
+
+def _fresh(path: Path, target: str, executor: str, options: Options) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as cache:
+        arguments = ["-m", "speed.command", str(path), target, executor, str(options.quick)]
+        begun = time.perf_counter()
+        found: dict[str, Any] = json.loads(started(arguments, {"BACKPASS_CACHE": cache}).splitlines()[-1])
+        return found | {"seconds": time.perf_counter() - begun}
+
+
+def main() -> None:
+    """One training: its epochs, and its first score."""
+    path, target, executor, quick = sys.argv[1:]
+    import backpass as bp
+    from backpass.training import Trainer
+
+    Trainer.__init__.__kwdefaults__["executor"] = executor  # of all that `train` makes
+    recipe = {"epochs": 1} if quick == "True" else None
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = bp.train(path, target, effort="fast", recipe=recipe, out=Path(folder) / "run", progress=False)
+    metric, score = next(iter(outcome.scores[0].metrics.items()))
+    print(json.dumps({"epochs": len(outcome.history), "metric": metric, "score": score}))
+
+
+if __name__ == "__main__":
+    main()
