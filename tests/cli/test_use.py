@@ -5,6 +5,7 @@ import io
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,13 @@ from cli_helpers import ABALONE, IRIS, QUICK, command, process, write
 import backpass as bp
 
 CLASSES = ["setosa", "versicolor", "virginica"]
+
+
+def test_python_m_backpass_is_the_command():
+    run = subprocess.run([sys.executable, "-m", "backpass", "--version"], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (0, f"backpass, version {bp.__version__}\n", "")
+    run = subprocess.run([sys.executable, "-m", "backpass", "nothing"], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (2, "backpass: No such command 'nothing'.\n")
 
 
 # predict
