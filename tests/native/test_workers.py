@@ -6,7 +6,9 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -93,9 +95,18 @@ def emit_halves(module, target):
     end(b, context)
 
 
+def emit_late(module, target):
+    """Thread 0 comes to the barrier long after the others."""
+    b, context, thread = begin(module, "late")
+    with b.when(b.compare("eq", thread, 0)), b.loop(0, b.load(I64, context, PHASES)):
+        b.add_atomic(b.i64(1), b.offset(context, SLOTS, I64), "monotonic")
+    emit_barrier(b, context, b.load(I64, context, THREADS), target)
+    end(b, context)
+
+
 def text_for(target):
     module = Module()
-    for emit in (emit_phases, emit_until_stopped, emit_halves):
+    for emit in (emit_phases, emit_until_stopped, emit_late, emit_halves):
         emit(module, target)
     return module.text()
 
@@ -124,13 +135,40 @@ def test_after_a_barrier_every_thread_sees_what_all_wrote_before(threads, waitin
 
 def test_a_barrier_orders_memory_and_rests_on_each_architecture():
     arm, intel = assembly(text_for(named("arm64")), named("arm64")), assembly(text_for(named("sse2")), named("sse2"))
-    assert all(word in arm for word in ("ldaxr", "stlr", "ldar", "isb", "sched_yield"))
-    assert all(word in intel for word in ("lock", "pause", "sched_yield"))
+    assert all(word in arm for word in ("ldaxr", "stlr", "ldar", "isb"))
+    assert all(word in intel for word in ("lock", "pause"))
 
 
-def test_the_state_of_a_barrier_is_two_words_on_lines_of_their_own():
-    context = Context(2, 10)
-    run(library().address("phases"), context.address, 2)
+@pytest.mark.parametrize(
+    ("name", "triple", "word"),
+    [
+        ("arm64", "aarch64-unknown-linux-gnu", "syscall"),
+        ("sse2", "x86_64-unknown-linux-gnu", "syscall"),
+        ("arm64", "arm64-apple-darwin23.0.0", "sched_yield"),
+        ("sse2", "x86_64-pc-windows-msvc-elf", "sched_yield"),
+    ],
+)
+def test_who_waits_long_sleeps_on_linux_and_yields_elsewhere(name, triple, word):
+    target = replace(named(name), triple=triple)
+    found = assembly(text_for(target), target)
+    assert [each for each in ("syscall", "sched_yield") if each in found] == [word]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no such sleep elsewhere")
+def test_who_waits_long_takes_no_processor_meanwhile():
+    def worked(threads):
+        context, before = Context(threads, 1 << 24), time.process_time()
+        run(library().address("late"), context.address, threads)
+        assert context.words[SLOTS] == 1 << 24
+        return time.process_time() - before
+
+    assert worked(4) < 1.6 * worked(1)
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+def test_after_all_barriers_nobody_is_counted_but_the_generations(threads):
+    context = Context(threads, 10)
+    run(library().address("phases"), context.address, threads)
     assert BARRIER_BYTES == 128
     assert [i for i in range(16) if context.words[i]] == [8]
     assert context.words[8] == 20

@@ -19,7 +19,8 @@ from backpass.records import dataclass
 
 Bytes: TypeAlias = int | Value
 _ACCESSOR = "bounds"
-_OF_FOUR_BYTES = ("llvm.x86.sse.stmxcsr", "llvm.x86.sse.ldmxcsr")
+_OF_FOUR_BYTES = {"llvm.x86.sse.stmxcsr": "store", "llvm.x86.sse.ldmxcsr": "load", "syscall": "load"}
+"""What functions do with the four bytes that their pointer points to; of system calls there is only futex."""
 
 
 def asked_for() -> bool:
@@ -350,8 +351,9 @@ class CheckedBuilder(Builder):
         if name in self.module.given:
             return super().call(name, result, *self._with_regions(name, arguments))
         if name in _OF_FOUR_BYTES:
-            kind = "load" if "ldmxcsr" in name else "store"
-            return super().call(name, result, *(self._safe(I8.vector(4), x, 0, kind) for x in arguments))
+            kind = _OF_FOUR_BYTES[name]
+            safe = (self._safe(I8.vector(4), x, 0, kind) if x.type == PTR else x for x in arguments)
+            return super().call(name, result, *safe)
         known = name.startswith(("llvm.masked.", "llvm.prefetch."))
         if not known and any(x.type.scalar == "ptr" for x in arguments):
             raise AssertionError(f"nobody knows what {name} does with memory")

@@ -88,8 +88,8 @@ Library = Linked | Mapped
 def load(code: bytes, functions: Mapping[str, int] | None = None) -> Library:
     """Object code made for this machine, ready to be called.
 
-    `functions` are addresses of further functions that it calls, by name; `sched_yield` and those of the C library
-    are known without.
+    `functions` are addresses of further functions that it calls, by name; `sched_yield`, `syscall` and those of the C
+    library are known without.
 
     Raises:
         ValueError: it is no object code.
@@ -158,10 +158,11 @@ def _initialize(*, every: bool) -> None:
 
 @cache
 def _system_functions() -> dict[str, int]:
-    """What waiting threads call, under one name on all systems."""
+    """What waiting threads call: on Linux to sleep, elsewhere to yield under one name."""
     if sys.platform == "win32":
         return {"sched_yield": _address(ctypes.WinDLL("kernel32").SwitchToThread)}
-    return {"sched_yield": _address(ctypes.CDLL(None).sched_yield)}
+    system = ctypes.CDLL(None)
+    return {"sched_yield": _address(system.sched_yield), "syscall": _address(system.syscall)}
 
 
 def _address(function: Any) -> int:

@@ -73,7 +73,7 @@ def image_of(code: bytes) -> Image | None:
         return None
     try:
         return _Object(code).image()
-    except (_NeedsLinker, struct.error, IndexError, ValueError):  # or it ends too early
+    except (_NeedsLinker, struct.error, IndexError, ValueError, OverflowError):  # or it is broken
         return None
 
 

@@ -58,6 +58,10 @@ class Target:
     def is_arm(self) -> bool:
         return is_arm(self.triple)
 
+    @property
+    def is_linux(self) -> bool:
+        return "linux" in self.triple
+
 
 @cache
 def host() -> Target:
