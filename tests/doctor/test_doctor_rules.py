@@ -1,5 +1,7 @@
 """Each rule finds the sickness that it is for, by its numbers, and a remedy that helps; healthy ones have none."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ward import case, found, network, table
@@ -168,6 +170,54 @@ def test_a_rule_finds_what_is_wrong_with_rows(name):
     again = finding.remedy.applied(patient)
     assert found(case(epochs=1), of_rows=(rule,)) == {}
     assert rule(again) is None
+
+
+def test_rows_of_another_table_that_judge_are_looked_at_too():
+    """Of test rows columns may be distributed otherwise, and rows stand among those learned from."""
+    X, y = table()
+    begun = bp.Trainer(network(), losses.CrossEntropy(), optimizers.Adam(0.01), threads=1)
+    given = {"validation": (X[200:], y[200:]), "epochs": 2}
+    far = X[:100] + np.float32(5) * (np.arange(X.shape[1]) == 3)
+    shift = rows.shifted(case_of(begun, X[:200], y[:200], judged=(far, y[:100]), **given))
+    assert shift.evidence.startswith("column 3: test rows are distributed otherwise")
+    again = rows.duplicates(case_of(begun, X[:200], y[:200], judged=(X[100:180], y[100:180]), **given))
+    assert again.evidence.startswith("80 of 80 test rows stand among those learned from")
+    for rule in (rows.shifted, rows.duplicates):
+        assert rule(case_of(begun, X[:200], y[:200], judged=(X[200:], y[200:]), **given)) is None
+
+
+def test_rows_held_out_by_groups_or_by_time_may_be_distributed_otherwise():
+    """Only of rows that chance drew that is a fault."""
+    patient = case(rows=spoiled(True, moved), epochs=2)
+    assert rows.shifted(patient) is not None
+    assert rows.shifted(replace(patient, drawn=False)) is None
+
+
+def test_a_column_that_is_shifted_and_needed_is_not_to_be_left_out():
+    """What the answer depends on stays so where it is larger: without it a trial explains less of those rows."""
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(400, 3)).astype(np.float32)
+    X[300:, 0] += 2
+    y = 2 * X[:, :1] + 0.1 * X[:, 1:2]
+    begun = bp.Trainer(nn.Sequential(nn.Dense(1)), losses.Squared(), optimizers.Adam(0.05), threads=1)
+    finding = rows.shifted(case_of(begun, X[:300], y[:300], validation=(X[300:], y[300:]), epochs=40))
+    assert finding.remedy is None
+    assert finding.advice == "see why: it is not to be left out"
+
+
+def test_of_many_equal_classes_none_is_rare():
+    """Some are answered badly by chance; and a tenth of the rows is more than their share."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 40, 800)
+    X = (rng.normal(size=(40, 6))[y] + 0.7 * rng.normal(size=(800, 6))).astype(np.float32)
+    begun = bp.Trainer(nn.Sequential(nn.Dense(40)), losses.CrossEntropy(), optimizers.Adam(0.03), threads=1)
+    begun.fit(X[:600], y[:600], epochs=20)
+    patient = case_of(begun, X[:600], y[:600], validation=(X[600:], y[600:]))
+    right = patient.answers(patient.model.outputs(X[600:])) == y[600:]
+    of_classes = [right[y[600:] == label].mean() for label in range(40) if np.sum(y[600:] == label) >= 5]
+    assert min(of_classes) < rows.SELDOM
+    assert right.mean() > rows.USUAL
+    assert rows.imbalance(patient) is None
 
 
 def test_a_class_that_is_never_answered():

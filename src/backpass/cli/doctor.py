@@ -102,9 +102,20 @@ def _treat(
             f"on the {outcome.held_out} rows:",
             *(f"  {a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows),
             f"{new}/  the network of after",
+            *(
+                ["it is worse than before: keep the run that was examined"]
+                if _is_worse(before, outcome.metrics)
+                else []
+            ),
         ]
     )
     return {"options": changed, "before": before, "after": report(after, outcome, new)}
+
+
+def _is_worse(before: dict[str, Any], after: dict[str, float]) -> bool:
+    """By what is learned: the log loss, or the error of numbers."""
+    pairs = [(before.get(name), after.get(name)) for name in ("log_loss", "pinball", "rmse")]
+    return next((now > then for then, now in pairs if then is not None and now is not None), False)
 
 
 def _shown(value: float | None) -> str:

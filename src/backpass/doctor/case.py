@@ -38,11 +38,14 @@ class Case:
         inputs, targets, weights: the rows that are trained on, or a sample of them.
         held_out: inputs, targets and weights of others.
         guarded: whether these were really held out of the training.
+        drawn: whether they were drawn by chance of the same rows, not by groups or by time.
+        judged: inputs and targets of another table, by which the network is to be judged; None where there is none.
         epochs: that it was trained, or is to be.
         history: one record an epoch.
         parameters: as they are; None before the first training.
         patience: of early stopping; None without.
         names: of the columns of the inputs.
+        labelled: the names of the classes.
     """
 
     network: Layer
@@ -62,6 +65,9 @@ class Case:
     parameters: Structure | None
     patience: int | None
     names: tuple[str, ...]
+    labelled: tuple[str, ...] = ()
+    drawn: bool = True
+    judged: tuple[Inputs, Array] | None = None
 
     @property
     def rows(self) -> int:
@@ -80,6 +86,9 @@ class Case:
 
     def name(self, column: int) -> str:
         return self.names[column] if column < len(self.names) else f"column {column}"
+
+    def label(self, number: int) -> str:
+        return f'class "{self.labelled[number]}"' if number < len(self.labelled) else f"class {number}"
 
     @property
     def classes(self) -> bool:
@@ -218,6 +227,12 @@ class Case:
         """The skills of the network as it is; of one that was not trained, after a trial."""
         return self.tried() if self.parameters is None else self.skills(self.model)
 
+    @property
+    def trial(self) -> Model:
+        """The network after a trial."""
+        self.tried()
+        return self.trainer.model()
+
     @cached_property
     def trial_epochs(self) -> int:
         """So many that a trial takes a second or two at most, and not more than the training had."""
@@ -263,6 +278,9 @@ def case_of(
     patience: int | None = None,
     epochs: int | None = None,
     names: Sequence[str] = (),
+    labelled: Sequence[str] = (),
+    drawn: bool = True,
+    judged: Any = None,
     parameters: Structure | None = None,
 ) -> Case:
     """The case of a Trainer. Of many rows a sample is looked at."""
@@ -292,6 +310,9 @@ def case_of(
         trainer.parameters if parameters is None and trainer.steps else parameters,
         patience,
         tuple(names),
+        tuple(labelled),
+        drawn,
+        None if judged is None else _some(Rows(judged[0], judged[1], None, trainer.precision), trainer.seed),
     )
 
 
@@ -304,6 +325,11 @@ def _taken(rows: Rows, places: Array) -> tuple[Inputs, Array, Array | None]:
         rows.targets[places],
         None if rows.weights is None else rows.weights[places],
     )
+
+
+def _some(rows: Rows, seed: int) -> tuple[Inputs, Array]:
+    inputs, targets, _ = _taken(rows, np.sort(_sample(rows.count, seed)))
+    return inputs, targets
 
 
 def _sample(rows: int, seed: int) -> Array:

@@ -137,6 +137,9 @@ def diagnose(
     epochs: int | None = None,
     patience: int | None = None,
     names: Sequence[str] = (),
+    labelled: Sequence[str] = (),
+    drawn: bool = True,
+    judged: Any = None,
     parameters: Structure | None = None,
 ) -> Diagnosis:
     """What is wrong with a training, on the evidence of its own numbers and of short trials.
@@ -148,6 +151,10 @@ def diagnose(
         epochs: that it is to be trained; None for as many as it was.
         patience: of its early stopping.
         names: of the columns of the inputs.
+        labelled: the names of the classes.
+        drawn: whether `validation` was drawn by chance of the same rows: those of other groups, or of a later time, are
+            distributed otherwise without any fault.
+        judged: (inputs, targets) of another table, by which the network is to be judged.
         parameters: to look at in place of the trainer's own.
     """
     return examined(
@@ -160,6 +167,9 @@ def diagnose(
             epochs=epochs,
             patience=patience,
             names=names,
+            labelled=labelled,
+            drawn=drawn,
+            judged=judged,
             parameters=parameters,
         )
     )

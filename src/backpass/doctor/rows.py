@@ -2,7 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -79,10 +80,20 @@ def _tells(case: Case, column: Array) -> bool:
     return majority(binned(column), labels)[1] > TELLING_GAIN
 
 
+def _beside(case: Case) -> Iterator[tuple[str, Case]]:
+    """What the rows learned from are compared with: those held out of them, and those of another table that judge."""
+    if case.guarded:
+        yield "held-out", case
+    if case.judged is not None:
+        yield "test", replace(case, held_out=(*case.judged, None), guarded=True, judged=None)
+
+
 def duplicates(case: Case) -> Finding | None:
     """Rows to judge by that were learned from, so that the score is of memory."""
-    if not case.guarded:
-        return None
+    return next(filter(None, (_duplicates(each, what) for what, each in _beside(case))), None)
+
+
+def _duplicates(case: Case, what: str) -> Finding | None:
     own, others = _keys(case.inputs, case.targets), _keys(case.held_out[0], case.held_out[1])
     learned, known = set(own), set(others)
     twice = sum(key in learned for key in others)
@@ -94,7 +105,7 @@ def duplicates(case: Case) -> Finding | None:
     rows = tuple(place for place, key in enumerate(own) if key in known)
     return Finding(
         "duplicates",
-        f"{twice:,} of {len(others):,} held-out rows stand among those learned from ({twice / len(others):.0%}"
+        f"{twice:,} of {len(others):,} {what} rows stand among those learned from ({twice / len(others):.0%}"
         + (f", by chance {by_chance:.0%})" if by_chance else ")"),
         "leave them out of the rows to learn from",
         Remedy(forget=rows) if len(rows) < len(own) else None,
@@ -120,9 +131,17 @@ def _keys(inputs: Inputs, targets: Array) -> list[bytes]:
 
 
 def shifted(case: Case) -> Finding | None:
-    """Columns that are distributed otherwise in the rows held out: by the test of Kolmogorov and Smirnov."""
+    """Columns that are distributed otherwise in the rows to judge by: by the test of Kolmogorov and Smirnov.
+
+    Of rows that were held out by groups or by time that is as it should be.
+    """
+    found = (_shifted(each, what) for what, each in _beside(case) if case.drawn or what != "held-out")
+    return next(filter(None, found), None)
+
+
+def _shifted(case: Case, what: str) -> Finding | None:
     own, held = case.columns, case.held_columns
-    if own is None or held is None or not case.guarded:
+    if own is None or held is None:
         return None
     n, m = len(own), len(held)
     least = max(SHIFTED, math.sqrt(-0.5 * math.log(CHANCE / max(1, own.shape[1]) / 2) * (n + m) / (n * m)))
@@ -132,15 +151,20 @@ def shifted(case: Case) -> Finding | None:
         return None
     worst = max(found, key=lambda place: apart[place])
     told = ", ".join(case.name(place) for place in found[:4])
-    return Finding(
-        "shifted columns",
-        f"{told}: held-out rows are distributed otherwise than those learned from; {case.name(worst)} has mean "
+    evidence = (
+        f"{told}: {what} rows are distributed otherwise than those learned from; {case.name(worst)} has mean "
         f"{held[:, worst].mean():.3g} there, {own[:, worst].mean():.3g} here (distance {apart[worst]:.2f}, by chance "
-        f"less than {least:.2f})",
-        f"see why; until then leave out {told}",
-        Remedy(without=tuple(found)) if len(found) < own.shape[1] else None,
-        stands="first",
+        f"less than {least:.2f})"
     )
+    remedy = Remedy(without=tuple(found)) if len(found) < own.shape[1] else None
+    if remedy is not None:
+        there, without = case.own[1], remedy.applied(case).tried()[1]
+        evidence += (
+            f"; of these rows {max(there, 0.0):.0%} is explained, in a short trial without it {max(without, 0.0):.0%}"
+        )
+        remedy = remedy if without > there else None
+    advice = f"see why; until then leave out {told}" if remedy is not None else "see why: it is not to be left out"
+    return Finding("shifted columns", evidence, advice, remedy, stands="first")
 
 
 def _apart(one: Array, other: Array) -> float:
@@ -315,30 +339,45 @@ def _squares_between(one: Array, other: Array) -> Array:
 
 
 def imbalance(case: Case) -> Finding | None:
-    """A rare class that is seldom answered, where the others are: of the rows learned from, or of those held out."""
-    if not case.classes or case.model is None or case.weights is not None or not math.isfinite(case.own[0]):
+    """A rare class that is seldom answered, where the others are: of the rows learned from, or of those held out.
+
+    Rare is what has at most half of an equal share, too. And as some of many classes are answered badly by chance, it
+    must be less than chance gives to all.
+    """
+    if not case.classes or case.weights is not None or not math.isfinite(case.own[0]):
         return None
     counts = np.bincount(case.labels)
-    for label in np.argsort(counts):
-        share = counts[label] / case.rows
-        if counts[label] < 3 or share > RARE:
+    classes = np.count_nonzero(counts)
+    rare = [label for label in np.argsort(counts) if 3 <= counts[label] <= case.rows * min(RARE, 0.5 / classes)]
+    if not rare:
+        return None
+    model = case.model or case.trial
+    for where, inputs, targets in (("", case.inputs, case.targets), ("held-out ", *case.held_out[:2])):
+        if where and not case.guarded:
             continue
-        for where, inputs, targets in (("", case.inputs, case.targets), ("held-out ", *case.held_out[:2])):
-            labels = case.labels_of(targets)
+        labels = case.labels_of(targets)
+        right = case.answers(model.outputs(inputs)) == labels
+        for label in rare:
             mine = labels == label
-            if where and (mine.sum() < FEWEST_HELD or not case.guarded):
+            count, own, others = int(mine.sum()), int(right[mine].sum()), float(np.mean(right[~mine]))
+            if count < (FEWEST_HELD if where else 3) or others <= USUAL:
                 continue
-            answers = case.answers(case.model.outputs(inputs))
-            right, others = (float(np.mean(answers[rows] == labels[rows])) for rows in (mine, ~mine))
-            if right < SELDOM and others > USUAL:
+            share = own / count
+            if share < SELDOM and classes * _at_most(own, count, others) < RARELY:
                 return Finding(
                     "imbalance",
-                    f"class {label} has {counts[label]:,} of {case.rows:,} rows ({share:.1%}), and {right:.0%} of its "
-                    f"{where}rows are answered right, of the others {others:.0%}",
-                    "let every class count the same (class_weights)",
+                    f"{case.label(label)} has {counts[label]:,} of {case.rows:,} rows "
+                    f"({counts[label] / case.rows:.1%}), and {share:.0%} of its {where}rows are answered right, "
+                    f"of the others {others:.0%}",
+                    "let every class count the same (--class-weights balanced)",
                     Remedy(balanced=True),
                 )
     return None
+
+
+def _at_most(count: int, of: int, chance: float) -> float:
+    """How likely so few of so many are, of which each is one with that chance."""
+    return sum(math.comb(of, k) * chance**k * (1 - chance) ** (of - k) for k in range(count + 1))
 
 
 def few_rows(case: Case) -> Finding | None:

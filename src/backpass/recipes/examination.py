@@ -48,6 +48,7 @@ def examine(planned: Plan, parameters: Structure | None = None, history: Sequenc
         inputs, targets = take_rows(inputs, ~apart), targets[~apart]
     elif prepared.test is not None and validation is None:
         validation = prepared.plain(prepared.test), prepared.test.targets
+    judged = None if planned.asked.get("test_table") is None else prepared.test
     trainer = Trainer(
         network,
         planned.loss(recipe),
@@ -66,6 +67,9 @@ def examine(planned: Plan, parameters: Structure | None = None, history: Sequenc
         epochs=len(history) or recipe.epochs,
         patience=recipe.patience if validation is not None else None,
         names=prepared.tabular.inputs.feature_names,
+        labelled=prepared.tabular.targets.classes,
+        drawn=not (planned.asked.get("group") or planned.asked.get("order")),
+        judged=None if judged is None else (prepared.plain(judged), judged.targets),
         parameters=own,
     )
 

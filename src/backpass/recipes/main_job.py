@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from backpass.ledger import Words
 
 LINEAR_ROWS = 20_000  # the linear baseline learns all it can from so many rows
-LINEAR_EPOCHS = 30
+LINEAR_STEPS = 3000  # in so many steps, as far as these are so many epochs: sure answers need large weights
+LINEAR_EPOCHS = (30, 400)
 LINEAR_SECONDS = 0.5  # of a time that is short it has so many
 _READING = ("group", "order", "columns", "exclude", "task", "scale", "target_kind", "quantiles")
 """How a table is understood, whichever rows are held out."""
@@ -361,7 +362,7 @@ class Plan:
         trainer = Trainer(
             defaults.linear_network(tabular.inputs, tabular.targets),
             self.loss(),
-            Adam(Cosine(0.02, final_fraction=0.01)),
+            Adam(Cosine(0.03, final_fraction=0.01)),
             batch_size=min(256, max(32, len(rows) // 8)),
             seed=self.seed,
             precision=self.precision,
@@ -371,13 +372,15 @@ class Plan:
         if self.seconds is not None:
             seconds = max(LINEAR_SECONDS, self.seconds * duration.part_of(self) - self.gone)
         chosen = rows[np.random.Generator(np.random.Philox(self.seed)).permutation(len(rows))[:LINEAR_ROWS]]
+        least, most = LINEAR_EPOCHS
+        epochs = min(most, max(least, -(-LINEAR_STEPS // -(-len(chosen) // trainer.batch_size))))
         with suppress(NotFiniteError, UsageError, MemoryError):
             trainer.fit(
                 take_rows(inputs, chosen),
                 train.targets[chosen],
-                epochs=LINEAR_EPOCHS if len(rows) >= 2000 else 2 * LINEAR_EPOCHS,
+                epochs=epochs,
                 validation=held_out,
-                stopping=None if held_out is None else EarlyStopping(8),
+                stopping=None if held_out is None else EarlyStopping(epochs // 4),
                 class_weights=self._class_weights,
                 stop_on_interrupt=stop_on_interrupt,
                 seconds=seconds,
