@@ -139,17 +139,18 @@ def test_what_a_training_takes_is_guessed_from_its_parts(monkeypatch):
 
     from backpass.recipes import duration
 
-    monkeypatch.setattr(duration, "_products_a_second", lambda: 1e9)
+    monkeypatch.setattr(duration, "speed", lambda: duration.Speed(1e9, 1.0, 1.0))
     one = planned_for(None)
     each = duration.guess(one)
     assert duration.most_seconds(one) == pytest.approx(each.begin + 4 * (each.learn + each.validate) + each.end)
     double = replace(one, recipe=replace(one.recipe, epochs=8))
     assert duration.most_seconds(double) - duration.most_seconds(one) == pytest.approx(4 * (each.learn + each.validate))
-    monkeypatch.setattr(duration, "busy", lambda: 1.0)
     crowded = {"takes": duration.most_seconds(one) + 1e-6}
     assert duration.fitting(one, crowded["takes"])["epochs"] == 4
-    monkeypatch.setattr(duration, "busy", lambda: 1e6)
+    monkeypatch.setattr(duration, "speed", lambda: duration.Speed(1e9, 1.0, 1e6))
     assert duration.fitting(one, crowded["takes"])["epochs"] == 1
+    monkeypatch.setattr(duration, "speed", lambda: duration.Speed(1e9, 2.0, 1.0))
+    assert duration.guess(one).begin == pytest.approx(2 * each.begin)
 
 
 def test_the_speed_that_is_shown_is_that_of_whole_epochs_without_the_first(monkeypatch):

@@ -20,15 +20,18 @@ if TYPE_CHECKING:
     from backpass.training import Checkpoints
 
 PROBE = 192  # rows and columns of the matrices whose product tells how fast this machine is
-SPIN = 0.1  # seconds, in which it is found how much of a processor there is for this
+TURNS = 20_000  # of a loop of Python's, whose time tells how fast it is at all that is no such product
+SPIN = 0.1  # seconds, in which both are found, and how much of a processor there is for this
 MOST_MEMBERS = (32, 16, 8, 4, 2, 1)  # of which as many as the time allows are trained
 FITTED = {"members", "epochs"}
 LEAST = 0.1  # seconds: a training gets so many in any case
 
-# As measured on eleven tables of 100 to 43,000 rows at every effort, in processor time.
+# As measured on eleven tables of 100 to 43,000 rows at every effort, in processor time, where a turn took 20 ns.
+TURN = 2e-8
 PART = 0.77  # of the speed of the product of two matrices is what whole steps come to
 WAVE = 265  # multiplications: as long as one takes a cosine with all that is learned of it
 STEP, STEP_OF_MEMBER = 5e-6, 3e-6  # seconds: what a step takes, however few its rows are
+EPOCH = 1e-3  # and what an epoch takes, however few its steps are
 MORE_THREADS, SHARED = 0.8, 1e-5  # of its speed each further thread adds; and takes seconds of each step
 BEGIN, BEGIN_A_MEMBER, BEGIN_WAVES = 0.5, 0.27, 0.3  # seconds: to make the programs
 END, END_A_ROW = 0.5, 2e-5  # seconds: the linear model, the scores and the report
@@ -51,29 +54,68 @@ class Guess:
     end: float
 
 
-def guess(planned: "Plan", recipe: "Recipe | None" = None) -> Guess:
-    """For the first of the plan's trainings; `recipe` is its own, or that with another number of networks."""
-    recipe, prepared = recipe or planned.recipe, planned.prepared
+@dataclass(frozen=True)
+class Speed:
+    """What this machine has for a training now.
+
+    Attributes:
+        products: multiplications, each with an addition, that one thread makes in a second of its processor.
+        slow: how many times longer other work takes than where the constants above were measured.
+        busy: how many times longer all takes since others use the processors, too: 1 where nobody does.
+    """
+
+    products: float
+    slow: float
+    busy: float
+
+
+def speed() -> Speed:
+    """As it is in the next tenth of a second."""
+    matrix = np.ones((PROBE, PROBE), np.float32)
+    made = turned = 0
+    in_products = in_turns = 0.0
+    with one_thread():
+        started, used = time.perf_counter(), time.thread_time()
+        while time.perf_counter() - started < SPIN:
+            before = time.thread_time()
+            for _ in range(5):
+                np.matmul(matrix, matrix)
+            between = time.thread_time()
+            for _ in range(TURNS):
+                pass
+            in_products, in_turns = in_products + between - before, in_turns + time.thread_time() - between
+            made, turned = made + 5, turned + TURNS
+        gone, worked = time.perf_counter() - started, time.thread_time() - used
+    return Speed(made * PROBE**3 / in_products, in_turns / turned / TURN, max(1.0, gone / max(1e-6, worked)))
+
+
+def guess(planned: "Plan", recipe: "Recipe | None" = None, now: Speed | None = None) -> Guess:
+    """For the first of the plan's trainings; `recipe` is its own, or that with another number of networks, `now` the
+    machine, if it is known.
+    """
+    recipe, prepared, now = recipe or planned.recipe, planned.prepared, now or speed()
     members, rows = recipe.members, prepared.train.rows
     weights, waves = _sizes(planned)
-    product = 1 / (PART * _products_a_second())
+    product = 1 / (PART * now.products)
     row = members * (3 * weights + WAVE * waves) * product
     steps = math.ceil(rows / recipe.batch_size)
     threads = planned.threads or available_threads()
     learned = [rows * row / (1 + MORE_THREADS * (count - 1)) + steps * SHARED * (count > 1) for count in {1, threads}]
     held_out = 0 if prepared.validation is None else prepared.validation.rows
     begin = members * (BEGIN_A_MEMBER + BEGIN_WAVES * (waves > 0))
-    return Guess(
-        BEGIN + begin,
-        min(learned) + steps * (STEP + STEP_OF_MEMBER * members),
+    step, epoch = STEP + STEP_OF_MEMBER * members, EPOCH if held_out else 0.0
+    alone = Guess(
+        now.slow * (BEGIN + begin),
+        min(learned) + now.slow * (steps * step + epoch),
         held_out * row / 3 / (1 + MORE_THREADS * (threads - 1)),
-        END + END_A_ROW * held_out + (0.3 * begin if prepared.folds else 0.0),
+        now.slow * (END + END_A_ROW * held_out + (0.3 * begin if prepared.folds else 0.0)),
     )
+    return Guess(**{name: now.busy * seconds for name, seconds in vars(alone).items()})
 
 
-def most_seconds(planned: "Plan", recipe: "Recipe | None" = None) -> float:
-    """Those that all take if no training stops before its last epoch; `recipe` is as in `guess`."""
-    recipe, each = recipe or planned.recipe, guess(planned, recipe)
+def most_seconds(planned: "Plan", recipe: "Recipe | None" = None, now: Speed | None = None) -> float:
+    """Those that all take if no training stops before its last epoch; `recipe` and `now` are as in `guess`."""
+    recipe, each = recipe or planned.recipe, guess(planned, recipe, now)
     one = each.begin + recipe.epochs * (each.learn + each.validate) + each.end
     again, epochs = rows_again(planned) / planned.prepared.train.rows, recipe.epochs
     return (planned.folds or 1) * one + (each.begin + again * epochs * each.learn if again else 0.0)
@@ -105,7 +147,7 @@ def left(planned: "Plan") -> float:
     if planned.seconds is None:
         raise AssertionError("asked where there is an end")
     rest = planned.seconds * part_of(planned) - planned.gone
-    return max(LEAST, rest - min(busy() * guess(planned).end, rest / 3))
+    return max(LEAST, rest - min(guess(planned).end, rest / 3))
 
 
 def fitting(planned: "Plan", seconds: float) -> dict[str, int]:
@@ -113,26 +155,16 @@ def fitting(planned: "Plan", seconds: float) -> dict[str, int]:
 
     As many networks as fit, and fewer epochs where one is too much.
     """
-    seconds = max(LEAST, seconds) / busy()
+    seconds, now = max(LEAST, seconds), speed()
     for members in MOST_MEMBERS:
         one = replace(planned.recipe, members=members)
-        takes = most_seconds(planned, one)
+        takes = most_seconds(planned, one, now)
         if takes <= seconds or members == 1:
             break
-    each, epochs = guess(planned, one), planned.recipe.epochs
+    each, epochs = guess(planned, one, now), planned.recipe.epochs
     fixed = (planned.folds or 1) * (each.begin + each.end) + (each.begin if planned.refit else 0.0)
     fit = int(epochs * max(0.0, seconds - fixed) / max(1e-9, takes - fixed))
     return {"members": members, "epochs": max(1, min(epochs, fit))}
-
-
-def busy() -> float:
-    """How many times longer all takes since others use this machine, too: 1 where nobody does."""
-    matrix = np.ones((PROBE, PROBE), np.float32)
-    with one_thread():
-        started, used = time.perf_counter(), time.thread_time()
-        while time.perf_counter() - started < SPIN:
-            np.matmul(matrix, matrix)
-        return max(1.0, (time.perf_counter() - started) / max(1e-6, time.thread_time() - used))
 
 
 def _sizes(planned: "Plan") -> tuple[int, int]:
@@ -146,15 +178,3 @@ def _sizes(planned: "Plan") -> tuple[int, int]:
         waves += value.size if name == "frequency" else 0
         weights += value.size if name == "weight" else 0
     return weights, waves
-
-
-def _products_a_second() -> float:
-    """Multiplications, each with an addition, that one thread of this machine makes in a second."""
-    matrix = np.ones((PROBE, PROBE), np.float32)
-    fastest = np.inf
-    with one_thread():
-        for _ in range(5):
-            started = time.thread_time()
-            np.matmul(matrix, matrix)
-            fastest = min(fastest, time.thread_time() - started)
-    return PROBE**3 / float(fastest)
