@@ -44,7 +44,7 @@ def test_a_work_is_measured_against_everyone(tmp_path):
 
 def test_every_part_runs_alone_of_peers(tmp_path):
     """All parts but the works are measured, shown on 80 columns and written: JSON each, one Markdown, one drawing."""
-    parts = ("textbook", "first-epoch", "predict", "widths", "scaling", "memory")
+    parts = ("textbook", "first-epoch", "predict", "widths", "scaling", "memory", "command")
     printed = speed(*parts, *TINY, "--peers", "", "--out", tmp_path)
     assert max(map(len, printed.splitlines())) <= 80
     names = {path.name.split("-", 3)[-1] for path in tmp_path.glob("*.json")}
