@@ -11,10 +11,10 @@ import pytest
 import backpass as bp
 from backpass import nn
 from backpass.data import Table
+from backpass.data.naming import split_names
 from backpass.forward import flatten
 from backpass.recipes import again, plan, recipe, run
 from backpass.recipes.certificate import certify
-from backpass.recipes.main_job import split_names
 from backpass.recipes.scores import baseline, score, surely_better
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "data"

@@ -39,7 +39,7 @@ coerce_option = click.option(
 
 def names(values: tuple[str, ...]) -> list[str]:
     """Names given by several options, or several in one, separated by commas."""
-    from backpass.recipes.main_job import split_names
+    from backpass.data.naming import split_names
 
     return [name for value in values for name in split_names(value) if name]
 
@@ -69,7 +69,7 @@ def kinds(values: tuple[str, ...]) -> dict[str, str]:
 
 def weights(text: str | None) -> dict[str, float] | str | None:
     """Numbers by label of "yes=5,no=1"; "balanced" is what it is."""
-    from backpass.recipes.main_job import split_names
+    from backpass.data.naming import split_names
 
     if text is None or text.strip().lower() == "balanced":
         return None if text is None else "balanced"

@@ -102,9 +102,7 @@ def uninterrupted(*, for_good: bool = False) -> Iterator[None]:
 @contextmanager
 def working(what: str) -> Iterator[None]:
     """Shows on a terminal that something is being done; it goes away when it is."""
-    from backpass.training.progress import on_terminal
-
-    if not on_terminal():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield
         return
     from rich.console import Console

@@ -1,9 +1,12 @@
-"""How messages speak of names: quoted, with the closest ones offered."""
+"""Names as people write and read them: lists split at commas; quoted in messages, with the closest ones offered."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+from backpass.errors import UsageError
 
 SHOWN_NAMES = 6
 SHOWN_TEXT = 60
@@ -49,3 +52,13 @@ def of_columns(name: str, columns: Sequence[str]) -> str:
             f"It reads as one column, {quoted(columns[0])}: if that is several, --delimiter says what is between them."
         )
     return did_you_mean(name, columns)
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """Two names for "Y1,Y2"; a comma inside double quotes belongs to the name."""
+    import csv
+
+    with suppress(csv.Error):
+        names = (name.strip() for name in next(csv.reader([text], skipinitialspace=True), []))
+        return tuple(name for name in names if name)
+    raise UsageError(f"{text!r} is no list of names: separate them by commas")

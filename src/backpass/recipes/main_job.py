@@ -13,6 +13,7 @@ from backpass import nn
 from backpass.data import Table
 from backpass.data.arrays import take_rows
 from backpass.data.encoders.table import NUMBERS
+from backpass.data.naming import split_names
 from backpass.errors import BackpassError, NotFiniteError, NotSavedError, TableError, UsageError
 from backpass.losses import Loss
 from backpass.model import Model, Predictions
@@ -793,13 +794,3 @@ def _of_refit(outcome: Outcome) -> dict[str, Any] | None:
         "epochs": outcome.model.about["epochs"],
         "scored_weights": outcome.scored.weights,
     }
-
-
-def split_names(text: str) -> tuple[str, ...]:
-    """Two names for "Y1,Y2"; a comma inside double quotes belongs to the name."""
-    import csv
-
-    with suppress(csv.Error):
-        names = (name.strip() for name in next(csv.reader([text], skipinitialspace=True), []))
-        return tuple(name for name in names if name)
-    raise UsageError(f"{text!r} is no list of names: separate them by commas")
