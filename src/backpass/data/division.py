@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from backpass.data.infer import infer_column
+from backpass.data.families import SPOKEN, family_of
+from backpass.data.infer import holds_numbers, infer_column
 from backpass.data.kinds import Schema
 from backpass.data.labels import read_labels
 from backpass.data.schema import (
@@ -112,9 +113,13 @@ def _groups(table: Table, name: str) -> npt.NDArray[Any]:
 
 def _moments(table: Table, name: str) -> npt.NDArray[np.float64]:
     column, _ = infer_column(table, name)
-    reader = Reader(table)
+    reader, cells = Reader(table), table.column(name)
     if column.kind == "date":
         return reader.seconds(column)
-    if column.kind not in ("number", "skip"):
-        raise UsageError(f"--order {name}: holds {column.kind} values, expected a column of dates or numbers")
-    return reader.numbers(column)
+    # What numbers the rows is no input, and a good order.
+    if column.kind == "number" or (column.kind == "skip" and column.distinct > 1 and holds_numbers(cells)):
+        return reader.numbers(column)
+    found = f"{column.kind} values"
+    if column.kind == "skip":
+        found = "one value" if column.distinct == 1 else SPOKEN[family_of(cells)] if column.distinct else "nothing"
+    raise UsageError(f"--order {name}: holds {found}, expected a column of dates or numbers")
