@@ -84,7 +84,7 @@ def divide(
         seed=seed,
         strata=classes[0] if classes else None,
         others=classes[1:],
-        groups=None if group is None else _groups(used, group),
+        groups=None if group is None else groups_of(used, group),
         order=None if order is None else _moments(used, order),
     )
     split = split_by() if fold is None else [split_by(fold=(place, fold[1])) for place in range(fold[1])][fold[0]]
@@ -106,7 +106,8 @@ def _test_part(table: Table, split: Split, test_table: Table | None, schema: Sch
     return _part(table, split.test) if test_table is None else usable_rows(test_table, schema)
 
 
-def _groups(table: Table, name: str) -> npt.NDArray[Any]:
+def groups_of(table: Table, name: str) -> npt.NDArray[Any]:
+    """(rows,) what is equal for the rows of one group, by the column that tells them."""
     texts = Reader(table).texts(infer_column(table, name, "category")[0])
     return texts.fill_null("").to_numpy().astype(np.str_)
 

@@ -130,10 +130,17 @@ def _folds_at_random(n: int, count: int, classes: Indices | None, seed: int) -> 
 
 
 def _folds_of_groups(groups: Indices, count: int, seed: int) -> Indices:
-    """Each row's part: the largest groups first, each to the part that has the fewest rows yet."""
+    different = len(np.unique(groups))
+    if different < count:
+        raise TableError(f"the rows are of {different} groups, fewer than {count} folds: give fewer --folds")
+    return dealt(groups, count, seed)
+
+
+def dealt(groups: Indices, count: int, seed: int) -> Indices:
+    """Each row's part, by the number of its group: the largest groups first, each to the part that has the fewest rows
+    yet.
+    """
     sizes = np.bincount(groups)
-    if len(sizes) < count:
-        raise TableError(f"the rows are of {len(sizes)} groups, fewer than {count} folds: give fewer --folds")
     drawn = _generator(seed).permutation(len(sizes))
     filled, parts = np.zeros(count, np.int64), np.zeros(len(sizes), np.int64)
     for group in drawn[np.argsort(-sizes[drawn], kind="stable")]:

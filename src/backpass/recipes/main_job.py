@@ -22,7 +22,7 @@ from backpass.model.network import MOST_THREADS, require_count
 from backpass.model.tabular import Tabular, answers
 from backpass.optimizers import Adam, Cosine
 from backpass.recipes import defaults, duration, fields, run, scores
-from backpass.recipes.calibrate import calibrate, class_weights_of, numbered, require_rows, require_weights
+from backpass.recipes.calibrate import calibrate, class_weights_of, few_groups, numbered, require_rows, require_weights
 from backpass.recipes.crossed import FAILURES, Fold, count_done, fit_folds, told, why
 from backpass.recipes.defaults import Recipe
 from backpass.recipes.prepare import Part, Prepared, prepare
@@ -525,7 +525,7 @@ def _prepared(
     require_rows(prepared, interval, threshold)
     if asked["class_weights"] is not None:
         require_weights(asked["class_weights"], prepared.tabular.targets)
-    return prepared
+    return replace(prepared, notes=(*prepared.notes, *few_groups(prepared, interval)))
 
 
 def _folds(asked: dict[str, Any]) -> int:

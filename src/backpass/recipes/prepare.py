@@ -9,9 +9,10 @@ import numpy as np
 
 from backpass.data import Division, FileTable, Schema, Table, TableEncoder, TargetEncoder, describe, divide, summary
 from backpass.data.arrays import Array, Inputs, count_rows, let_go, row_shape, take_rows
+from backpass.data.division import groups_of
 from backpass.data.encoders.table import NUMBERS
 from backpass.data.limits import amount
-from backpass.data.splits import SHARE
+from backpass.data.splits import SHARE, dealt
 from backpass.data.stored import folder, stored, window_of
 from backpass.errors import UsageError
 from backpass.forward import flatten
@@ -28,13 +29,15 @@ class Part:
     """Encoded rows: the network's inputs and targets.
 
     Of rows on the disk that were put in drawn order, `drawn` has the seed, and how many rows each piece had that came.
-    `chosen` are the places in their table of rows that are half of a part.
+    `chosen` are the places in their table of rows that are half of a part; where rows were held out by whole groups,
+    `groups` has the number of each row's group.
     """
 
     inputs: Inputs
     targets: Array
     drawn: tuple[int, Sequence[int]] | None = None
     chosen: Array | None = None
+    groups: Array | None = None
 
     @property
     def rows(self) -> int:
@@ -236,7 +239,10 @@ def prepare(
         own = zip(tabular.targets.heads, tabular.targets.columns(train.targets), strict=True)
         strata = next((labels for head, labels in own if head.classes), None)
         return _crossed(Prepared(opened, division, tabular, train, None, tested, tuple(told)), folds, strata, seed)
-    held_out, calibration = _halves(held_out, seed) if calibrated and held_out is not None else (held_out, None)
+    calibration = None
+    if calibrated and held_out is not None and division.validation is not None:
+        groups = None if group is None else np.unique(groups_of(division.validation, group), return_inverse=True)[1]
+        held_out, calibration = _halves(replace(held_out, groups=groups), seed)
     return Prepared(opened, division, tabular, train, held_out, tested, tuple(told), calibration)
 
 
@@ -269,12 +275,27 @@ def _crossed(prepared: Prepared, folds: int, strata: Array | None, seed: int) ->
 
 
 def _halves(part: Part, seed: int) -> tuple[Part, Part]:
-    """The rows of a part, drawn into two."""
-    if part.rows < 2:
-        raise UsageError("--interval takes 2 rows or more that are held out: hold out more with --validation-part")
-    rows = np.random.Generator(np.random.Philox(seed)).permutation(part.rows)
-    halves = (np.sort(half) for half in np.split(rows, [part.rows // 2]))
-    first, second = (Part(take_rows(part.inputs, half), part.targets[half], chosen=half) for half in halves)
+    """The rows of a part, drawn into two; of whole groups as even as these allow, and second is that of more groups."""
+    units = part.rows if part.groups is None else len(np.unique(part.groups))
+    if units < 2:
+        what = "rows" if part.groups is None else "groups"
+        raise UsageError(f"--interval takes 2 {what} or more that are held out: hold out more with --validation-part")
+    if part.groups is None:
+        rows = np.random.Generator(np.random.Philox(seed)).permutation(part.rows)
+        halves = [np.sort(half) for half in np.split(rows, [part.rows // 2])]
+    else:
+        groups, numbers = part.groups, dealt(part.groups, 2, seed)
+        halves = [np.flatnonzero(numbers == number) for number in range(2)]
+        halves.sort(key=lambda half: len(np.unique(groups[half])))
+    first, second = (
+        Part(
+            take_rows(part.inputs, half),
+            part.targets[half],
+            chosen=half,
+            groups=None if part.groups is None else part.groups[half],
+        )
+        for half in halves
+    )
     let_go(*flatten(part.inputs))
     return first, second
 
