@@ -40,7 +40,7 @@ def describe(schema: Schema, table: Table, kinds: Sequence[str] = ()) -> list[st
         for head in schema.heads
         if "; --" in head.reason
     ]
-    return lines + [line for note in (*said, *schema.notes) for line in _note(note)]
+    return lines + [line for note in (*said, *schema.notes) for line in note_lines(note)]
 
 
 def _heading(schema: Schema, table: Table, kinds: Sequence[str]) -> list[str]:
@@ -118,7 +118,8 @@ def _wrapped(items: list[str], joint: str, title: str = "") -> list[str]:
     return [*lines, line]
 
 
-def _note(note: str) -> list[str]:
+def note_lines(note: str) -> list[str]:
+    """A remark, on lines of 80 columns where words allow."""
     return textwrap.wrap(
         f"note: {note}",
         WIDTH,

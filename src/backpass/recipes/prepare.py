@@ -20,6 +20,7 @@ from backpass.data import (
     usable_rows,
 )
 from backpass.data.arrays import Array, Inputs, count_rows, let_go, row_shape, take_rows
+from backpass.data.description import note_lines
 from backpass.data.division import groups_of
 from backpass.data.encoders.table import NUMBERS, Precision
 from backpass.data.limits import amount
@@ -140,7 +141,7 @@ class Prepared:
             of = f"target {head.schema.target_names[0]}" if len(heads) > 1 else "target"
             quantiles = ", ".join(map(str, head.quantiles))
             lines += [f"  learned of the {of}: its quantiles {quantiles}"] if quantiles else []
-        lines += [f"  note: {note}" for note in self.notes]
+        lines += [line for note in self.notes for line in note_lines(note)]
         window = self.train.window
         if window is not None:
             held = sum(array.nbytes for array in flatten(self.train.inputs))
@@ -230,7 +231,7 @@ def prepare(
         raise UsageError(f"{of_amounts} goes with numbers, and {error.found}: leave it out") from None
     notes = [*opened.notes, *(own_test.notes if own_test else ())]
     strange = _strange(opened, division.schema, kind)
-    notes += [f"{why}: it is learned as any number, not as --target-kind {kind}" for why in strange.values()]
+    notes += [f"{why}: learned as any number" for why in strange.values()]
     if quantiles or strange:  # each has several outputs, or is of a kind of its own
         division = replace(division, schema=division.schema.one_by_one)
     schema, own_precision = division.schema, cast("Precision", precision)
