@@ -113,7 +113,9 @@ def test_counts_are_never_below_0_nor_are_their_intervals(run, tmp_path):
         (["--clip", "-1"], "--clip is -1.0, expected a number above 0, or 0 for none"),
         (["--threshold", "f1"], "--threshold goes with two classes, and the target is 3 classes"),
         (["--interval", "0.9"], "--interval goes with numbers, and the target is classes"),
-        (["--target-kind", "count"], "where regression needs numbers: correct it, or leave out --target-kind"),
+        (["--target-kind", "count"], '--target-kind goes with numbers, and target "species" of iris.csv holds text'),
+        (["--quantiles", "0.1,0.9"], 'row 1 ("setosa"): leave it out'),
+        (["--task", "regression"], "leave out --task regression"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

@@ -35,6 +35,13 @@ def test_the_doctor_of_a_run_names_the_cause_and_treats_it(run, slow, tmp_path):
     assert (tmp_path / "treated" / "model.safetensors").exists()
 
 
+def test_a_folder_that_is_taken_is_told_before_the_diagnosis(run, slow):
+    """Not after it, when its time is spent."""
+    ran = run("doctor", slow, "--treat", "--out", slow)
+    assert (ran.status, ran.out) == (2, "")
+    assert "nothing is written over" in ran.err
+
+
 def test_the_doctor_of_a_run_that_did_not_end_for_programs(run, slow, tmp_path):
     """It looks at what was saved last; --json prints one object with the findings and their remedies."""
     copy = shutil.copytree(slow, tmp_path / "copy")
@@ -73,7 +80,9 @@ def test_the_doctor_of_a_table(run):
     [
         ([IRIS], "give --target COLUMN"),
         ([IRIS, "--target", "species", "--treat"], "--treat is for a run"),
-        (["absent.csv", "--target", "x"], "absent.csv"),
+        (["absent.csv", "--target", "x"], "absent.csv: no such file"),
+        (["absent.csv"], "absent.csv: no such file"),
+        ([IRIS, "--target", "species", "--out", "new"], "--out is the folder of what --treat trains"),
     ],
 )
 def test_what_the_doctor_cannot_do(run, arguments, told):

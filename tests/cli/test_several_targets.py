@@ -158,6 +158,24 @@ def test_a_class_of_a_later_target_that_chance_would_hold_out_trains(houses):
         divide(bp.data.Table.from_data(table | {"when": -np.arange(ROWS)}), ("type", "rare"), seed=0, order="when")
 
 
+def test_a_kind_is_that_of_the_amounts_that_it_fits(houses):
+    """Of the others a note says why, whichever rows train; where it fits all amounts they are learned together."""
+    recipe = QUICK | {"epochs": 1, "hidden": ()}
+    table = houses | {"later": np.append(houses["price"][1:], -1.0), "double": 2 * houses["price"]}
+    for names, kinds in (
+        ("price,later,sold", ["positive", "number", "number"]),
+        ("later,price", ["number", "positive"]),
+    ):
+        planned = bp.recipes.plan(table, names, target_kind="positive", effort="fast", recipe=recipe)
+        assert [head.kind for head in planned.prepared.tabular.targets.heads] == kinds
+        assert f'target "later" is -1 in row {ROWS}, and a positive target is above 0' in planned.prepared.notes[-1]
+        assert "target price: positive amounts" in " ".join(planned.prepared.describe()[:3])
+        assert planned.prepared.summary()["target_kind"] == "positive"
+    assert planned.fit().model.predict(table)["price"].min() > 0
+    both = bp.recipes.plan(table, "price,double", target_kind="positive", effort="fast").prepared.tabular.targets
+    assert (both.parts, both.kind) == ((), "positive")
+
+
 def test_quantiles_are_learned_of_each_amount(houses):
     """Of two amounts and a target of classes: quantiles for either amount, ascending."""
     table = houses | {"more": houses["price"] + houses["a"]}
@@ -175,8 +193,10 @@ def test_quantiles_are_learned_of_each_amount(houses):
     ("targets", "options", "words"),
     [
         (("type", "sold"), {"interval": 0.9}, "--interval goes with numbers"),
-        (("type", "sold"), {"quantiles": [0.5]}, "quantiles goes with numbers|regression needs numbers"),
-        (("type", "sold"), {"target_kind": "count"}, "regression needs numbers"),
+        (("type", "sold"), {"quantiles": [0.5]}, "--quantiles goes with numbers, and target"),
+        (("type", "sold"), {"target_kind": "count"}, "--target-kind goes with numbers, and target"),
+        (("a", "type"), {"target_kind": "count"}, "leave out --target-kind count"),
+        (("a", "b"), {"target_kind": "count"}, "leave out --target-kind count"),
         (("price", "type"), {"threshold": 0.3}, "goes with two classes, and the target is a number and 3 classes"),
         (("price", "type"), {"class_weights": {"yes": 1, "no": 2}}, '"yes", which is no class'),
         (("price", "type"), {"recipe": {"loss": "poisson"}}, "not fit a target of the kind number or classes: take"),

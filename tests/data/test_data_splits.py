@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from table_helpers import text_table
 
-from backpass.data import hold_out
+from backpass.data import divide, hold_out
 from backpass.errors import TableError, UsageError
 
 
@@ -112,6 +113,27 @@ def test_tables_that_cannot_be_split_are_refused(n, options, words):
 def test_options_that_cannot_be_used_are_refused(options, words):
     with pytest.raises(UsageError, match=words):
         hold_out(20, seed=0, **options)
+
+
+def test_in_each_fold_every_class_of_another_target_trains():
+    """One of a single row has it in training in all of them; what is in no part of theirs is unchanged."""
+    other = np.array(["a", "b"] * 20 + ["once"])
+    folds, plain = ([hold_out(41, seed=0, fold=(k, 3), others=more) for k in range(3)] for more in ([other], []))
+    for split, before in zip(folds, plain, strict=True):
+        assert set(other[split.train]) == {"a", "b", "once"}
+        assert np.array_equal(split.test, before.test[before.test != 40])
+
+
+@pytest.mark.parametrize("name", ["code", "note", "same", "zip"])
+def test_what_is_no_date_and_no_number_is_no_order(name):
+    """Also where it is left out as an input, as texts that all differ are; numbers that name the rows are an order."""
+    rows = range(40)
+    code, zips = [f"k{row * 37 % 40}" for row in rows], [f"0{row * 137 % 997}" for row in rows]
+    notes = [f"it was the day number {row} of all of the days that there were" for row in rows]
+    table = text_table(code=code, note=notes, same=["x"] * 40, zip=zips, id=rows, x=[0.5, 2] * 20, y=rows)
+    assert max(divide(table, ["y"], seed=0, order="id").split.train) < 28
+    with pytest.raises(UsageError, match=rf"--order {name}: holds (text|one value), expected a column of dates"):
+        divide(table, ["y"], seed=0, order=name)
 
 
 def test_rows_of_one_time_are_in_one_part():

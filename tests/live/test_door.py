@@ -1,5 +1,6 @@
 """Who gets in: a request of this machine that knows the secret, and asks for what is shown."""
 
+import http.client
 import socket
 
 import pytest
@@ -32,6 +33,16 @@ def test_without_the_secret_nothing_is_told(address):
     for path in ("/", "/about", "/x/about", f"/{'a' * 22}/about", "/assets/main.js"):
         status, _, content = asked(home + path)
         assert (status, b"secret" in content) == (403, True)
+
+
+@pytest.mark.parametrize(("method", "path"), [("OPTIONS", "*"), ("GET", "*"), ("GET", "{secret}/about")])
+def test_a_path_that_does_not_begin_with_a_stroke_is_refused(address, method, path):
+    """As HTTP allows it, or not: it is no address of this page."""
+    _, _, host, secret, _ = address.split("/")
+    connection = http.client.HTTPConnection(host, timeout=30)
+    connection.request(method, path.format(secret=secret), headers={"Origin": f"http://{host}"})
+    assert connection.getresponse().status == 403
+    connection.close()
 
 
 def test_a_strangers_name_for_this_machine_is_refused(address):

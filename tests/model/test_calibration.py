@@ -191,6 +191,27 @@ def test_half_a_width_is_the_error_of_the_rank_that_few_rows_need():
     assert conform(0.9, predicted, actual, predicted, actual).halves == ((9.0,),)
 
 
+def test_half_a_width_by_hand_where_rows_are_of_groups():
+    """Of groups with the errors 1, then 2 and 3, then 4 to 7, each row has a whole, a half and a fourth of a part; a
+    new group is the fourth. What three groups cannot promise, the intervals do not say.
+    """
+    predicted, actual, groups = np.zeros((7, 1)), np.arange(1.0, 8.0)[:, None], np.array([5, 8, 8, 6, 6, 6, 6])
+    for level, told, half in ((0.5, 0.5, 3.0), (0.6, 0.6, 5.0), (0.9, 0.75, 7.0)):
+        found = conform(level, predicted, actual, predicted, actual, groups)
+        assert (found.level, found.halves) == (told, ((half,),))
+
+
+def test_what_is_promised_for_rows_of_new_groups_holds():
+    """Of 12 groups whose rows are all off by the same: by rows alone 11 of 13 draws would hold it, not 9 of 10."""
+    rng, inside = np.random.default_rng(0), []
+    for _ in range(300):
+        off, new = rng.normal(size=12).repeat(20)[:, None], rng.normal(size=200)[:, None]
+        found = conform(0.9, np.zeros_like(off), off, np.zeros_like(off), off, np.arange(12).repeat(20))
+        inside.append((np.abs(new) <= found.halves[0][0]).mean())
+    assert found.level == 0.9
+    assert np.mean(inside) >= 0.9 - 4 * np.std(inside) / np.sqrt(300)
+
+
 def test_half_a_width_by_hand_where_errors_differ_along_the_predictions():
     """Other rows: 20 errors of 1 below 5, 20 of 3 above it; with five rows of the mean of 2 each, 1.2 and 2.8."""
     others = np.concatenate([np.linspace(0, 4, 20), np.linspace(6, 9, 20)])[:, None]

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,14 @@ def test_the_names_at_the_top():
         *("losses", "nn", "open_run", "ops", "optimizers", "training"),
     }
     assert dir(backpass) == sorted(backpass.__all__)
+
+
+def test_every_operation_is_told():
+    """The table of operations in docs/python.md has each of them once, and no name that there is not."""
+    document = (SOURCE.parents[1] / "docs" / "python.md").read_text(encoding="utf-8")
+    section = document.partition("\n## Operations\n")[2].partition("\n## ")[0]
+    lines = [line.split("|")[2] for line in section.splitlines() if line.startswith("| ")][2:]
+    assert sorted(re.findall(r"`(\w+)`", " ".join(lines))) == sorted(backpass.ops.__all__)
 
 
 def test_a_name_that_is_not_there():

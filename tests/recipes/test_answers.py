@@ -174,6 +174,33 @@ def test_rows_that_calibrate_have_no_say_in_the_network():
     np.testing.assert_array_equal(np.unique(both, axis=0), np.unique(whole, axis=0))
 
 
+def grouped(groups, rows=300):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=rows)
+    return {
+        "x": x,
+        "y": x + rng.normal(size=rows),
+        "whose": [f"g{number}" for number in rng.integers(groups, size=rows)],
+    }
+
+
+def test_whole_groups_calibrate():
+    """None that validates; of more groups than that, and where they are few, what they promise is said and kept."""
+    table, whose = grouped(30), np.array(grouped(30)["whose"])
+    prepared = (planned := plan(table, "y", group="whose", interval=0.9, recipe=QUICK)).prepared
+    held = whose[prepared.division.split.validation]
+    validating, calibrating = (held[part.chosen] for part in (prepared.validation, prepared.calibration))
+    assert not set(validating) & set(calibrating)
+    assert abs(len(validating) - len(calibrating)) <= 10
+    assert len(set(calibrating)) == 3
+    assert "takes 9 groups to calibrate, and 3 groups are held out" in prepared.notes[-1]
+    assert "promise to hold 75 % of rows of new groups" in " ".join(" ".join(planned.prepared.describe()).split())
+    assert planned.fit().model.tabular.calibration.intervals.level == 0.75
+    assert plan(table, "y", group="whose", interval=0.75, recipe=QUICK).prepared.notes == ()
+    with pytest.raises(UsageError, match="--interval takes 2 groups or more that are held out"):
+        plan(grouped(5), "y", group="whose", interval=0.9, recipe=QUICK)
+
+
 def test_intervals_are_stored_and_hold_about_what_was_promised(tmp_path):
     outcome = bp.train(ABALONE, "Rings", interval=0.9, test=0.4, recipe=QUICK)
     model = again(outcome, tmp_path)

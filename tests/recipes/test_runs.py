@@ -259,6 +259,19 @@ def test_who_finds_a_run_in_the_way_is_told_of_resume_where_that_works(folder):
     again.require_unfinished(folder)
 
 
+def test_a_folder_that_cannot_be_made_is_told_before_any_work(tmp_path, monkeypatch):
+    """To look is to try, and leaves nothing; as in a place where the system lets nobody make folders."""
+    run.check_free(tmp_path / "deep" / "er")
+    assert list(tmp_path.iterdir()) == []
+
+    def refused(*_, **__):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    with pytest.raises(OutputError, match=r"er: cannot be made a folder \(Operation not permitted\): choose another"):
+        run.check_free(tmp_path / "deep" / "er")
+
+
 # A stranger's run.json
 
 

@@ -137,9 +137,17 @@ def test_more_effort_means_more_members_and_a_linear_model_stays_one():
     assert (linear.members, linear.waves) == (1, 0)
 
 
-def test_an_effort_that_there_is_not_is_refused():
-    with pytest.raises(bp.BackpassError, match="effort is 'huge', expected fast or standard or best"):
-        bp.train(IRIS, "species", effort="huge")
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"effort": "huge"}, r"^effort is 'huge', expected fast or standard or best$"),
+        ({"test": "x.csv"}, r"^test is 'x.csv', expected a number, such as 0.2 \(a table goes to test_table\)$"),
+        ({"target_kind": "many"}, r"^target_kind is 'many', expected"),
+    ],
+)
+def test_what_is_not_what_it_must_be_has_the_name_of_the_argument(given, told):
+    with pytest.raises(bp.BackpassError, match=told):
+        bp.train(IRIS, "species", **given)
 
 
 @pytest.mark.parametrize("effort", ["fast", "standard"])

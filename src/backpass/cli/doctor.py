@@ -37,9 +37,13 @@ def doctor(patient: Path, **options: Any) -> None:
     Each finding has its measurement, what to try, and what a short trial of that gave. Nothing is written but by
     --treat.
     """
-    from backpass.recipes import again, examination
+    from backpass.recipes import again, examination, run
 
     voice = Voice(as_json=options["as_json"])
+    if options["out"] is not None:
+        if not options["treat"]:
+            raise UsageError("--out is the folder of what --treat trains: give --treat, too, or leave it out")
+        run.check_free(options["out"])
     with working(f"examining {patient}"):
         if patient.is_dir():
             if options["target"] or options["exclude"]:
@@ -58,10 +62,13 @@ def doctor(patient: Path, **options: Any) -> None:
 
 
 def _of_table(table: Path, options: dict[str, Any]) -> "Plan":
+    from backpass.data.textfile import STANDARD_INPUT, no_such_file
     from backpass.recipes import defaults
     from backpass.recipes.main_job import plan
 
-    if options["treat"] or options["out"] is not None:
+    if not table.exists() and str(table) != STANDARD_INPUT:
+        raise UsageError(no_such_file(table))
+    if options["treat"]:
         raise UsageError("--treat is for a run: train first, then backpass doctor RUN --treat")
     if not options["target"]:
         raise UsageError(f"{table}: give --target COLUMN, what is to be predicted (or the folder of a run)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from backpass.data.kinds import Column, Kind, Schema
@@ -22,13 +23,13 @@ AMOUNTS = {
 }
 
 
-def describe(schema: Schema, table: Table, kind: str = "number") -> list[str]:
+def describe(schema: Schema, table: Table, kinds: Sequence[str] = ()) -> list[str]:
     """Lines of at most 80 columns, where words allow: the inputs by kind, what is missing or left out, the notes.
 
-    `table` is the one that is described; what is missing is told of the training rows, as the schema has it. `kind` is
-    that of a target of amounts, see `TargetEncoder`.
+    `table` is the one that is described; what is missing is told of the training rows, as the schema has it. `kinds`
+    are those of targets of amounts, one for each head, see `TargetEncoder`.
     """
-    lines = [*_heading(schema, table, kind), *_wrapped(_kinds(schema), GAP)]
+    lines = [*_heading(schema, table, kinds or ["number"] * len(schema.heads)), *_wrapped(_kinds(schema), GAP)]
     lines += _wrapped(_left_out(schema), ", ", "left out: ")
     where = "" if schema.rows == table.rows else " in rows to train on"
     lines += _wrapped(_missing(schema), ", ", f"missing{where}: ")
@@ -39,12 +40,13 @@ def describe(schema: Schema, table: Table, kind: str = "number") -> list[str]:
         for head in schema.heads
         if "; --" in head.reason
     ]
-    return lines + [line for note in (*said, *schema.notes) for line in _note(note)]
+    return lines + [line for note in (*said, *schema.notes) for line in note_lines(note)]
 
 
-def _heading(schema: Schema, table: Table, kind: str) -> list[str]:
+def _heading(schema: Schema, table: Table, kinds: Sequence[str]) -> list[str]:
     head = f"{table.name}    {table.rows:,} rows, {len(table.columns):,} columns"
-    targets = [f"target {', '.join(own.target_names)}: {_answers(own, table, kind)}" for own in schema.apart]
+    heads = zip(schema.apart, kinds, strict=True)
+    targets = [f"target {', '.join(own.target_names)}: {_answers(own, table, kind)}" for own, kind in heads]
     target = "; ".join(targets)
     together = f"{head}    {target}"
     return (
@@ -116,7 +118,8 @@ def _wrapped(items: list[str], joint: str, title: str = "") -> list[str]:
     return [*lines, line]
 
 
-def _note(note: str) -> list[str]:
+def note_lines(note: str) -> list[str]:
+    """A remark, on lines of 80 columns where words allow."""
     return textwrap.wrap(
         f"note: {note}",
         WIDTH,

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from backpass.data.infer import infer_column
+from backpass.data.families import SPOKEN, family_of
+from backpass.data.infer import holds_numbers, infer_column
 from backpass.data.kinds import Schema
 from backpass.data.labels import read_labels
 from backpass.data.schema import (
@@ -83,7 +84,7 @@ def divide(
         seed=seed,
         strata=classes[0] if classes else None,
         others=classes[1:],
-        groups=None if group is None else _groups(used, group),
+        groups=None if group is None else groups_of(used, group),
         order=None if order is None else _moments(used, order),
     )
     split = split_by() if fold is None else [split_by(fold=(place, fold[1])) for place in range(fold[1])][fold[0]]
@@ -105,16 +106,21 @@ def _test_part(table: Table, split: Split, test_table: Table | None, schema: Sch
     return _part(table, split.test) if test_table is None else usable_rows(test_table, schema)
 
 
-def _groups(table: Table, name: str) -> npt.NDArray[Any]:
+def groups_of(table: Table, name: str) -> npt.NDArray[Any]:
+    """(rows,) what is equal for the rows of one group, by the column that tells them."""
     texts = Reader(table).texts(infer_column(table, name, "category")[0])
     return texts.fill_null("").to_numpy().astype(np.str_)
 
 
 def _moments(table: Table, name: str) -> npt.NDArray[np.float64]:
     column, _ = infer_column(table, name)
-    reader = Reader(table)
+    reader, cells = Reader(table), table.column(name)
     if column.kind == "date":
         return reader.seconds(column)
-    if column.kind not in ("number", "skip"):
-        raise UsageError(f"--order {name}: holds {column.kind} values, expected a column of dates or numbers")
-    return reader.numbers(column)
+    # What numbers the rows is no input, and a good order.
+    if column.kind == "number" or (column.kind == "skip" and column.distinct > 1 and holds_numbers(cells)):
+        return reader.numbers(column)
+    found = f"{column.kind} values"
+    if column.kind == "skip":
+        found = "one value" if column.distinct == 1 else SPOKEN[family_of(cells)] if column.distinct else "nothing"
+    raise UsageError(f"--order {name}: holds {found}, expected a column of dates or numbers")

@@ -155,6 +155,14 @@ def is_padded_code(levels: Series) -> bool:
     return bool(levels.str.contains(r"^0\d+$").any()) and bool(levels.str.contains(r"^\d+$").all())
 
 
+def holds_numbers(cells: Series) -> bool:
+    """If all cells are numbers, plainly written where they are text, and no codes."""
+    if family_of(cells) != "text":
+        return family_of(cells) == "number"
+    levels = tally_of(as_text(cells), MISSING_NUMBER).levels
+    return not PLAIN.read(levels).has_nulls() and not is_padded_code(levels)
+
+
 def _as_styled(name: str, tally: Tally, delimiter: str | None) -> Found | None:
     styles = fitting_styles(tally.levels, delimiter)
     if not styles:

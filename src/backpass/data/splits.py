@@ -57,7 +57,7 @@ def hold_out(
     """
     more = [_codes("others", each, n) for each in others]
     if fold is not None:
-        return _with_all_classes(_of_fold(n, fold, validation, seed, strata, groups, order), *more)
+        return _with_all_classes(_of_fold(n, fold, validation, seed, strata, groups, order, more), *more)
     shares = (
         _checked("--test-part", test, SMALL_SHARE if n < SMALL_TABLE else SHARE),
         _checked("--validation-part", validation, SHARE),
@@ -94,6 +94,7 @@ def _of_fold(
     strata: npt.ArrayLike | None,
     groups: npt.ArrayLike | None,
     order: npt.ArrayLike | None,
+    others: Sequence[Indices],
 ) -> Split:
     place, count = fold
     if n <= count:
@@ -109,7 +110,11 @@ def _of_fold(
         before, tested = np.flatnonzero(numbers != place), np.flatnonzero(numbers == place)
     strata, groups, order = (None if each is None else np.asarray(each)[before] for each in (classes, groups, order))
     inner = hold_out(len(before), test=0.0, validation=validation, seed=seed, strata=strata, groups=groups, order=order)
-    return _with_all_classes(Split(before[inner.train], before[inner.validation], tested), classes)
+    split = Split(before[inner.train], before[inner.validation], tested)
+    if others and groups is None and order is None:
+        shares = (1.0, _checked("--validation-part", validation, SHARE))
+        split = _check_parts(_trained(split, others), shares, len(np.unique(others[0])))
+    return _with_all_classes(split, classes)
 
 
 def _folds_at_random(n: int, count: int, classes: Indices | None, seed: int) -> Indices:
@@ -125,10 +130,17 @@ def _folds_at_random(n: int, count: int, classes: Indices | None, seed: int) -> 
 
 
 def _folds_of_groups(groups: Indices, count: int, seed: int) -> Indices:
-    """Each row's part: the largest groups first, each to the part that has the fewest rows yet."""
+    different = len(np.unique(groups))
+    if different < count:
+        raise TableError(f"the rows are of {different} groups, fewer than {count} folds: give fewer --folds")
+    return dealt(groups, count, seed)
+
+
+def dealt(groups: Indices, count: int, seed: int) -> Indices:
+    """Each row's part, by the number of its group: the largest groups first, each to the part that has the fewest rows
+    yet.
+    """
     sizes = np.bincount(groups)
-    if len(sizes) < count:
-        raise TableError(f"the rows are of {len(sizes)} groups, fewer than {count} folds: give fewer --folds")
     drawn = _generator(seed).permutation(len(sizes))
     filled, parts = np.zeros(count, np.int64), np.zeros(len(sizes), np.int64)
     for group in drawn[np.argsort(-sizes[drawn], kind="stable")]:

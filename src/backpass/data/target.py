@@ -28,6 +28,17 @@ CODED_CLASSES, ROWS_A_CODE = 20, 5
 NUMERIC_SHARE = 0.95
 
 
+class NoAmountsError(TableError):
+    """A target that is to be amounts, as was asked for, and holds no numbers; `found` says what it holds."""
+
+    def __init__(self, table: Table, name: str, what: str) -> None:
+        super().__init__(
+            f"{table.name}: target {quoted(name)} holds {what}, where regression needs numbers: "
+            "correct it, or leave out --task regression"
+        )
+        self.found = f"target {quoted(name)} of {table.name} holds {what}"
+
+
 def infer_heads(table: Table, names: Sequence[str], task: Task | Sequence[Task] | None = None) -> tuple[Head, ...]:
     """Reads what the target columns hold.
 
@@ -193,7 +204,7 @@ def _amounts(table: Table, name: str) -> Column:
     series = table.column(name)
     family = family_of(series)
     if family not in ("text", "number"):
-        raise _no_values(table, name) if family == "empty" else _unfit_amount(table, name, SPOKEN[family])
+        raise _no_values(table, name) if family == "empty" else NoAmountsError(table, name, SPOKEN[family])
     column = _text_amounts(table, series) if family == "text" else Column(name, "number")
     values = as_floats(column.style.read(as_text(series)) if family == "text" else series)
     present = values[~np.isnan(values)]
@@ -203,13 +214,6 @@ def _amounts(table: Table, name: str) -> Column:
     if distinct < 2:
         raise _constant_amount(table, name, present)
     return Column(name, "number", missing=len(values) - len(present), distinct=distinct, style=column.style)
-
-
-def _unfit_amount(table: Table, name: str, what: str) -> TableError:
-    return TableError(
-        f"{table.name}: target {quoted(name)} holds {what}, where regression needs numbers: correct it, or leave out "
-        "--target-kind and --task regression"
-    )
 
 
 def _text_amounts(table: Table, series: Series) -> Column:
@@ -225,7 +229,7 @@ def _text_amounts(table: Table, series: Series) -> Column:
         if strays.len() == tally.distinct:
             position = texts.is_in(strays.to_list()).arg_max() or 0
             found = f"text in row {table.row_number(position):,} ({quoted(texts[position])})"
-            raise _unfit_amount(table, series.name, found)
+            raise NoAmountsError(table, series.name, found)
         raise _text_among_numbers(table, texts, series.name, strays)
     return Column(series.name, "number", style=styles[0])
 

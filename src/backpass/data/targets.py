@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Collection, Sequence
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -56,11 +55,18 @@ class TargetEncoder:
         precision: Precision = "float32",
         kind: TargetKind = "number",
         quantiles: tuple[float, ...] = (),
+        plain: Collection[str] = (),
     ) -> TargetEncoder:
-        """From training rows alone. Without `scale` amounts stay as they are."""
+        """From training rows alone. Without `scale` amounts stay as they are; of several targets those that are named
+        as `plain` are any numbers, whatever kind the others are of.
+        """
         if len(schema.heads) > 1:
-            fit = partial(cls.fit, table, scale=scale, precision=precision, kind=kind, quantiles=quantiles)
-            return cls(schema, precision=precision, parts=tuple(map(fit, schema.apart)))
+            own = [(each, "number" if each.target_names[0] in plain else kind) for each in schema.apart]
+            parts = [
+                cls.fit(table, each, scale=scale, precision=precision, kind=that, quantiles=quantiles)
+                for each, that in own
+            ]
+            return cls(schema, precision=precision, parts=tuple(parts))
         if schema.classes:
             return cls(schema, precision=precision)
         found = [_moments(table, schema, place, kind) if scale else (0.0, 1.0) for place in range(len(schema.targets))]
@@ -236,19 +242,30 @@ def _moments(table: Table, schema: Schema, place: int, kind: TargetKind) -> tupl
     return moments(np.log(present) if kind == "positive" else present)
 
 
-def _refuse_unlike(table: Table, name: str, values: Floats, kind: TargetKind) -> None:
-    """Raises TableError for an amount that is not of its kind."""
+def unlike(table: Table, schema: Schema, kind: TargetKind) -> dict[str, str]:
+    """By its name for each target of amounts that are not all of a kind, which row is not."""
+    reader, amounts = Reader(table), [target for head in schema.heads if not head.classes for target in head.targets]
+    found = {target.name: _unlike(table, target.name, reader.numbers(target), kind) for target in amounts}
+    return {name: why for name, why in found.items() if why}
+
+
+def _unlike(table: Table, name: str, values: Floats, kind: TargetKind) -> str:
+    """The first amount that is not of its kind, in words; nothing where all are."""
     if kind == "number":
-        return
+        return ""
     bad = (values < 0) | (values != np.round(values)) if kind == "count" else values <= 0
     bad &= ~np.isnan(values)
-    if bad.any():
-        place = int(np.argmax(bad))
-        needed = "a count is 0 or a whole number above" if kind == "count" else "a positive target is above 0"
-        raise TableError(
-            f"{table.name}: target {quoted(name)} is {values[place]:g} in row {table.row_number(place):,}, "
-            f"and {needed}: correct the row, or leave out --target-kind {kind}"
-        )
+    if not bad.any():
+        return ""
+    place = int(np.argmax(bad))
+    needed = "a count is 0 or a whole number above" if kind == "count" else "a positive target is above 0"
+    return f"target {quoted(name)} is {values[place]:g} in row {table.row_number(place):,}, and {needed}"
+
+
+def _refuse_unlike(table: Table, name: str, values: Floats, kind: TargetKind) -> None:
+    """Raises TableError for an amount that is not of its kind."""
+    if why := _unlike(table, name, values, kind):
+        raise TableError(f"{table.name}: {why}: correct the row, or leave out --target-kind {kind}")
 
 
 def _refuse_too_large(table: Table, schema: Schema, too_large: npt.NDArray[np.bool_], precision: str) -> None:

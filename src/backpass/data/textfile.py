@@ -89,13 +89,18 @@ def _bounded(name: str, stream: BinaryIO) -> bytes:
 
 def _why_unreadable(path: Path, error: OSError | ValueError) -> str:
     if isinstance(error, FileNotFoundError):
-        return f"{path}: no such file. {_nearby(path)}"
+        return no_such_file(path)
     if isinstance(error, IsADirectoryError) or (isinstance(error, PermissionError) and path.is_dir()):
         return f"{path}: is a folder, where a table is expected: name a file in it"
     if isinstance(error, PermissionError):
         return f"{path}: may not be read: change its permissions, or copy it to a place of yours"
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return f"{path}: cannot be read ({reason}): check the path"
+
+
+def no_such_file(path: Path) -> str:
+    """That there is none, in words, and what may have been meant."""
+    return f"{path}: no such file. {_nearby(path)}"
 
 
 def _nearby(path: Path) -> str:

@@ -290,7 +290,14 @@ def choose_threshold(metric: str, probabilities: Array, labels: Array) -> Thresh
     return Threshold(float(cuts[best[np.argmin(np.abs(cuts[best] - 0.5))]]), metric)
 
 
-def conform(level: float, predicted: Array, actual: Array, others: Array, others_actual: Array) -> Intervals:
+def conform(
+    level: float,
+    predicted: Array,
+    actual: Array,
+    others: Array,
+    others_actual: Array,
+    groups: Array | None = None,
+) -> Intervals:
     """Intervals that hold the right number of a new row in at least `level` of all cases, whatever the network is like.
 
     Split-conformal: half the width is the ceil((n + 1) * level)-th smallest of the n errors of held-out rows, each
@@ -299,23 +306,32 @@ def conform(level: float, predicted: Array, actual: Array, others: Array, others
     promise holds in each. It is of the mean over all draws of rows, not of every single row, and of new rows that are
     exchangeable with those held out, which they are not when things change with time.
 
+    Of `groups` it is groups that are exchangeable, and the promise is of a row of a new one: each group counts as one
+    row does, its rows have equal parts of that, and ranges take as many groups as rows elsewhere. Where so few groups
+    cannot promise `level`, the level of the intervals is what they can.
+
     Sources: Papadopoulos, Proedrou, Vovk, Gammerman, Inductive confidence machines for regression, 2002; Lei et al.,
     Distribution-free predictive inference for regression, 2018, whose section 5.2 has errors that are divided so; the
     ranges, which are Mondrian categories: Vovk, Gammerman, Shafer, Algorithmic learning in a random world, 2005,
-    section 4.5.
+    section 4.5; groups: Lee, Barber, Willett, Distribution-free inference with hierarchical data, 2023.
 
     Args:
         level: the part of the cases, above 0 and below 1.
         predicted, actual: (rows, targets), of rows that had no say in the network nor in when its training ended.
         others, others_actual: (rows, targets), the same of other rows, which may have had it. They say where ranges
             begin, and how large errors are in proportion to each other: no row has a say in its own.
+        groups: (rows,) what is equal for the rows of one group; None where rows are exchangeable.
 
     Raises:
         UsageError: there are too few rows for such a level.
     """
     errors, others_errors = _errors(predicted, actual), _errors(others, others_actual)
+    if groups is None:
+        groups = np.arange(len(errors))
+    else:
+        level = promised(level, len(np.unique(groups)))
     found = [
-        _of_target(level, predicted[:, target], errors[:, target], others[:, target], others_errors[:, target])
+        _of_target(level, predicted[:, target], errors[:, target], groups, others[:, target], others_errors[:, target])
         for target in range(predicted.shape[1])
     ]
     return Intervals(level, tuple(edges for edges, _ in found), tuple(halves for _, halves in found))
@@ -328,7 +344,7 @@ def _errors(predicted: Array, actual: Array) -> Array:
 
 
 def _of_target(
-    level: float, predicted: Array, errors: Array, others: Array, others_errors: Array
+    level: float, predicted: Array, errors: Array, groups: Array, others: Array, others_errors: Array
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Edges and half widths."""
     require_enough(level, len(errors))
@@ -337,11 +353,11 @@ def _of_target(
     cuts, sizes = _sizes(others, others_errors)
     scaled = errors / sizes[_part(cuts, predicted)]
     rows_a_range = max(_ROWS_A_RANGE, math.ceil(_ROWS_OUTSIDE / (1 - level) - _ROUNDING))
-    starts = _cuts(others, min(_MOST_RANGES, len(errors) // rows_a_range))
+    starts = _cuts(others, min(_MOST_RANGES, len(np.unique(groups)) // rows_a_range))
     place = _part(starts, predicted)
-    halves = [_half(level, scaled[place == number]) for number in range(len(starts) + 1)]
+    halves = [_half(level, scaled[place == number], groups[place == number]) for number in range(len(starts) + 1)]
     if None in halves:  # a range with next to no rows: then all rows have one rank
-        starts, halves = starts[:0], [_half(level, scaled)]
+        starts, halves = starts[:0], [_half(level, scaled, groups)]
     edges = np.union1d(starts, cuts)
     begins = np.array([-np.inf, *edges])
     widths = np.array(halves, np.float64)[_part(starts, begins)] * sizes[_part(cuts, begins)]
@@ -375,7 +391,7 @@ def require_enough(level: float, rows: int) -> None:
     Raises:
         UsageError: they cannot.
     """
-    needed = math.ceil(level / (1 - level) - _ROUNDING)
+    needed = fewest(level)
     if rows < needed:
         raise UsageError(
             f"--interval {level:g} needs {needed:,} rows to calibrate, and {rows:,} are held out for it: "
@@ -383,10 +399,30 @@ def require_enough(level: float, rows: int) -> None:
         )
 
 
-def _half(level: float, errors: Array) -> float | None:
-    """Half the width of an interval by the errors of held-out rows; None where they are too few."""
-    rank = math.ceil((len(errors) + 1) * level - _ROUNDING)
-    return None if rank > len(errors) else float(np.sort(errors)[rank - 1])
+def fewest(level: float) -> int:
+    """How many rows, or groups of them, it takes to promise so much."""
+    return math.ceil(level / (1 - level) - _ROUNDING)
+
+
+def promised(level: float, groups: int) -> float:
+    """What so many groups can promise for rows of a new one: the level, or less."""
+    return min(level, groups / (groups + 1))
+
+
+def _half(level: float, errors: Array, groups: Array) -> float | None:
+    """Half the width of an interval by the errors of held-out rows; None where their groups are too few.
+
+    It is the error at which the groups before it, each counted by the part of its rows, are that part of all and a new
+    one. Where each row is a group that is the ceil((n + 1) * level)-th smallest.
+    """
+    if not len(errors):
+        return None
+    order = np.argsort(errors, kind="stable")
+    _, own, rows = np.unique(groups[order], return_inverse=True, return_counts=True)
+    reached = np.cumsum(1 / rows[own])
+    reached[-1] = len(rows)  # whatever was rounded
+    rank = int(np.searchsorted(reached, (len(rows) + 1) * level - _ROUNDING))
+    return None if rank == len(errors) else float(errors[order[rank]])
 
 
 def _lowest(function: Callable[[float], float], low: float, high: float) -> float:

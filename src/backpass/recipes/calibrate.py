@@ -17,7 +17,9 @@ from backpass.model.calibration import (
     Threshold,
     choose_threshold,
     conform,
+    fewest,
     fit_temperature,
+    promised,
     require_enough,
 )
 from backpass.model.tabular import answers
@@ -52,6 +54,21 @@ def require_rows(prepared: Prepared, interval: float | None, threshold: float | 
     for head, count in zip(heads, counts, strict=True):
         if isinstance(threshold, str) and count == 2:
             _require_both(threshold, head.validation)
+
+
+def few_groups(prepared: Prepared, interval: float | None) -> tuple[str, ...]:
+    """A note where so few groups calibrate that intervals promise less for rows of new ones."""
+    groups = None if interval is None or prepared.calibration is None else prepared.calibration.groups
+    count = 0 if groups is None else len(np.unique(groups))
+    if interval is None or not count or count >= fewest(interval):
+        return ()
+    held = "1 group is" if count == 1 else f"{count} groups are"
+    note = (
+        f"--interval {interval:g} takes {fewest(interval):,} groups to calibrate, and {held} held out for it: "
+        f"intervals promise to hold {100 * promised(interval, count):.3g} % of rows of new groups; "
+        "hold out more with --validation-part"
+    )
+    return (note,)
 
 
 def _require_both(threshold: str, validation: Part | None) -> None:
@@ -135,8 +152,9 @@ def _intervals(prepared: Prepared, trainer: _Answering, level: float) -> Interva
 
     some = np.arange(0, train.rows, -(-train.rows // _MOST_ROWS))
     seen = amounts(Part(take_rows(train.inputs, some), train.targets[some]))
-    others = map(np.concatenate, zip(seen, amounts(_present(prepared.validation)), strict=True))
-    return conform(level, *amounts(_present(prepared.calibration)), *others)
+    others, right = map(np.concatenate, zip(seen, amounts(_present(prepared.validation)), strict=True))
+    calibrating = _present(prepared.calibration)
+    return conform(level, *amounts(calibrating), others, right, calibrating.groups)
 
 
 def _temperature(

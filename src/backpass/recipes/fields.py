@@ -92,7 +92,7 @@ ASKED = {
     "recipe": named(ANYTHING, "choices by name").optional,
     "refit": FLAG,
     "folds": Kind("a whole number from 2 to 100", lambda x: type(x) is int and 2 <= x <= 100).optional,
-    "test": NUMBER.optional,
+    "test": Kind("a number, such as 0.2 (a table goes to test_table)", NUMBER.fits).optional,
     "validation": NUMBER.optional,
     "group": TEXT.optional,
     "order": TEXT.optional,
@@ -174,20 +174,19 @@ def check(content: Mapping[str, Any], kinds: Mapping[str, Kind], where: str = ""
             raise UsageError(f"{where}{name} {found}, expected {kind.words}")
 
 
-def check_asked(asked: Mapping[str, Any], where: str = "") -> None:
+def check_asked(asked: Mapping[str, Any], where: str = "", named: Callable[[str], str] = option) -> None:
     """See that arguments of `plan` are what they must be; those that are not there have their defaults.
 
     Raises:
-        UsageError: one is not, or there is no such argument.
+        UsageError: one is not, or there is no such argument. The message has it as it is `named`, or, in a file, as it
+            is called there.
     """
     unknown = next((name for name in asked if name not in ASKED and name not in TABLES), None)
     if unknown is not None:
         raise UsageError(f"{where}{unknown[:40]} is not understood: there is no such argument")
     given = {name: kind for name, kind in (ASKED | TABLES).items() if name in asked or name == "target"}
-    if where:
-        check(asked, given, where)
-    else:  # what was given, as it was given
-        check({option(name): value for name, value in asked.items()}, {option(name): given[name] for name in given})
+    own = str if where else named
+    check({own(name): value for name, value in asked.items()}, {own(name): given[name] for name in given}, where)
     check(asked.get("recipe") or {}, RECIPE, f"{where}recipe.")
 
 

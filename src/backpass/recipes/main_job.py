@@ -1,7 +1,7 @@
 """The main job: a table in, a trained network out."""
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from backpass.model.network import MOST_THREADS, require_count
 from backpass.model.tabular import Tabular, answers
 from backpass.optimizers import Adam, Cosine
 from backpass.recipes import defaults, duration, fields, run, scores
-from backpass.recipes.calibrate import calibrate, class_weights_of, numbered, require_rows, require_weights
+from backpass.recipes.calibrate import calibrate, class_weights_of, few_groups, numbered, require_rows, require_weights
 from backpass.recipes.crossed import FAILURES, Fold, count_done, fit_folds, told, why
 from backpass.recipes.defaults import Recipe
 from backpass.recipes.prepare import Part, Prepared, prepare
@@ -405,9 +405,12 @@ def plan(
     recipe: Mapping[str, Any] | None = None,
     refit: bool = False,
     folds: int | None = None,
+    named: Callable[[str], str] = fields.option,
     **reading: Any,
 ) -> Plan:
     """Read and understand the table, and choose a network for it; see `train` for the arguments.
+
+    What an argument is called in messages that one is not what it must be is up to `named`: an option of the command.
 
     Raises:
         UsageError: an argument is not what it must be, or does not fit the table.
@@ -431,7 +434,7 @@ def plan(
     }
     # What a run.json will hold is what is used: of another type a number may be another, and the network with it.
     asked = {name: fields.plain(value) for name, value in given.items()}
-    fields.check_asked(asked)
+    fields.check_asked(asked, named=named)
     if asked.get("quantiles"):
         asked["quantiles"] = sorted(map(float, asked["quantiles"]))
     asked["recipe"] = {name: value for name, value in (asked["recipe"] or {}).items() if value is not None}
@@ -529,7 +532,7 @@ def _prepared(
     require_rows(prepared, interval, threshold)
     if asked["class_weights"] is not None:
         require_weights(asked["class_weights"], prepared.tabular.targets)
-    return prepared
+    return replace(prepared, notes=(*prepared.notes, *few_groups(prepared, interval)))
 
 
 def _folds(asked: dict[str, Any]) -> int:
@@ -666,6 +669,7 @@ def train(
         delimiter=delimiter,
         stream=stream,
         scale=scale,
+        named=str,
     )
     planned.require_folds()
     shown = on_terminal() if progress is None else progress

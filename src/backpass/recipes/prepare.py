@@ -3,16 +3,31 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from backpass.data import Division, FileTable, Schema, Table, TableEncoder, TargetEncoder, describe, divide, summary
+from backpass.data import (
+    Division,
+    FileTable,
+    Schema,
+    Table,
+    TableEncoder,
+    TargetEncoder,
+    describe,
+    divide,
+    summary,
+    usable_rows,
+)
 from backpass.data.arrays import Array, Inputs, count_rows, let_go, row_shape, take_rows
-from backpass.data.encoders.table import NUMBERS
+from backpass.data.description import note_lines
+from backpass.data.division import groups_of
+from backpass.data.encoders.table import NUMBERS, Precision
 from backpass.data.limits import amount
-from backpass.data.splits import SHARE
+from backpass.data.splits import SHARE, dealt
 from backpass.data.stored import folder, stored, window_of
+from backpass.data.target import NoAmountsError
+from backpass.data.targets import unlike
 from backpass.errors import UsageError
 from backpass.forward import flatten
 from backpass.model import Tabular
@@ -28,13 +43,15 @@ class Part:
     """Encoded rows: the network's inputs and targets.
 
     Of rows on the disk that were put in drawn order, `drawn` has the seed, and how many rows each piece had that came.
-    `chosen` are the places in their table of rows that are half of a part.
+    `chosen` are the places in their table of rows that are half of a part; where rows were held out by whole groups,
+    `groups` has the number of each row's group.
     """
 
     inputs: Inputs
     targets: Array
     drawn: tuple[int, Sequence[int]] | None = None
     chosen: Array | None = None
+    groups: Array | None = None
 
     @property
     def rows(self) -> int:
@@ -119,13 +136,12 @@ class Prepared:
         """What was understood, in lines for people."""
         schema = self.division.schema
         heads = self.tabular.targets.heads
-        kind = next((head.kind for head in heads if not head.classes), "number")
-        lines = describe(schema, self.table, kind)
+        lines = describe(schema, self.table, [head.kind for head in heads])
         for head in heads:
             of = f"target {head.schema.target_names[0]}" if len(heads) > 1 else "target"
             quantiles = ", ".join(map(str, head.quantiles))
             lines += [f"  learned of the {of}: its quantiles {quantiles}"] if quantiles else []
-        lines += [f"  note: {note}" for note in self.notes]
+        lines += [line for note in self.notes for line in note_lines(note)]
         window = self.train.window
         if window is not None:
             held = sum(array.nbytes for array in flatten(self.train.inputs))
@@ -140,7 +156,7 @@ class Prepared:
         heads = self.tabular.targets.heads
         amounts = next((head for head in heads if not head.classes), heads[0])
         more = {
-            "target_kind": amounts.kind,
+            "target_kind": next((head.kind for head in heads if head.kind != "number"), "number"),
             "quantiles": list(amounts.quantiles),
             "split": self.rows(),
             "notes_of_reading": list(self.notes),
@@ -192,35 +208,43 @@ def prepare(
     asked = validation is not None or calibrated or group is not None or order is not None
     asked = asked or isinstance(opened, FileTable)
     crossed = bool(folds) and not asked and FEWEST_CROSSED <= opened.rows <= MOST_CROSSED
-    division = divide(
-        opened,
-        targets,
-        seed=seed,
-        test_table=own_test,
-        test=test,
-        validation=0.0 if crossed else 2 * SHARE if calibrated and validation is None else validation,
-        group=group,
-        order=order,
-        overrides=columns or {},
-        exclude=exclude,
-        fold=fold,
-        task="regression" if target_kind not in (None, "number") or quantiles else task,
-    )
+    kind: Any = target_kind or "number"
+    of_amounts = "--quantiles" if quantiles else "--target-kind" if kind != "number" else ""
+    try:
+        division = divide(
+            opened,
+            targets,
+            seed=seed,
+            test_table=own_test,
+            test=test,
+            validation=0.0 if crossed else 2 * SHARE if calibrated and validation is None else validation,
+            group=group,
+            order=order,
+            overrides=columns or {},
+            exclude=exclude,
+            fold=fold,
+            task="regression" if of_amounts else task,
+        )
+    except NoAmountsError as error:
+        if not of_amounts:
+            raise
+        raise UsageError(f"{of_amounts} goes with numbers, and {error.found}: leave it out") from None
     notes = [*opened.notes, *(own_test.notes if own_test else ())]
-    if quantiles:  # each has several outputs
+    strange = _strange(opened, division.schema, kind)
+    notes += [f"{why}: learned as any number" for why in strange.values()]
+    if quantiles or strange:  # each has several outputs, or is of a kind of its own
         division = replace(division, schema=division.schema.one_by_one)
-    schema = division.schema
-    _require_fitting(schema, target_kind, quantiles)
-    kind: Any = precision
+    schema, own_precision = division.schema, cast("Precision", precision)
     tabular = Tabular(
-        TableEncoder.fit(division.train, schema, scale=scale, precision=kind),
+        TableEncoder.fit(division.train, schema, scale=scale, precision=own_precision),
         TargetEncoder.fit(
             division.train,
             schema,
             scale=scale,
-            precision=kind,
-            kind=target_kind or "number",
+            precision=own_precision,
+            kind=kind,
             quantiles=tuple(quantiles or ()),
+            plain=strange,
         ),
     )
     # Held-out rows are judged by what was learned from others: a text that is new among numbers is no value there.
@@ -236,15 +260,23 @@ def prepare(
         own = zip(tabular.targets.heads, tabular.targets.columns(train.targets), strict=True)
         strata = next((labels for head, labels in own if head.classes), None)
         return _crossed(Prepared(opened, division, tabular, train, None, tested, tuple(told)), folds, strata, seed)
-    held_out, calibration = _halves(held_out, seed) if calibrated and held_out is not None else (held_out, None)
+    calibration = None
+    if calibrated and held_out is not None and division.validation is not None:
+        groups = None if group is None else np.unique(groups_of(division.validation, group), return_inverse=True)[1]
+        held_out, calibration = _halves(replace(held_out, groups=groups), seed)
     return Prepared(opened, division, tabular, train, held_out, tested, tuple(told), calibration)
 
 
-def _require_fitting(schema: Schema, target_kind: Any, quantiles: Sequence[float] | None) -> None:
-    """See that what goes with amounts alone has some to go with."""
-    option = "--quantiles" if quantiles else "--target-kind" if target_kind not in (None, "number") else ""
-    if option and "regression" not in schema.tasks:
-        raise UsageError(f"{option} goes with numbers, and all targets are classes: leave it out")
+def _strange(table: Table, schema: Schema, kind: Any) -> dict[str, str]:
+    """Of several amounts those that are not of the kind that was asked for, and why; none where it fits none of them.
+
+    All rows say so: a kind must not hang on which of them train.
+    """
+    amounts = [target for head in schema.heads if not head.classes for target in head.targets]
+    if kind == "number" or len(amounts) < 2:
+        return {}
+    found = unlike(usable_rows(table, schema), schema, kind)
+    return found if len(found) < len(amounts) else {}
 
 
 def _crossed(prepared: Prepared, folds: int, strata: Array | None, seed: int) -> Prepared:
@@ -269,12 +301,27 @@ def _crossed(prepared: Prepared, folds: int, strata: Array | None, seed: int) ->
 
 
 def _halves(part: Part, seed: int) -> tuple[Part, Part]:
-    """The rows of a part, drawn into two."""
-    if part.rows < 2:
-        raise UsageError("--interval takes 2 rows or more that are held out: hold out more with --validation-part")
-    rows = np.random.Generator(np.random.Philox(seed)).permutation(part.rows)
-    halves = (np.sort(half) for half in np.split(rows, [part.rows // 2]))
-    first, second = (Part(take_rows(part.inputs, half), part.targets[half], chosen=half) for half in halves)
+    """The rows of a part, drawn into two; of whole groups as even as these allow, and second is that of more groups."""
+    units = part.rows if part.groups is None else len(np.unique(part.groups))
+    if units < 2:
+        what = "rows" if part.groups is None else "groups"
+        raise UsageError(f"--interval takes 2 {what} or more that are held out: hold out more with --validation-part")
+    if part.groups is None:
+        rows = np.random.Generator(np.random.Philox(seed)).permutation(part.rows)
+        halves = [np.sort(half) for half in np.split(rows, [part.rows // 2])]
+    else:
+        groups, numbers = part.groups, dealt(part.groups, 2, seed)
+        halves = [np.flatnonzero(numbers == number) for number in range(2)]
+        halves.sort(key=lambda half: len(np.unique(groups[half])))
+    first, second = (
+        Part(
+            take_rows(part.inputs, half),
+            part.targets[half],
+            chosen=half,
+            groups=None if part.groups is None else part.groups[half],
+        )
+        for half in halves
+    )
     let_go(*flatten(part.inputs))
     return first, second
 

@@ -14,7 +14,7 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ def folder_for(out: Path | None, table: str, target: str) -> Iterator[Path]:
         OutputError: it holds something already, or cannot be made.
     """
     wanted = Path("runs") if out is None else out
-    absent = [place for place in (wanted, *wanted.parents) if not os.path.lexists(place)]
+    absent = _absent(wanted)
     made: list[Path] = []
     lock: FolderLock | None = None
     try:
@@ -66,9 +66,7 @@ def folder_for(out: Path | None, table: str, target: str) -> Iterator[Path]:
             _remove_all(made[0])
         if lock is not None:
             lock.release()
-        for folder in dict.fromkeys([*(made if out is None else ()), *absent]):
-            with suppress(OSError):
-                folder.rmdir()
+        _remove_empty(dict.fromkeys([*(made if out is None else ()), *absent]))
         raise
     else:
         lock.release()
@@ -102,18 +100,33 @@ def _named_folder(path: Path) -> Path:
         OutputError: it holds something already, or cannot be made.
     """
     check_free(path)
+    _make(path)
+    return path
+
+
+def _make(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{path}: cannot be made a folder ({error.strerror}): choose another --out") from None
-    return path
+
+
+def _absent(path: Path) -> list[Path]:
+    """Of a place and the folders that it is in those that are not there, the innermost first."""
+    return [place for place in (path, *path.parents) if not os.path.lexists(place)]
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def check_free(path: Path) -> None:
-    """See, before any work is done, that a folder named by the user would not be written over.
+    """See, before any work is done, that a folder named by the user can be made, and would not be written over.
 
     Raises:
-        OutputError: it is there and holds something, or is no folder.
+        OutputError: it is there and holds something, is no folder, or cannot be made.
     """
     try:
         occupied = path.exists() and any(each.name != LOCK for each in path.iterdir())
@@ -124,6 +137,11 @@ def check_free(path: Path) -> None:
         raise OutputError(f"{path}: holds a run, and nothing is written over: choose another --out{going_on}")
     if occupied:
         raise OutputError(f"{path}: is a folder with something in it: choose another --out, nothing is written over")
+    absent = _absent(path)
+    try:  # the only way to know
+        _make(path)
+    finally:
+        _remove_empty(absent)
 
 
 def checkpoints(folder: Path, seconds: float = SECONDS) -> Checkpoints:
