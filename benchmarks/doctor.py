@@ -304,6 +304,27 @@ def _deep(setting: Setting, _: Any = None) -> Setting:
     return replace(setting, depth=max(4, setting.depth))
 
 
+def _fading(setting: Setting, degree: Any) -> Setting:
+    """Starts next to 0, or sigmoids in the place of what lets errors through."""
+    if degree == "sigmoid":
+        return replace(_twin_of_fading(setting, degree), activation="sigmoid")
+    return replace(_deep(setting), start=nn.Normal(degree))
+
+
+def _twin_of_fading(setting: Setting, degree: Any) -> Setting:
+    if degree == "sigmoid":
+        return replace(setting, depth=6, activation="relu" if setting.activation == "sigmoid" else setting.activation)
+    return _deep(setting)
+
+
+def _tanh(setting: Setting, _: Any = None) -> Setting:
+    return replace(setting, activation="tanh", depth=max(2, setting.depth))
+
+
+def _relu(setting: Setting, _: Any = None) -> Setting:
+    return replace(setting, activation="relu")
+
+
 def _only(condition: Callable[[Setting], bool], make: Callable[[Setting, Any], Setting]) -> Any:
     return lambda healthy, degree: make(healthy, degree) if condition(healthy) else None
 
@@ -318,11 +339,11 @@ def _slow(setting: Setting) -> Setting:
 
 
 def _dead(setting: Setting) -> Setting:
-    return replace(setting, activation="relu", bias=-20.0)
+    return replace(_relu(setting), bias=-20.0)
 
 
 def _saturated(setting: Setting) -> Setting:
-    return replace(setting, activation="tanh", depth=max(2, setting.depth), start=nn.Normal(30.0))
+    return replace(_tanh(setting), start=nn.Normal(30.0))
 
 
 def _alike(setting: Setting) -> Setting:
@@ -343,14 +364,15 @@ TWO: dict[str, tuple[Callable[[Setting], Setting], Callable[[Setting], Setting]]
 def _two_at_once(setting: Setting, which: str) -> Setting | None:
     """Two things are spoiled, each of which makes the network sick by itself, so that no single change helps."""
     one, other = TWO[which]
-    twin = skill(_twin_of_two(setting, which))
-    if any(max(skill(spoil(setting)), 0.0) > twin - SICK for spoil in (one, other)):
+    healthy = _twin_of_two(setting, which)
+    twin = skill(healthy)
+    if any(max(skill(spoil(healthy)), 0.0) > twin - SICK for spoil in (one, other)):
         return None
-    return other(one(setting))
+    return other(one(healthy))
 
 
 def _twin_of_two(setting: Setting, which: str) -> Setting:
-    return replace(setting, activation={"d": "relu", "s": "tanh"}.get(which[0], setting.activation))
+    return {"d": _relu, "s": _tanh}.get(which[0], lambda same: same)(setting)
 
 
 def _constant(setting: Setting, which: str) -> Setting:
@@ -369,10 +391,8 @@ SICKNESSES: dict[str, Sickness] = {
     "vanishing errors": Sickness(
         ("vanishing errors",),
         (0.05, 0.01, "sigmoid"),
-        lambda s, d: (
-            replace(s, activation="sigmoid", depth=6) if d == "sigmoid" else replace(_deep(s), start=nn.Normal(d))
-        ),
-        _deep,
+        _fading,
+        _twin_of_fading,
     ),
     "exploding errors": Sickness(
         START[:2],
@@ -383,12 +403,12 @@ SICKNESSES: dict[str, Sickness] = {
         ),
         _deep,
     ),
-    "dead units": Sickness(("dead units",), (-5.0, -20.0, -100.0), lambda s, d: replace(s, activation="relu", bias=d)),
+    "dead units": Sickness(("dead units",), (-5.0, -20.0, -100.0), lambda s, d: replace(_relu(s), bias=d), _relu),
     "saturated units": Sickness(
         ("saturated units",),
         (10.0, 30.0, 100.0),
-        lambda s, d: replace(s, activation="tanh", depth=max(2, s.depth), start=nn.Normal(d)),
-        lambda s, _: replace(s, activation="tanh", depth=max(2, s.depth)),
+        lambda s, d: replace(_tanh(s), start=nn.Normal(d)),
+        _tanh,
     ),
     "unscaled inputs": Sickness(("unscaled inputs",), (100.0, 1e3, 1e5), lambda s, d: replace(s, spoil=("columns", d))),
     "unscaled targets": Sickness(
@@ -495,7 +515,7 @@ def answered(case: Case) -> list[float]:
     inputs, targets, _ = case.held_out
     if case.model is None:
         return [0.0]
-    answers = case.model.outputs(inputs).argmax(axis=1)
+    answers = case.answers(case.model.outputs(inputs))
     return [float(np.mean(answers[targets == label] == label)) for label in np.unique(targets)]
 
 

@@ -223,11 +223,15 @@ def test_of_many_equal_classes_none_is_rare():
 def test_a_class_that_is_never_answered():
     """A rare class that no row is told to be is named with its share, and is answered once classes count the same."""
     X, _ = table()
-    y = ((X[:, 0] > 1.2) & (X[:, 1] > 0.2)).astype(int)
-    patient = case(rows=(X, y), optimizer=optimizers.SGD(0.01), epochs=20)
-    finding = found(patient, of_rows=(rows.imbalance,))["imbalance"]
-    assert finding.evidence.startswith("class 1 has ")
-    assert finding.remedy.applied(patient).weights[y[:200] == 1].min() > 5
+    y = ((X[:, 0] > 1.2) & (X[:, 1] > 0.5)).astype(int)
+    patient = case(rows=(X, y), optimizer=optimizers.SGD(0.03), epochs=40)
+    diagnosis = examined(patient, (), (rows.imbalance,))
+    assert diagnosis.findings[0].name == "imbalance"
+    assert diagnosis.findings[0].evidence.startswith("class 1 has ")
+    treated = diagnosis.treat().case
+    right = treated.answers(treated.model.outputs(treated.inputs)) == treated.labels
+    assert right[treated.labels == 1].mean() > 0.7
+    assert right[treated.labels == 0].mean() > 0.7
 
 
 @pytest.mark.parametrize("y", [np.arange(60) % 2, np.arange(60) % 2 * 2 - 1], ids=["0 and 1", "-1 and 1"])
@@ -332,6 +336,34 @@ def test_a_handful_of_rows_says_nothing_of_a_network(count):
     assert [each.name for each in examined(case(take=count, epochs=1)).findings] == ["too few rows"]
 
 
+def test_a_rare_side_of_a_margin():
+    """Margins are no probabilities: there the rows of each class get weights that make classes count the same."""
+    y = np.where(np.arange(60) < 6, 1, -1)
+    begun = case_of(bp.Trainer(nn.Dense(1), losses.Hinge(), threads=1), np.zeros((60, 2), np.float32), y)
+    weights = Remedy(balanced=True).applied(begun).weights
+    assert weights[begun.labels == 1].min() > 4 * weights[begun.labels == 0].max()
+
+
+def chance_decides(seed, count=300):
+    """Two columns, and labels of which one in fourteen is another, in all rows alike."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(count, 2)).astype(np.float32)
+    return X, (X[:, 0] > 0).astype(int) ^ (rng.random(count) < 0.07)
+
+
+def test_small_tables_of_which_chance_decides_some_labels():
+    """Of many, none is said to have wrong labels: a few rows held out may have none of these by chance."""
+    tables = [chance_decides(seed, 150) for seed in range(20)]
+    begun = [
+        case_of(
+            bp.Trainer(nn.Dense(2), losses.CrossEntropy(), threads=1), X[:100], y[:100], validation=(X[100:], y[100:])
+        )
+        for X, y in tables
+    ]
+    told = [finding.name for each in begun if (finding := rows.wrong_labels(each)) is not None]
+    assert "wrong labels" not in told
+
+
 def test_labels_that_chance_decides_are_not_wrong():
     """As many are otherwise in rows held out: that is asked of a person, and no row is left out."""
     X, y = table()
@@ -349,6 +381,42 @@ def test_rows_that_are_met_again_by_chance_are_no_duplicates():
     _, y = table()
     X = (np.random.default_rng(0).random((len(y), 4)) < 0.5).astype(np.float32)
     assert found(case(rows=(X, y), epochs=1), of_rows=(rows.duplicates,)) == {}
+
+
+def test_one_column_of_many_whole_numbers_that_are_met_again():
+    """Of 2,000 rows with one of 1,000 days most days held out are among those learned from, and that is chance."""
+    X = np.random.default_rng(0).integers(0, 1000, (2000, 1)).astype(np.float32)
+    y = (X[:, 0] % 2).astype(int)
+    begun = case_of(
+        bp.Trainer(nn.Dense(2), losses.CrossEntropy(), threads=1), X[:1600], y[:1600], validation=(X[1600:], y[1600:])
+    )
+    assert rows.duplicates(begun) is None
+
+
+def test_a_table_that_holds_each_row_twice():
+    """Rows with numbers that chance does not give twice are duplicates, however often they are."""
+    X, y = table()
+    twice_over = np.random.default_rng(0).permutation(np.tile(np.arange(len(X)), 2))
+    X, y = X[twice_over], y[twice_over]
+    begun = case_of(
+        bp.Trainer(nn.Dense(2), losses.CrossEntropy(), threads=1), X[:480], y[:480], validation=(X[480:], y[480:])
+    )
+    assert rows.duplicates(begun).name == "duplicates"
+
+
+def test_as_many_steps_with_fewer_rows():
+    """Where rows are left out, there are so many more epochs."""
+    patient = case(epochs=4)
+    assert Remedy(forget=tuple(range(100))).applied(patient).epochs == 8
+
+
+def test_how_far_the_first_step_goes():
+    """It stands beside the rate that it comes of: Adam's first step is the rate itself."""
+    far, near = (Chart(case(optimizer=optimizers.Adam(rate), epochs=1)).stride for rate in (1.0, 1e-6))
+    assert far[0] > 0.5
+    assert near[1] < 1e-4
+    finding = found(case(optimizer=optimizers.Adam(1e-6)), rules.rate_too_low)["learning rate too low"]
+    assert "its first step changes weights by" in finding.evidence
 
 
 def test_a_column_that_tells_all_stands_after_what_is_wrong_with_the_network():

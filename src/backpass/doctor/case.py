@@ -46,6 +46,8 @@ class Case:
         patience: of early stopping; None without.
         names: of the columns of the inputs.
         labelled: the names of the classes.
+        shares: of each class, that its probability is divided by before the likeliest is the answer; None for the
+            likeliest as it is.
     """
 
     network: Layer
@@ -68,6 +70,7 @@ class Case:
     labelled: tuple[str, ...] = ()
     drawn: bool = True
     judged: tuple[Inputs, Array] | None = None
+    shares: Array | None = None
 
     @property
     def rows(self) -> int:
@@ -113,10 +116,9 @@ class Case:
         """The classes that outputs of a network stand for."""
         predictions = np.asarray(self.loss.predictions(outputs))
         if predictions.size == len(predictions):
-            return np.asarray(predictions.reshape(-1) > (0.0 if isinstance(self.loss, losses.Hinge) else 0.5)).astype(
-                int
-            )
-        return np.asarray(predictions.argmax(axis=1))
+            least = 0.0 if isinstance(self.loss, losses.Hinge) else 0.5 if self.shares is None else self.shares[1]
+            return np.asarray(predictions.reshape(-1) > least).astype(int)
+        return np.asarray((predictions if self.shares is None else predictions / self.shares).argmax(axis=1))
 
     @cached_property
     def constant(self) -> Array:

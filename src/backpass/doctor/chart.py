@@ -10,8 +10,10 @@ import numpy as np
 from backpass import nn
 from backpass.data.arrays import Array, take_rows
 from backpass.doctor.case import Case
+from backpass.doctor.dial import dialled, with_rate
 from backpass.doctor.remedies import Remedy
 from backpass.doctor.sight import Sight, sights
+from backpass.errors import NotFiniteError
 from backpass.forward import flatten
 from backpass.nn import Dense
 from backpass.nn.activations import Activation
@@ -170,6 +172,28 @@ class Chart:
                 if worse == (1 if factor > 1 else 2) or (factor > 1 and not math.isfinite(skills[0])) or stands_still:
                     break
         return dict(sorted(found.items()))
+
+    @cached_property
+    def stride(self) -> tuple[float, float] | None:
+        """The least and the most, by layer, that the first step changes weights by, beside their size; None where it
+        is not finite, or there are no weights to compare.
+        """
+        case, few = self.case, slice(0, self.case.batch_size)
+        first, layers, trainer = case.first, self.denses(self.start[1]), case.trainer
+        trainer.optimizer = with_rate(case.optimizer, dialled)
+        trainer.restart()
+        weights = None if case.weights is None else case.weights[few]
+        try:
+            with np.errstate(all="ignore"):
+                trainer.fit(take_rows(case.inputs, few), case.targets[few], weights=weights, epochs=1)
+        except NotFiniteError:
+            return None
+        pairs = [
+            [np.asarray(_at(each, sight.path)["weight"], np.float64) for each in (first, trainer.parameters)]
+            for sight in layers
+        ]
+        found = [float(np.linalg.norm(now - then) / np.linalg.norm(then)) for then, now in pairs if then.any()]
+        return (min(found), max(found)) if found and math.isfinite(max(found)) else None
 
     @cached_property
     def untrained(self) -> float:

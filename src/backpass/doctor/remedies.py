@@ -1,12 +1,13 @@
 """Remedies: what can be changed of a case without asking anybody, and the case with the change."""
 
+import math
 from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 
-from backpass import nn
+from backpass import losses, nn
 from backpass.data.arrays import Array, Inputs, count_rows, take_rows
 from backpass.doctor.case import Case
 from backpass.doctor.dial import changed, multiplied, with_rate
@@ -38,7 +39,8 @@ class Remedy:
         hidden: nodes of a hidden layer where there is none.
         epochs: what their number is multiplied by.
         stop: whether training ends at the best validation loss.
-        balanced: whether every class counts the same.
+        balanced: whether every class counts the same: of probabilities, each is divided by its class's share before
+            the likeliest is the answer; where there are none, by the weights of rows.
         without: columns that are left out.
         forget: rows that are not trained on.
     """
@@ -99,7 +101,11 @@ class Remedy:
         if self.targets:
             center, spread = _moments(case.targets)
             targets, held_targets = ((y - center) / spread for y in (targets, held_targets))
-        if self.balanced:
+        shares = case.shares
+        if self.balanced and not isinstance(case.loss, losses.Hinge):
+            counts = np.bincount(case.labels, minlength=case.constant.shape[-1])
+            shares = np.maximum(counts, 1) / counts.sum()
+        elif self.balanced:  # there are no probabilities
             own = weights_by_label(case.labels, "balanced")
             weights = np.array([own[label] for label in case.labels.tolist()], case.precision)
             held_weights = np.array(
@@ -120,10 +126,13 @@ class Remedy:
             targets=targets,
             weights=weights,
             held_out=(held_inputs, held_targets, held_weights),
-            epochs=case.epochs * self.epochs,
+            epochs=math.ceil(
+                case.epochs * self.epochs * case.rows / count_rows(inputs)
+            ),  # as many steps with fewer rows
             history=[],
             parameters=None,
             patience=PATIENCE if self.stop and case.patience is None else case.patience,
+            shares=shares,
         )
 
     def network(self, network: Layer) -> Layer:

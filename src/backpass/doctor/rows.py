@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from backpass import losses
 from backpass.data.arrays import Array, Inputs
 from backpass.data.repeats import (
     BINS,
@@ -30,16 +31,14 @@ SAME = 0.9999  # correlation with a number to predict
 TWICE = 0.5  # of the held-out rows that chance does not explain, that stand among those learned from
 VARIOUS = 0.2  # of the rows: so many values of a column, and rows are not equal by chance
 SHIFTED, CHANCE = 0.25, 1e-4  # the largest difference of two distribution functions, and how likely it is by chance
-DOUBTFUL, AS_WRONG = 0.04, 0.5  # of the labels, that are wrong where it is clearest; and by those of all
-TOO_HARD = 0.32  # of all: beyond, the other rows say too little
-FLAT = 0.75  # as often wrong where it is clearest as in all: as if drawn by lot
-RARELY, FAR_FEWER = 1e-3, 1 / 3  # how likely by chance rows held out are wrong less often; and so much less often
-TURNS, ASKED, MOST_COLUMNS = (
-    4,
-    300,
-    16,
-)  # how often rows in doubt are left out and the rest asked; rows and columns tried
+DOUBTFUL = 0.04  # of the labels, that the other rows contradict where it is clear
 CONTRADICTED = 0.5  # of the middle of how clear it is: how far likelier another label must be than a row's own
+RARELY = 1e-3  # how likely it may be by chance that rows held out are contradicted less often
+SELDOM_SO, FAR_FEWER, AS_CLEAR = 0.05, 1 / 3, 0.5  # or: so likely, so much less often, and so large a part of it clear
+MAYBE = 0.2  # how likely by chance it may be by all columns, that those that tell are asked
+TURNS, ASKED, MOST_COLUMNS = 4, 300, 16  # how often rows in doubt are left out; rows and columns that are tried
+TOO_HARD = 0.32  # of all: beyond, the other rows say too little to doubt a label
+FLAT = 0.75  # as often wrong where it is clearest as in all: as if drawn by lot
 FEWEST_TO_COMPARE, MOST_COMPARED = 50, 1000  # rows, each compared with each
 RARE, SELDOM, USUAL = 0.1, 0.25, 0.5  # of the rows, a class; and answered right, of its rows and of the others
 FEWEST_HELD = 5  # rows of a class held out
@@ -97,7 +96,7 @@ def _duplicates(case: Case, what: str) -> Finding | None:
     own, others = _keys(case.inputs, case.targets), _keys(case.held_out[0], case.held_out[1])
     learned, known = set(own), set(others)
     twice = sum(key in learned for key in others)
-    by_chance = 0.0 if _various(case) else _met_again(own)
+    by_chance = _alike_by_chance(case) if _various(case) else _met_again(own)
     # Of few possible rows many are met again: then more must be than chance gives, and more than it may add.
     more = max(TWICE * (1 - by_chance), 3 * math.sqrt(by_chance * (1 - by_chance) / max(1, len(others))))
     if by_chance == 1 or twice < (by_chance + more) * len(others) or twice == 0:
@@ -117,6 +116,18 @@ def _various(case: Case) -> bool:
     """Whether some column or target has so many values that rows are not alike by chance."""
     arrays = [each.reshape(case.rows, -1) for each in (*flatten(case.inputs), case.targets)]
     return any(len(np.unique(part)) > VARIOUS * case.rows for array in arrays for part in array.T)
+
+
+def _alike_by_chance(case: Case) -> float:
+    """The part of the rows that others would be equal to if each column were by itself, by how often its values are
+    met again.
+    """
+    expected = np.full(case.rows, float(case.rows))
+    for array in flatten(case.inputs):
+        for column in array.reshape(case.rows, -1).T:
+            _, places, counts = np.unique(column, return_inverse=True, return_counts=True)
+            expected *= (counts[places.reshape(-1)] - 1) / (case.rows - 1)
+    return float(np.mean(-np.expm1(-expected)))
 
 
 def _met_again(keys: list[bytes]) -> float:
@@ -174,48 +185,77 @@ def _apart(one: Array, other: Array) -> float:
 
 
 def wrong_labels(case: Case) -> Finding | None:
-    """Labels that contradict what rows like theirs have, as often where that is clear as where it is not."""
+    """Labels that surely contradict what rows like theirs have, as those of rows held out do not."""
     columns, held = case.columns, case.held_columns
     if not case.classes or columns is None or case.rows < FEWEST_TO_COMPARE:
         return None
     labels, columns = case.labels[:MOST_COMPARED], columns[:MOST_COMPARED].astype(np.float64)
     if len(np.unique(labels)) < 2:
         return None
-    guarded = case.guarded and held is not None
-    expected, of_held = _by_the_others(columns, labels, held[:MOST_COMPARED] if guarded and held is not None else None)
-    own = _contradicted(labels, expected)
-    # In hard tables rows are seldom wrong where it is clear what they should be; mixed-up labels are so everywhere.
-    falls = own.next_clear - own.clearest > 2 * math.sqrt(2 * max(own.half * (1 - own.half), 1e-12) / (own.rows // 4))
-    alike = own.half >= max(DOUBTFUL, AS_WRONG * own.all) and own.all <= TOO_HARD and not falls
-    apart = sure = False
-    if guarded:
-        # What chance decides is as often otherwise in rows held out; labels that only training sees wrong are not.
-        there = _contradicted(case.labels_of(case.held_out[1])[:MOST_COMPARED], of_held)
-        sure = (
-            own.half >= DOUBTFUL
-            and own.all <= TOO_HARD
-            and min(_by_chance(own, there, "all"), _by_chance(own, there, "half")) < RARELY
-        )
-        apart = sure or (alike and there.half < FAR_FEWER * own.half)
-    if not apart and not (alike and own.half >= FLAT * own.all):
-        return None
-    rows = _doubted(columns, labels, expected) if apart else np.flatnonzero(own.wrong & own.clear)
-    shown = ", ".join(map(str, rows[:5] + 1)) + (", ..." if len(rows) > 5 else "")
-    evidence = f"by the other rows {own.half:.1%} of the labels are wrong in the half where that is clearest, and "
-    evidence += f"{own.all:.1%} of all"
-    if not apart:
-        return Finding(
-            "labels in doubt",
-            f"{evidence}{f'; of those held out {there.half:.1%}' if guarded else ''}; first of all rows {shown}",
-            f"look at these {len(rows):,} rows: are they wrong, or does chance decide so often? then this is no fault",
-        )
+    if not (case.guarded and case.drawn) or held is None:  # other groups, or later rows, may be wrong more seldom
+        return _in_doubt(labels, _by_the_others(columns, labels)[0])
+    others, theirs = held[:MOST_COMPARED].astype(np.float64), case.labels_of(case.held_out[1])[:MOST_COMPARED]
+    found = _only_in_these(columns, labels, others, theirs)
+    if found is None:
+        expected, of_held = _by_the_others(columns, labels, others)
+        return _in_doubt(labels, expected, _contradicted(theirs, of_held))
+    own, there, places = found
+    rows = _doubted(columns[:, places], labels)
     return Finding(
         "wrong labels",
-        f"{evidence}, of those held out {there.half:.1%} and {there.all:.1%}; likely wrong: rows {shown}",
+        f"by the other rows {own:.1%} of the labels are surely wrong, of those held out {there:.1%}; likely wrong: "
+        f"rows {_shown(rows)}",
         f"look at these {len(rows):,} rows; until then leave them out",
         Remedy(forget=tuple(rows.tolist())) if 0 < len(rows) < len(labels) // 2 else None,
         stands="first",
     )
+
+
+def _only_in_these(
+    columns: Array, labels: Array, others: Array, theirs: Array
+) -> tuple[float, float, list[int]] | None:
+    """The part of the labels that is surely wrong, that of rows held out, and by which columns, if chance would hardly
+    make so many fewer of these; by all columns, or by those that tell.
+
+    What chance decides is as often otherwise in rows held out; labels that only training sees wrong are not.
+    """
+    classes = 1 + int(max(labels.max(), theirs.max(initial=0)))
+    every = list(range(columns.shape[1]))
+    for telling in (False, True):
+        places = _telling(columns, labels) if telling else every
+        expected, of_held = _by_the_others(columns[:, places], labels, others[:, places], classes)
+        enough = CONTRADICTED * float(np.median(_clearness(expected)))
+        wrong, there = _against(expected, labels) > enough, _against(of_held, theirs) > enough
+        chance, own = _by_chance(wrong, there), float(wrong.mean())
+        # Of a few rows held out chance may make many or none: that they are clear where they are wrong speaks, too.
+        clear = own >= AS_CLEAR * float(np.mean(expected.argmax(axis=1) != labels))
+        far_fewer = float(there.mean()) <= FAR_FEWER * own
+        if own >= DOUBTFUL and (chance < RARELY or (chance < SELDOM_SO and clear and far_fewer)):
+            return own, float(there.mean()), places if telling else _telling(columns, labels)
+        if chance > MAYBE:
+            break
+    return None
+
+
+def _in_doubt(labels: Array, expected: Array, there: "Contradicted | None" = None) -> Finding | None:
+    """Labels that are contradicted as often where it is clear what they should be as where it is not."""
+    own = _contradicted(labels, expected)
+    # In hard tables rows are seldom wrong where it is clear what they should be; mixed-up labels are so everywhere.
+    falls = own.next_clear - own.clearest > 2 * math.sqrt(2 * max(own.half * (1 - own.half), 1e-12) / (own.rows // 4))
+    if own.half < max(DOUBTFUL, FLAT * own.all) or own.all > TOO_HARD or falls:
+        return None
+    rows = np.flatnonzero(own.wrong & own.clear)
+    return Finding(
+        "labels in doubt",
+        f"by the other rows {own.half:.1%} of the labels are wrong in the half where that is clearest, and "
+        f"{own.all:.1%} of all{'' if there is None else f'; of those held out {there.half:.1%}'}; first of all rows "
+        f"{_shown(rows)}",
+        f"look at these {len(rows):,} rows: are they wrong, or does chance decide so often? then this is no fault",
+    )
+
+
+def _shown(rows: Array) -> str:
+    return ", ".join(map(str, rows[:5] + 1)) + (", ..." if len(rows) > 5 else "")
 
 
 class Contradicted(NamedTuple):
@@ -253,32 +293,30 @@ def _clearness(expected: Array) -> Array:
     return np.asarray(ordered[:, -1] - ordered[:, -2])
 
 
-def _by_chance(own: Contradicted, there: Contradicted, which: str) -> float:
-    """How likely it is that so many more are contradicted of those learned from: the exact test of Fisher."""
-    part = 2 if which == "half" else 1
-    n, m = own.rows // part, there.rows // part
-    mine, other = round(getattr(own, which) * n), round(getattr(there, which) * m)
+def _against(expected: Array, labels: Array) -> Array:
+    """By how much another label is likelier than each row's own."""
+    return np.asarray(expected.max(axis=1) - expected[np.arange(len(labels)), labels])
+
+
+def _by_chance(wrong: Array, there: Array) -> float:
+    """How likely it is that so many more are wrong of those learned from: the exact test of Fisher."""
+    n, m, mine = len(wrong), len(there), int(wrong.sum())
+    both = mine + int(there.sum())
 
     def ways(of: int, chosen: int) -> float:
         return math.lgamma(of + 1) - math.lgamma(chosen + 1) - math.lgamma(of - chosen + 1)
 
-    both = mine + other
     logs = [ways(n, k) + ways(m, both - k) - ways(n + m, both) for k in range(mine, min(n, both) + 1)]
     return float(sum(map(math.exp, logs)))
 
 
-def _doubted(columns: Array, labels: Array, expected: Array) -> Array:
-    """The rows whose labels the others contradict, once columns that tell nothing are left out, and rows in doubt."""
-    every = columns.shape[1]
-    columns = columns[:, _telling(columns, labels)]
-    kept = np.ones(len(labels), bool)
-    for turn in range(TURNS):
-        if turn or columns.shape[1] < every:
-            among, of_doubted = _by_the_others(columns[kept], labels[kept], columns[~kept], expected.shape[1])
-            expected = np.empty_like(expected)
-            expected[kept], expected[~kept] = among, of_doubted
-        against = expected.max(axis=1) - expected[np.arange(len(labels)), labels]
-        kept = against <= CONTRADICTED * np.median(_clearness(expected))
+def _doubted(columns: Array, labels: Array) -> Array:
+    """The rows whose labels the others contradict, once rows in doubt are left out."""
+    classes = int(labels.max()) + 1
+    expected, kept = np.empty((len(labels), classes)), np.ones(len(labels), bool)
+    for _ in range(TURNS):
+        expected[kept], expected[~kept] = _by_the_others(columns[kept], labels[kept], columns[~kept], classes)
+        kept = _against(expected, labels) <= CONTRADICTED * np.median(_clearness(expected))
     return np.flatnonzero(~kept)
 
 
@@ -369,7 +407,7 @@ def imbalance(case: Case) -> Finding | None:
                     f"{case.label(label)} has {counts[label]:,} of {case.rows:,} rows "
                     f"({counts[label] / case.rows:.1%}), and {share:.0%} of its {where}rows are answered right, "
                     f"of the others {others:.0%}",
-                    "let every class count the same (--class-weights balanced)",
+                    _even(case),
                     Remedy(balanced=True),
                 )
     return None
@@ -378,6 +416,15 @@ def imbalance(case: Case) -> Finding | None:
 def _at_most(count: int, of: int, chance: float) -> float:
     """How likely so few of so many are, of which each is one with that chance."""
     return sum(math.comb(of, k) * chance**k * (1 - chance) ** (of - k) for k in range(count + 1))
+
+
+def _even(case: Case) -> str:
+    weights = "let every class count the same (--class-weights balanced)"
+    counts = np.bincount(case.labels)
+    if np.count_nonzero(counts) != 2 or len(counts) != 2 or isinstance(case.loss, losses.Hinge):
+        return weights
+    share = counts[1] / counts.sum()
+    return f"answer {case.label(1)} from a probability of its share on (--threshold {share:.2g}), or {weights}"
 
 
 def few_rows(case: Case) -> Finding | None:

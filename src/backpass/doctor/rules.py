@@ -225,6 +225,9 @@ def rate_evidence(chart: Chart, factor: float, skills: tuple[float, float], give
     """What the training came to, and what it comes to at a multiple of the rate."""
     rate = learning_rate(chart.case.optimizer)
     shown = f"{rate:.3g}" if rate is not None else "the rate as it is"
+    if chart.stride is not None:
+        least, most = chart.stride
+        shown += f" (its first step changes weights by {least:.1g} to {most:.1g} of their size)"
     return (
         f"at {shown} {_skill(chart.case.own[0])}; {given}from the first weights at {_rated(chart, factor)}, "
         f"{chart.case.trial_epochs} epochs explain {skills[0]:.0%}"
@@ -349,7 +352,8 @@ def one_batch(chart: Chart) -> Suspicion | None:
         return None
     evidence = f"{rows} rows alone, gone over {ONE_BATCH_STEPS} times at rates from {min(skills):.0g} to "
     evidence += f"{max(skills):.0g} times its own: at best {_skill(best)}"
-    otherwise = "look for a fault in the network or the loss, or for rows that are alike and have other answers"
+    otherwise = "look for a fault in the network or the loss, rows that are alike and have other answers, or columns "
+    otherwise += "that tell nothing"
     return Suspicion("cannot overfit one batch", evidence, (_plain(chart),), otherwise=otherwise, general=True)
 
 

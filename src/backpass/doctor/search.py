@@ -8,7 +8,7 @@ from functools import reduce
 from backpass.doctor.chart import STEP, Chart
 from backpass.doctor.findings import Finding
 from backpass.doctor.remedies import Remedy, told
-from backpass.doctor.rules import RATES, TOO_HIGH, TOO_LOW, Rule, Suspicion, rate_evidence
+from backpass.doctor.rules import FITS, RATES, TOO_HIGH, TOO_LOW, Rule, Suspicion, rate_evidence
 
 BETTER, BETTER_HELD = 0.1, 0.05  # what the skill of a trial must gain on held-out rows, alone and beside the others
 WORSE = 0.3  # what it may lose on the rows where it gains so much on those held out: it learned less by heart
@@ -27,9 +27,12 @@ def findings_of(chart: Chart, rules: Sequence[Rule]) -> list[Finding]:
         found = {place: _smallest(chart, each) for place, each in found.items()} | dict(_together(chart, suspected))
     best = max((min(each.promise) for each in found.values() if each.promise), default=0.0)
 
+    # Where all rows learned from are learned, what is left to gain is little, and less of it sets remedies apart.
+    alike = NO_LESS if chart.case.own[0] > FITS else ALIKE
+
     def rank(place: int) -> tuple[bool, int]:
         # What is about as good as the best comes in the order of causes, the rest after it.
-        return min(found[place].promise or (-math.inf,)) < best - ALIKE, place
+        return min(found[place].promise or (-math.inf,)) < best - alike, place
 
     return [found[place] for place in sorted(found, key=rank)]
 
