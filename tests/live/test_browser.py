@@ -264,7 +264,9 @@ def test_what_is_wrong_is_named_and_what_was_of_another_table_goes(opened, monke
     try:
         with serving(Page([], ground), port=0) as door:
             page = opened(door.address)
-            assert [page.is_disabled(f"#{each}") for each in ("train", "train-step", "target", "set-hidden")] == [True] * 4
+            assert [page.is_disabled(f"#{each}") for each in ("train", "train-step", "target", "set-hidden")] == [
+                True
+            ] * 4
             page.click("#tab-network")
             assert page.inner_text("#part-network").strip() == "Nothing is trained yet: press Train."
             page.click("#tab-layers")
