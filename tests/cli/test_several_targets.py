@@ -224,6 +224,12 @@ def test_a_run_is_reported_and_traced(saved, tmp_path, run):
     for name in ("price", "type=villa", "sold=yes"):
         assert opened.why(4, output=name).output == name
     assert opened.why(4).output == "price"
+    told = run("trace", folder, "--row", 4, "--why").out
+    answers = opened.why(4).answers
+    assert all(f"{name} {value:.5g}" in " ".join(told.split()) for name, value in answers.items())
+    assert "--output NAME tells of another: type, sold" in told
+    likeliest = max((name for name in answers if name.startswith("type=")), key=lambda name: answers[name])
+    assert run("trace", folder, "--row", 4, "--why", "--output", "type").out.startswith(f"row 4: {likeliest} is ")
     asked = run("doctor", folder)
     assert (asked.status, asked.err.count("\n")) == (2, 1)
     assert "ask it about one of them alone" in asked.err

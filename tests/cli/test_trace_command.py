@@ -16,6 +16,7 @@ import pytest
 from cli_helpers import PENGUINS, command, status_of, write
 
 import backpass as bp
+from backpass.ledger.choice import most_moved
 
 SMALL = ["--hidden", "6,4", "--epochs", "3", "--seed", "1"]
 PAGE_DOM = Path(__file__).parents[1] / "ledger" / "page_dom.js"
@@ -67,13 +68,20 @@ def test_it_is_short_unless_more_is_asked_for(run, birds, places):
     ran = run("trace", birds, "--row", row)
     lines = ran.out.splitlines()
     assert lines[0] == f"step {step}, row {row} of penguins.csv"
-    assert len(lines) < 30
+    assert len(lines) < 33
     assert max(map(len, lines)) <= 80
+    told = " ".join(ran.out.split("\n   "))
     for words in (
         *("1  The row", "2  Forward", "3  The error function", "4  Backward", "5  The weights", "hidden_2: 4 nodes"),
-        *("the ledger adds up", "more:  --full", "--html FILE"),
+        *("the ledger adds up", "more:  --full", "--html FILE", "1/16 of it goes into that of the batch"),
     ):
-        assert words in ran.out
+        assert words in told
+    assert "…" not in ran.out
+    error = json.loads(run("trace", birds, "--row", row, "--json").out)["error"]
+    means = f"E of member 1 is {error['member_loss']:.5g}, E of the row, the mean of the 4 members, is"
+    assert f"{means} {error['row_loss']:.5g}" in " ".join(ran.out.split())
+    assert re.search(r"δ = 1/4 · \(p - desired\)\s+= 0.25 · \(", ran.out)
+    assert (error["part_of_row"], error["row_loss_is"]) == (0.25, "the mean of 4 members")
     assert re.search(r"This (weight|bias) went from \S+ to \S+ because ", " ".join(ran.out.split()).replace(",", ""))
     assert "held out in fold" not in ran.out
     assert len(run("trace", birds, "--row", row, "--terms", 2).out.splitlines()) > 60
@@ -81,11 +89,11 @@ def test_it_is_short_unless_more_is_asked_for(run, birds, places):
 
 def test_the_row_that_is_told_has_a_share_in_what_moved(run, birds, places):
     """Where no row is named it is that of the batch with the largest share in the change of the weight."""
-    found = bp.open_run(birds).trace(step=places[1], weight="hidden_1.weight[2,3]")
-    parameter, index = found.weight("hidden_1.weight[2,3]")
-    shares = np.abs(parameter.batch(index).products)
-    assert shares[found.place] == shares.max()
-    ran = run("trace", birds, "--step", places[1], "--weight", "hidden_1.weight[2,3]")
+    found = bp.open_run(birds).trace(step=places[1])
+    parameter, index = most_moved(found)
+    shares = parameter.movers(index).products[: len(found.moment.rows)] * np.sign(parameter.made[index])
+    assert shares[found.place] == shares.max() > 0
+    ran = run("trace", birds, "--step", places[1], "--weight", parameter.named(index))
     assert ran.out.startswith(f"step {places[1]}, row {found.row} of ")
 
 

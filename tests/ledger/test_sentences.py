@@ -9,7 +9,8 @@ from ledger_networks import two_two_one
 from backpass import optimizers
 from backpass.ledger import Words, ledger, telling
 from backpass.ledger.attribution import Share, Why
-from backpass.ledger.sentences import apart, of_change, of_prediction
+from backpass.ledger.formula import cell
+from backpass.ledger.sentences import _of_rows, apart, of_change, of_prediction
 
 
 def said(moment, name, place=0):
@@ -39,8 +40,32 @@ def test_a_weight_goes_against_its_derivative_because_of_rows():
         f"This weight went from {before} to {after}, because the error of the batch grows as it grows "
         f"(its derivative g is {g:.5g}), and SGD goes against g; row "
     )
-    shares = np.abs(parameter.batch(index).products)
-    assert f"row {7 + int(shares.argmax())} has the largest share, {shares.max() / shares.sum():.0%}"[:-1] in text
+    shares, change = parameter.movers(index).products, float(parameter.made[index])
+    most = int((shares * change).argmax())
+    assert f"row {7 + most} has the largest share ({shares[most]:.5g} of {change:.5g})" in text
+
+
+def test_a_row_that_pulls_more_against_it_has_not_the_largest_share():
+    """The row with the largest share pushes the way the weight went; a stronger one is called what it is."""
+    names, shares = ["row 1", "row 2", "row 3"], np.array([-2.0, -3.0, 4.0])
+    assert _of_rows(names, shares, -1.0) == (
+        "; row 2 has the largest share (-3 of -1), but row 3 pulls more against it (4)"
+    )
+    assert _of_rows(names, shares, 1.0) == "; row 3 has the largest share (4 of 1)"
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        ("-1.8963263495990657", "-1.8963"),
+        ("1234567.1234567", "1234567"),
+        ("123.456", "123.456"),
+        ("1.076,06", "1.076,06"),
+    ],
+)
+def test_long_fractions_of_a_table_are_told_like_other_numbers(raw, told):
+    """Five digits, or all before the point; what may be thousands, or is short, stays as it stands."""
+    assert cell(raw) == told
 
 
 def test_earlier_steps_and_decay_are_named_where_they_are_most_of_it():

@@ -253,12 +253,26 @@ def test_a_session_in_the_playground_with_an_own_table(opened):
         ground.close()
 
 
-def test_what_is_wrong_is_named_and_what_was_of_another_table_goes(opened):
-    """Settings by their names on the page, files by theirs; with a new table regions, header and network are empty."""
-    ground = Playground()
+def test_what_is_wrong_is_named_and_what_was_of_another_table_goes(opened, monkeypatch):
+    """Settings by their names on the page, files by theirs; with a new table regions, header and network are empty.
+
+    Nothing can be pressed before the table is known, and nothing is shown before there is something.
+    """
+    ground, known = Playground(), threading.Event()
+    about = ground.about
+    monkeypatch.setattr(ground, "about", lambda target=None: known.wait(20) and about(target))
     try:
         with serving(Page([], ground), port=0) as door:
             page = opened(door.address)
+            assert [page.is_disabled(f"#{each}") for each in ("train", "train-step", "target", "set-hidden")] == [
+                True
+            ] * 4
+            page.click("#tab-network")
+            assert page.inner_text("#part-network").strip() == "Nothing is trained yet: press Train."
+            page.click("#tab-layers")
+            assert page.inner_text("#part-layers").strip() == "Nothing is trained yet: press Train."
+            page.click("#tab-build")
+            known.set()
             shows(page, "document.querySelector('.drop').innerText.includes('iris.csv: 150 rows')")
             assert page.is_disabled("#save-model")
             assert page.is_disabled("#script")
@@ -277,6 +291,7 @@ def test_what_is_wrong_is_named_and_what_was_of_another_table_goes(opened):
             page.click("#tab-network")
             shows(page, "document.querySelector('#part-network').innerText.includes('Nothing is trained yet')")
             assert page.locator(".network *").count() == 0
+            assert page.is_hidden("#steps")
             page.click("#tab-build")
             page.set_input_files("#file", {"name": "none.csv", "mimeType": "text/csv", "buffer": b""})
             page.wait_for_selector("[role=alert]:has-text('none.csv: is empty')")

@@ -82,8 +82,11 @@ def test_the_picture_of_a_step_has_the_numbers_of_its_ledger(finished_run):
     assert np.allclose(hidden["errors"], ledger.layer("hidden_1").deltas)
     parameter, index = ledger.weight("hidden_1.weight[0,2]")
     assert weight["before"] == float(parameter.before[index])
-    assert np.isclose(weight["after"] - weight["before"], parameter.after[index] - parameter.before[index])
-    assert np.allclose(matrix.reshape(parameter.before.shape), parameter.after - parameter.before)
+    assert weight["after"] == float(parameter.after[index])
+    assert np.array_equal(matrix.reshape(parameter.before.shape), parameter.made)
+    assert weight["steps"][-2]["value"] == float(parameter.made[index])
+    first, moved = picture["moved"][0], ledger.weight(picture["moved"][0]["name"])
+    assert first["change"] == float(moved[0].made[moved[1]])
     assert node["node"] == "hidden_1[1]"
     mean = np.mean([each["value"] for each in node["rows"]])
     assert np.isclose(hidden["mean_values"][1], mean, rtol=1e-5)

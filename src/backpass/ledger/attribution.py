@@ -52,6 +52,7 @@ class Why:
         points: how many derivatives the integrals are sums of.
         error: the sum of the shares less the difference of the outputs.
         answers: every output, by name.
+        others: the other targets, or classes of the target, that can be asked for.
     """
 
     row: int
@@ -62,6 +63,7 @@ class Why:
     points: int
     error: float
     answers: dict[str, float]
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +102,7 @@ def why(
         row: one row, as the network takes it.
         words: how features and outputs are called.
         number, raw: of the row: its number, and its cells.
-        output: which one, by its name; None for the largest, or the first.
+        output: which one, by its name, or the largest one of a target, by its; None for the largest, or the first.
         among: of how many outputs, the first ones, it is then the largest; None for all.
         temperature: what outputs are divided by, all alike or each.
         units: for each output what it is multiplied by, and what is added then, to be in the units of the table.
@@ -113,7 +115,8 @@ def why(
     answers = run(_between(start, end, np.ones(1)), 0)[0][0]
     names = list(words.outputs) if len(words.outputs) == len(answers) else [f"output[{k}]" for k in range(len(answers))]
     scales = list(units) if len(units) == len(answers) else [(1.0, 0.0)] * len(answers)
-    place = _which(names, output, answers[:among])
+    place = _which(names, output, answers, among)
+    asked = [_target(name, words.targets) for name in names]
     scale, shift = scales[place]
     baseline = run(_between(start, end, np.zeros(1)), place)[0][0]
     difference = float(answers[place] - baseline[place])
@@ -138,15 +141,24 @@ def why(
             name: own * float(answer) + center
             for name, answer, (own, center) in zip(names, answers, scales, strict=True)
         },
+        others=tuple(name for name in dict.fromkeys(asked) if name != asked[place]),
     )
 
 
-def _which(names: list[str], wanted: str | None, answers: Array) -> int:
+def _which(names: list[str], wanted: str | None, answers: Array, among: int | None) -> int:
     if wanted is None:
-        return int(np.argmax(answers)) if len(answers) > 1 else 0
-    if wanted not in names:
+        return int(np.argmax(answers[:among]))
+    if wanted in names:
+        return names.index(wanted)
+    of_target = [place for place, name in enumerate(names) if _target(name, [wanted]) == wanted]
+    if not of_target:
         raise UsageError(f"no output is called {wanted!r}. {did_you_mean(wanted, names, 'There are')}")
-    return names.index(wanted)
+    return max(of_target, key=lambda place: float(answers[place]))
+
+
+def _target(name: str, targets: Sequence[str]) -> str:
+    """The target that an output belongs to, where it is one of its classes, as "type=net"; or else its own name."""
+    return next((target for target in targets if name.startswith(f"{target}=")), name)
 
 
 Way = tuple[dict[str, Array], dict[str, Array]]

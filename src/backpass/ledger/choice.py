@@ -22,8 +22,10 @@ def most_moved(found: Ledger) -> tuple[Parameter, tuple[int, ...]] | None:
 
 
 def largest_row(parameter: Parameter, index: tuple[int, ...]) -> int:
-    """The place in the batch of the row that adds most to the derivative by one element."""
-    return int(np.argmax(np.abs(parameter.batch(index).products)))
+    """The place in the batch of the row with the largest share in the change of one element: that way, if any is."""
+    shares = parameter.batch(index).products
+    forward = shares * np.sign(float(parameter.change.pull[index]) * float(parameter.made[index]))
+    return int(np.argmax(forward if np.any(forward > 0) else np.abs(shares)))
 
 
 def telling(moment: Moment, *, member: int | None = None, words: Words | None = None, weight: str = "") -> Ledger:

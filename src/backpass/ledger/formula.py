@@ -1,5 +1,6 @@
 """A number and how it came about: always a sum of products, written out."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -15,6 +16,14 @@ ROUNDINGS = 8  # of the engine's type, that a term and the way to it may have go
 def number(value: float) -> str:
     """Five digits; there is no 0 below 0."""
     return f"{value + 0.0:.5g}"
+
+
+def cell(raw: str) -> str:
+    """What stands in a cell of a table; a long fraction, as programs write them, in five digits like other numbers."""
+    if not re.fullmatch(r"[-+]?\d+\.\d{7,}([eE][-+]?\d+)?", raw):
+        return raw
+    value = float(raw)
+    return number(value) if abs(value) < 1e5 else f"{value:.0f}"
 
 
 class Term(NamedTuple):

@@ -61,7 +61,10 @@ def plain(
                 )
             ],
             "value": of_formula(error.value, terms),
+            "member_loss": _number(error.value.value),
+            "part_of_row": error.part,
             "row_loss": _number(error.row_loss),
+            "row_loss_is": "that of the network" if error.part == 1 else f"the mean of {ledger.members} members",
             "members_learning": error.learning,
             "part_of_batch": error.share,
             "batch_loss": _number(error.batch_loss),
@@ -152,6 +155,7 @@ def of_why(found: Why) -> dict[str, Any]:
         "error_of_sum": found.error,
         "points": found.points,
         "answers": found.answers,
+        "others": list(found.others),
     }
 
 
@@ -244,7 +248,12 @@ def _of_error(error: ErrorFunction) -> Iterator[_Entry]:
         for quantity, value in zip(("output", "answer", "desired"), values, strict=True):
             yield "error", error.name, name, quantity, value
     yield from _parts("error", error.name, "", error.value, error.value.symbol)
-    whole = {"loss of the row": error.row_loss, "part of the batch": error.share, "loss of the batch": error.batch_loss}
+    mean = f", mean of {round(1 / error.part)} members" if error.part != 1 else ""
+    whole = {
+        f"loss of the row{mean}": error.row_loss,
+        "part of the batch": error.share,
+        "loss of the batch": error.batch_loss,
+    }
     yield from (("error", error.name, "", quantity, value) for quantity, value in whole.items())
 
 

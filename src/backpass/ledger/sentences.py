@@ -7,9 +7,10 @@ import numpy as np
 from backpass.data.arrays import Array
 from backpass.ledger.attribution import Share, Why
 from backpass.ledger.book import Parameter
-from backpass.ledger.formula import number
+from backpass.ledger.formula import cell, number
 
 FEW = 3  # columns that are named
+LONG = 40  # characters of a cell that are told
 
 
 def of_change(parameter: Parameter, index: tuple[int, ...]) -> str:
@@ -35,7 +36,7 @@ def of_change(parameter: Parameter, index: tuple[int, ...]) -> str:
         way = ways[g < 0]
         return (
             f"{begin} {whose} {way} as it grows (its derivative g is {number(g)}), and {parameter.change.optimizer} "
-            f"goes against g{_of_rows(movers.labels[:rows], products[:rows])}."
+            f"goes against g{_of_rows(movers.labels[:rows], products[:rows], change)}."
         )
     if name and others[name] * change > 0:
         share = f"{name}: {number(others[name])} of {number(change)}"
@@ -47,12 +48,16 @@ def of_change(parameter: Parameter, index: tuple[int, ...]) -> str:
     return f"{begin} that is what {parameter.change.optimizer} makes of the gradient of the batch, {number(g)}."
 
 
-def _of_rows(names: Sequence[str], shares: Array) -> str:
-    """Which row it comes from most."""
-    place, total = int(np.argmax(np.abs(shares))), float(np.abs(shares).sum())
-    if len(names) == 1 or not total:
+def _of_rows(names: Sequence[str], shares: Array, change: float) -> str:
+    """Which row the change comes from most, and which one is more against it than that."""
+    if len(names) == 1:
         return ""
-    return f"; {names[place]} has the largest share, {abs(float(shares[place])) / total:.0%}".replace("%", " %")
+    forward = shares * np.sign(change)
+    most, least = int(np.argmax(forward)), int(np.argmin(forward))
+    told = f"; {names[most]} has the largest share ({number(float(shares[most]))} of {number(change)})"
+    if -forward[least] > forward[most]:
+        told += f", but {names[least]} pulls more against it ({number(float(shares[least]))})"
+    return told
 
 
 def apart(old: float, new: float) -> tuple[str, str]:
@@ -78,5 +83,10 @@ def of_prediction(found: Why) -> str:
 
 
 def _reason(share: Share) -> str:
-    cell = "is missing" if share.raw is None else f"is {share.raw}" if share.raw else ""
-    return f"{share.column} {cell} ({share.value:+.3g})".replace("  ", " ")
+    raw = "is missing" if share.raw is None else f"is {cut(cell(share.raw), LONG)}" if share.raw else ""
+    return f"{share.column} {raw} ({share.value:+.5g})".replace("  ", " ")
+
+
+def cut(text: str, width: int) -> str:
+    """A name or a text in so many characters; never to be used on numbers."""
+    return text if len(text) <= width else text[: width - 1] + "…"

@@ -35,6 +35,7 @@ def picture(found: Ledger) -> dict[str, Any]:
         "loss": {
             "name": error.name,
             "rule": error.rule,
+            "member": _number(error.value.value),
             "row": _number(error.row_loss),
             "batch": _number(error.batch_loss),
         },
@@ -75,6 +76,7 @@ def weight(found: Ledger, name: str) -> dict[str, Any]:
         "largest_row": found.words.row(int(found.moment.rows[place])),
         "before": _number(parameter.before[index]),
         "after": _number(parameter.after[index]),
+        "precision": str(parameter.before.dtype),
         "derivative": of_formula(parameter.slopes.at(index)),
         "step": found.moment.step,
     }
@@ -96,8 +98,7 @@ def matrix(found: Ledger, name: str, what: str) -> tuple[Array, tuple[int, ...]]
 
 
 def _matrices(parameter: Parameter) -> dict[str, Array]:
-    change = np.asarray(parameter.after, np.float64) - parameter.before
-    return {"before": parameter.before, "change": change, "slope": parameter.batch_slope}
+    return {"before": parameter.before, "change": parameter.made, "slope": parameter.batch_slope}
 
 
 def _inputs(found: Ledger) -> dict[str, Any]:
@@ -190,6 +191,7 @@ def _moved(parameters: list[Parameter]) -> list[dict[str, Any]]:
             "wire": parameter.wire(index),
             "before": _number(parameter.before[index]),
             "after": _number(parameter.after[index]),
+            "change": _number(parameter.made[index]),
         }
         for _, parameter, index in candidates[:MOVED]
     ]

@@ -5,14 +5,16 @@ const TINT = ["series-1", "series-2", "series-3", "series-4", "series-5", "serie
 
 export function layers(panel, page) {
   let key = "";
-  const host = make("div", null, { class: "stack" }), start = make("section", [
+  const host = make("div", null, { class: "stack" }), none = make("p", "Nothing is trained yet: press Train.", { class: "faint" }), start = make("section", [
     make("p", "Values, errors, gradients and weights of every layer at some steps of the run, which are made again for it. That may take as long as the training took."),
     button("Look at the layers", () => load(true), { id: "look-at-layers" })]);
-  panel.append(start, host);
+  panel.append(none, start, host);
 
   async function load(now) {
     const run = page.run();
-    if (!run || (!now && key !== run.key)) { start.hidden = false; host.replaceChildren(); return; }
+    none.hidden = Boolean(run);
+    start.hidden = !run;
+    if (!run || (!now && key !== run.key)) { host.replaceChildren(); return; }
     if (!now) return;
     key = run.key;
     const found = await during(host, "making some steps again …", () => ask("layers", { run: page.chosen }));

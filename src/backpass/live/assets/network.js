@@ -33,17 +33,18 @@ export function network(panel, page) {
   const moved = make("section", null, { id: "moved" }), heat = make("section", null, { id: "heat" });
   const tip = make("div", null, { class: "tip", role: "tooltip", hidden: true });
   const held = make("p", null, { class: "faint" });
-  panel.append(make("section", [
+  const controls = [
     make("div", [make("span", "Step"), button("First", () => go(1)), button("◂", () => go(step() - 1), { "aria-label": "One step back" }), slider,
       button("▸", () => go(step() + 1), { "aria-label": "One step on" }), button("Newest", newest), number, epoch], { class: "row", id: "steps" }),
-    make("div", [make("fieldset", [make("legend", "View"), ...ways]), make("label", ["Row ", rows]), make("label", ["Network ", members], { id: "member" }), follow], { class: "row" }),
-    held, say, intro]),
-  make("div", [make("section", [picture], { class: "stays" }), story], { class: "aside" }), moved, heat, tip);
+    make("div", [make("fieldset", [make("legend", "View"), ...ways]), make("label", ["Row ", rows]), make("label", ["Network ", members], { id: "member" }), follow], { class: "row" })];
+  const aside = make("div", [make("section", [picture], { class: "stays" }), story], { class: "aside" });
+  panel.append(make("section", [...controls, held, say, intro]), aside, moved, heat, tip);
   slider.addEventListener("input", () => { number.value = slider.value; clearTimeout(asked); asked = setTimeout(() => go(Number(slider.value)), 150); });
   number.addEventListener("change", () => go(Number(number.value)));
   rows.addEventListener("change", () => look(rows.value === "mean" ? { mean: true } : { row: rows.value, mean: false }));
   members.addEventListener("change", () => look({ member: members.value }));
   new ResizeObserver(() => found && draw()).observe(picture.parentElement);
+  clear();
 
   function step() { return Number(place.read().step) || (page.run() || {}).steps || 1; }
   function newestStep() { const run = page.run(); return run ? run.steps + (run.steered && run.state === "training" ? 1 : 0) : 0; }
@@ -71,8 +72,12 @@ export function network(panel, page) {
     return { run: page.chosen, step: at.step || newestStep(), row: at.row, member: at.member };
   }
 
+  /* What has nothing to show or to choose from is not there. */
+  function reveal(there) { for (const each of [...controls, aside, moved]) each.hidden = !there; }
+
   /* What was shown goes where there is nothing to show: of another table, say. */
   function clear() {
+    reveal(false);
     found = chosen = null;
     picture.replaceChildren();
     picture.removeAttribute("viewBox");
@@ -99,6 +104,7 @@ export function network(panel, page) {
       found.picked = !asking.row;
       cache.clear();
       say.textContent = "";
+      reveal(true);
       set();
       draw();
       await tellChosen();
@@ -130,12 +136,12 @@ export function network(panel, page) {
     const answers = found.answers.length === 1 ? found.answers.map((each) => `${name(each)}: ${shown(each.answer, 3)}, where ${shown(each.desired, 3)} is desired${scaled.length ? ` (${scaled[0][1]})` : ""}`)[0]
       : found.answers.slice(0, 6).map((each) => `${name(each)} ${shown(each.answer, 3)}`).join(", ");
     const picked = found.picked && found.rows.length > 1 ? " (of the batch the one with the largest share in what moved most)" : "";
-    intro.textContent = `Row ${found.row}${picked}: ${desired || "the target"}; the network says ${answers}. Its loss is ${shown(found.loss.row, 4)}; the mean over the ${found.rows.length} rows of the batch is ${shown(found.loss.batch, 4)}. ` +
+    intro.textContent = `Row ${found.row}${picked}: ${desired || "the target"}; the network says ${answers}. ${found.members > 1 ? `The loss of network ${found.member} is ${shown(found.loss.member, 4)}, the row's, the mean of the ${found.members} networks, ${shown(found.loss.row, 4)}` : `Its loss is ${shown(found.loss.row, 4)}`}; the mean over the ${found.rows.length} rows of the batch is ${shown(found.loss.batch, 4)}. ` +
       "Choose a node for its formula, a link for why its weight moved in this step.";
     moved.replaceChildren(make("h2", "The weights that moved most in this step"),
       make("div", [make("table", [make("tr", ["weight", "before", "after", "change"].map((name, i) => make("th", name, { class: i ? "number" : null }))),
         ...found.moved.map((each) => make("tr", [make("td", button((each.wire || each.name).replace(" -> ", " → "), () => choose({ weight: each.name }), { title: each.name })),
-          ...[each.before, each.after, each.after - each.before].map((value) => make("td", shown(value), { class: `number ${value < 0 ? "minus" : ""}` }))]))])], { class: "wide" }));
+          ...[each.before, each.after, each.change].map((value) => make("td", shown(value), { class: `number ${value < 0 ? "minus" : ""}` }))]))])], { class: "wide" }));
     heatMaps();
     if (!chosen || (chosen.weight && !found.parameters.some((each) => chosen.weight.startsWith(each.name)))) chosen = found.moved.length ? { weight: found.moved[0].name } : null;
   }

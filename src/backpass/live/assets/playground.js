@@ -18,7 +18,7 @@ const NOTHING = "Train first";
 const MARKS = ["circle", "square", "triangle", "diamond"];
 
 export function playground(panel, page) {
-  let about = null, drawn_ = 0, busy = false, waits = false;
+  let about = null, drawn_ = 0, busy = false, waits = false, ready = Promise.resolve();
   const inputs = {};
   const table = make("p", "", { role: "status" }), trouble = make("p", "", { class: "minus", role: "alert", hidden: true });
   const target = make("select", null, { id: "target", change: () => choose({ target: target.value }) });
@@ -29,13 +29,13 @@ export function playground(panel, page) {
   const canvas = make("canvas", null, { class: "regions", width: 480, height: 480, role: "img", tabindex: 0, id: "regions" });
   const legend = make("p", "", { class: "faint", id: "legend" });
   const taken = make("div");
-  panel.append(make("div", [
-    make("div", [
-      make("section", [make("h2", "The table"), drop, make("div", [make("label", ["Predict ", target])], { class: "form" }),
-        make("h2", "The network"), form, trouble,
-        make("div", [button("Train", () => train(), { id: "train" }), button("Train one step", () => train(1), { id: "train-step" }), button("As in the story", story, { id: "story-preset", title: "The network of docs/story.md: 3 hidden sigmoids, one flower a step" }), button("See how a weight changed", () => page.show("network", { view: "back" }), { id: "see-network" }), button("See the curves", () => page.show("curves"))], { class: "row" })]),
-      make("section", [make("h2", "Take it along"),
-        make("div", [button("Save the model", model, { id: "save-model", disabled: true, title: NOTHING }), button("Python script", script, { id: "script", disabled: true, title: NOTHING }), button("Link to these settings", link, { id: "link" })], { class: "row" }), taken])], { class: "stack" }),
+  const controls = make("fieldset", [
+    make("section", [make("h2", "The table"), drop, make("div", [make("label", ["Predict ", target])], { class: "form" }),
+      make("h2", "The network"), form, trouble,
+      make("div", [button("Train", () => train(), { id: "train" }), button("Train one step", () => train(1), { id: "train-step" }), button("As in the story", story, { id: "story-preset", title: "The network of docs/story.md: 3 hidden sigmoids, one flower a step" }), button("See how a weight changed", () => page.show("network", { view: "back" }), { id: "see-network" }), button("See the curves", () => page.show("curves"))], { class: "row" })]),
+    make("section", [make("h2", "Take it along"),
+      make("div", [button("Save the model", model, { id: "save-model", disabled: true, title: NOTHING }), button("Python script", script, { id: "script", disabled: true, title: NOTHING }), button("Link to these settings", link, { id: "link" })], { class: "row" }), taken])], { class: "stack", disabled: true }); // until the table is known
+  panel.append(make("div", [controls,
     make("section", [make("h2", "Decision regions"), make("p", "What the network answers over two columns, the others being as they are in the middle of the table; marks are rows.", { class: "faint" }),
       make("div", [make("label", ["Across ", across]), make("label", ["Up ", up])], { class: "row" }), canvas, legend]),
   ], { class: "aside" }));
@@ -88,42 +88,41 @@ export function playground(panel, page) {
     for (const [name] of FIELDS) inputs[name].setAttribute("aria-invalid", String(named.includes(name)));
   }
 
+  /* Another table or target, one after another; who trains waits for the last. */
+  function next(change) {
+    ready = ready.then(change).catch(failed);
+    return ready;
+  }
+
   /* The network of docs/story.md, on iris. */
-  async function story() {
+  function story() {
     failed(null);
-    try {
+    return next(async () => {
       const found = await tell("sample", {});
       set(found, found.story);
       remember();
       failed(null);
       taken.replaceChildren(make("p", "As in docs/story.md: 3 hidden sigmoids, squared errors, plain gradient descent, one flower a step. Otherwise than there the inputs are scaled, the outputs are probabilities, the learning rate falls at the end, and some flowers are held out: its numbers are of its own."));
-    } catch (error) {
-      failed(error);
-    }
+    });
   }
 
-  async function take(given) {
+  function take(given) {
     failed(null);
-    try {
+    return next(async () => {
       if (about && given.size > about.largest) throw new Error(`${given.name} has ${given.size.toLocaleString("en-US")} bytes, the playground takes ${about.largest.toLocaleString("en-US")}: train on it with backpass train`);
       const found = await send(`take?${new URLSearchParams({ name: given.name })}`, given);
       place.write({ settings: null });
       set(found, {});
-    } catch (error) {
-      failed(error);
-    }
+    });
   }
 
-  async function choose(settings_) {
-    try {
-      set(await ask("table", { target: settings_.target }), settings_);
-    } catch (error) {
-      failed(error);
-    }
+  function choose(settings_) {
+    return next(async () => set(await ask("table", { target: settings_.target }), settings_));
   }
 
   function set(found, given) {
     about = found;
+    controls.disabled = false;
     table.textContent = `${found.name}: ${found.rows.toLocaleString("en-US")} rows, ${found.columns.length} columns`;
     target.replaceChildren(...found.columns.map((name) => make("option", name)));
     target.value = found.target;
@@ -149,6 +148,7 @@ export function playground(panel, page) {
   }
 
   async function train(steps) {
+    await ready;
     failed(null);
     page.say("");
     const wrong = FIELDS.find(([name]) => inputs[name].validity.badInput);

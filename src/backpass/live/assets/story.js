@@ -57,7 +57,7 @@ export function nodeStory(found, view, mean, weights) {
 }
 
 export function weightStory(found, about, show) {
-  const change = found.after - found.before;
+  const change = found.steps.at(-2).value;
   const [from, to] = (found.wire || "").split(" -> "), name = to ? `${from} → ${to}` : found.name;
   const rate = found.rate === null ? found.optimizer : `${found.optimizer} with a learning rate of ${shown(found.rate)}${found.schedule ? " in this step" : ""}`;
   const none = found.slope.value === 0 && found.batch.value !== 0 && found.largest_row !== about.row
@@ -68,7 +68,7 @@ export function weightStory(found, about, show) {
     make("li", [`For row ${about.row}: how the error answers when this weight grows, ∂E/∂w. It is the error δ of the node that the weight leads to, times what came in.`, formulaTable(found.slope), none]),
     make("li", ["For the whole batch: the mean over its rows, the gradient g.", formulaTable(found.batch)]),
     make("li", [`What ${rate} makes of g: the change. It goes against the gradient, so that the error falls.`, within, formulaTable(found.steps.at(-2))]),
-    make("li", ["The new weight.", formulaTable(found.steps.at(-1))]),
+    make("li", [`The new weight, rounded to a ${found.precision}.`, formulaTable(found.steps.at(-1))]),
   ], { class: "steps" });
   return make("div", [
     make("h2", `How one weight changed: ${name}`),
