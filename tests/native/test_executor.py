@@ -163,7 +163,7 @@ def test_ctrl_c_in_mid_epoch_ends_after_the_step_and_the_next_fit_ends_the_epoch
     timer.join()
     assert "interrupt" in stopped.history.reason.lower()
     epochs = len(stopped.history)
-    assert 1 <= epochs < 10**6
+    assert epochs < 10**6
     assert epochs * 200 <= stopped.steps <= (epochs + 1) * 200
     stopped.fit(x, x[:, :1], epochs=1)
     assert digest(stopped) == digest(trained(work, "native", epochs=epochs + 1, threads=threads))
