@@ -26,7 +26,8 @@ export function thinned(columns, from, to) {
 
 export function curves(panel, page) {
   const host = make("div", null, { class: "grid" });
-  panel.append(make("p", [button("See how one weight changed in one step", () => page.show("network", { view: "back" }), { id: "one-weight" })]), host);
+  const weight = make("p", [button("See how one weight changed in one step", () => page.show("network", { view: "back" }), { id: "one-weight" })]);
+  panel.append(weight, host);
   let made = "", seen = "", drawings = [], due = false, gradient = null, last = 0, drawn = 0;
   const norms = [];
 
@@ -183,6 +184,7 @@ export function curves(panel, page) {
     if (wanted !== made) {
       made = wanted;
       gradient = null;
+      weight.hidden = !page.runs.length;
       if (groups().length) build();
       if (groups().length) return void askAgain();
       host.replaceChildren(make("p", page.runs.length ? "No epoch is done yet: its numbers appear here." : "Nothing is trained yet: press Train.", { class: "faint" }));

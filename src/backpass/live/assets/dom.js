@@ -28,7 +28,8 @@ export function shown(value, digits = 5) {
   if (typeof value !== "number") return String(value);
   const size = Math.abs(value);
   if (value === 0) return "0";
-  return size < 1e-3 || size >= 1e6 ? value.toExponential(digits - 2) : String(Number(value.toPrecision(digits)));
+  const rounded = Number(value.toPrecision(digits));
+  return size < 1e-3 || size >= 1e6 ? rounded.toExponential() : String(rounded);
 }
 
 export function numberCell(value) {

@@ -133,10 +133,10 @@ export function network(panel, page) {
     for (const way of ways) way.firstChild.checked = way.firstChild.value === view;
     const desired = Object.entries(found.desired).map(([name, value]) => `${name} is ${value}`).join(", ");
     const scaled = Object.entries(found.scalings), name = (each) => each.name.replace(/^.*\[(.*)\]$/, "$1");
-    const answers = found.answers.length === 1 ? found.answers.map((each) => `${name(each)}: ${shown(each.answer, 3)}, where ${shown(each.desired, 3)} is desired${scaled.length ? ` (${scaled[0][1]})` : ""}`)[0]
-      : found.answers.slice(0, 6).map((each) => `${name(each)} ${shown(each.answer, 3)}`).join(", ");
+    const answers = found.answers.length === 1 ? found.answers.map((each) => `${name(each)}: ${shown(each.answer)}, where ${shown(each.desired)} is desired${scaled.length ? ` (${scaled[0][1]})` : ""}`)[0]
+      : found.answers.slice(0, 6).map((each) => `${name(each)} ${shown(each.answer)}`).join(", ");
     const picked = found.picked && found.rows.length > 1 ? " (of the batch the one with the largest share in what moved most)" : "";
-    intro.textContent = `Row ${found.row}${picked}: ${desired || "the target"}; the network says ${answers}. ${found.members > 1 ? `The loss of network ${found.member} is ${shown(found.loss.member, 4)}, the row's, the mean of the ${found.members} networks, ${shown(found.loss.row, 4)}` : `Its loss is ${shown(found.loss.row, 4)}`}; the mean over the ${found.rows.length} rows of the batch is ${shown(found.loss.batch, 4)}. ` +
+    intro.textContent = `Row ${found.row}${picked}: ${desired || "the target"}; the network says ${answers}. ${found.members > 1 ? `The loss of network ${found.member} is ${shown(found.loss.member)}, the row's, the mean of the ${found.members} networks, ${shown(found.loss.row)}` : `Its loss is ${shown(found.loss.row)}`}; the mean over the ${found.rows.length} rows of the batch is ${shown(found.loss.batch)}. ` +
       "Choose a node for its formula, a link for why its weight moved in this step.";
     moved.replaceChildren(make("h2", "The weights that moved most in this step"),
       make("div", [make("table", [make("tr", ["weight", "before", "after", "change"].map((name, i) => make("th", name, { class: i ? "number" : null }))),

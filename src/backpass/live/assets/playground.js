@@ -224,8 +224,8 @@ export function playground(panel, page) {
       context.strokeStyle = ink;
       mark(context, told.classes ? MARKS[kind[i] % 4] : "circle", ((x - x0) / (x1 - x0)) * canvas.width, canvas.height - ((py[i] - y0) / (y1 - y0)) * canvas.height);
     });
-    const words = told.classes ? told.classes.map((name, k) => `${name}: ${MARKS[k % 4]}`).join(", ") : `from ${shown(low, 3)} (light) to ${shown(high, 3)} (dark)`;
-    legend.textContent = `${told.target} over ${told.x} from ${shown(x0, 3)} to ${shown(x1, 3)}, ${told.y} from ${shown(y0, 3)} to ${shown(y1, 3)}. ${words}.`;
+    const words = told.classes ? told.classes.map((name, k) => `${name}: ${MARKS[k % 4]}`).join(", ") : `from ${shown(low, 4)} (without colour) to ${shown(high, 4)} (in full colour)`;
+    legend.textContent = `${told.target} over ${told.x} from ${shown(x0, 4)} to ${shown(x1, 4)}, ${told.y} from ${shown(y0, 4)} to ${shown(y1, 4)}: ${words}.`;
     const shares = told.classes ? told.classes.map((name, k) => `${name} ${Math.round((100 * told.answers.filter((each) => each === k).length) / told.answers.length)} %`).join(", ") : words;
     canvas.setAttribute("aria-label", `Decision regions over ${told.x} and ${told.y}: ${shares}`);
     canvas.dataset.told = shares;

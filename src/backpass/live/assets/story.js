@@ -59,7 +59,7 @@ export function nodeStory(found, view, mean, weights) {
 export function weightStory(found, about, show) {
   const change = found.steps.at(-2).value;
   const [from, to] = (found.wire || "").split(" -> "), name = to ? `${from} → ${to}` : found.name;
-  const rate = found.rate === null ? found.optimizer : `${found.optimizer} with a learning rate of ${shown(found.rate)}${found.schedule ? " in this step" : ""}`;
+  const rate = found.rate === null ? [found.optimizer] : [`${found.optimizer} with a learning rate of `, make("span", shown(found.rate), { class: "whole" }), found.schedule ? " in this step" : ""];
   const none = found.slope.value === 0 && found.batch.value !== 0 && found.largest_row !== about.row
     ? make("p", [`This row has no part in it. The largest is that of `, button(`row ${found.largest_row}`, () => show(found.largest_row)), "."], { class: "faint" }) : null;
   const before = found.steps.slice(0, -2), within = before.length
@@ -67,8 +67,8 @@ export function weightStory(found, about, show) {
   const step = make("ol", [
     make("li", [`For row ${about.row}: how the error answers when this weight grows, ∂E/∂w. It is the error δ of the node that the weight leads to, times what came in.`, formulaTable(found.slope), none]),
     make("li", ["For the whole batch: the mean over its rows, the gradient g.", formulaTable(found.batch)]),
-    make("li", [`What ${rate} makes of g: the change. It goes against the gradient, so that the error falls.`, within, formulaTable(found.steps.at(-2))]),
-    make("li", [`The new weight, rounded to a ${found.precision}.`, formulaTable(found.steps.at(-1))]),
+    make("li", ["What ", ...rate, " makes of g: the change. It goes against the gradient, so that the error falls.", within, formulaTable(found.steps.at(-2))]),
+    make("li", [`The new weight, rounded to ${found.precision}.`, formulaTable(found.steps.at(-1))]),
   ], { class: "steps" });
   return make("div", [
     make("h2", `How one weight changed: ${name}`),
