@@ -78,7 +78,7 @@ def test_it_is_short_unless_more_is_asked_for(run, birds, places):
         assert words in told
     assert "…" not in ran.out
     error = json.loads(run("trace", birds, "--row", row, "--json").out)["error"]
-    means = f"E of member 1 is {error['member_loss']:.5g}, E of the row, the mean of the 4 members, is"
+    means = f"E of member 1 is {error['member_loss']:.5g}; E of the row, the mean of the 4 members, is"
     assert f"{means} {error['row_loss']:.5g}" in " ".join(ran.out.split())
     assert re.search(r"δ = 1/4 · \(p - desired\)\s+= 0.25 · \(", ran.out)
     assert (error["part_of_row"], error["row_loss_is"]) == (0.25, "the mean of 4 members")

@@ -38,7 +38,7 @@ _STYLES = {"title": "bold", "name": "bold cyan", "result": "green", "less": "dim
 @click.option("--weight", metavar="NAME", help='Why a weight moved: "hidden_1.weight[3,7]" or "age -> hidden_1[7]".')
 @click.option("--why", is_flag=True, help="Why the row's prediction is what it is: each column's share.")
 @click.option(
-    "--output", metavar="NAME", help="With --why: of which class or target; of another target its likeliest class."
+    "--output", metavar="NAME", help="With --why: which class or target; a target of classes means its likeliest."
 )
 @click.option("--html", metavar="FILE", type=click.Path(path_type=Path), help="Write a page to step through.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print every number as CSV, one a line.")

@@ -49,7 +49,7 @@ def short(ledger: Ledger) -> Iterator[Line]:
     mean = f"E of the row, the mean of the {ledger.members} members, is {number(error.row_loss)}"
     parts = [own, mean] if ledger.members > 1 else [f"E of the row is {number(error.row_loss)}"]
     parts += [f"{_part(ledger)} of it goes into that of the batch, {number(error.batch_loss)}"] * whole
-    yield from _wrapped(parts)
+    yield from _wrapped(["; ".join(parts)])
     yield Line("4  Backward: the error δ of each node's sum, by E of the row", "title")
     if error.errors:
         sizes = np.abs([float(each.value) for each in error.errors])
