@@ -35,6 +35,7 @@ CASES = {
     "penguins, 64 and 32": ("penguins.csv", "species", {"hidden": [64, 32]}),
     "abalone, 256 and 128": ("abalone.csv", "Rings", {"hidden": [256, 128]}),
 }
+FIRST_PACE = "10000/0.2/"  # bytes and seconds between two news, until those of the page are known
 KINDS = "watched", "neighboured", "alone"
 CLIENT = """
 import sys, urllib.request
@@ -134,7 +135,7 @@ def measured(case: str, rounds: int, seconds: float) -> None:
             while len(steering.history or ()) < 5:
                 time.sleep(0.05)
             with serving(Page([Watched(folder, planned=planned, steering=steering)]), port=0) as door:
-                clock, pace = thread_clock("backpass page"), ""
+                clock, pace = thread_clock("backpass page"), FIRST_PACE
                 for number in range(rounds):
                     for kind in (*KINDS[number % 3 :], *KINDS[: number % 3]):
                         address = {"watched": door.address, "neighboured": other + pace}.get(kind)
@@ -148,7 +149,8 @@ def measured(case: str, rounds: int, seconds: float) -> None:
                         worked[kind].append(1 / own)
                         if kind == "watched":
                             shares.append((now[0] - before[0]) / (now[1] - before[1]))
-                            pace = f"{sum(sizes) // len(sizes)}/{lasted / len(sizes):.4f}/"
+                            if sizes:  # where all is slow, there may be none in so short a time
+                                pace = f"{sum(sizes) // len(sizes)}/{lasted / len(sizes):.4f}/"
                         elif kind == "alone":
                             speeds.append(speed)
 

@@ -30,6 +30,7 @@ STRAY = 0.01  # of the rows, at which the label may change more often
 SAME = 0.9999  # correlation with a number to predict
 TWICE = 0.5  # of the held-out rows that chance does not explain, that stand among those learned from
 VARIOUS = 0.2  # of the rows: so many values of a column, and rows are not equal by chance
+NEXT_TO_NOTHING = 1e-6  # of a column's spread
 SHIFTED, CHANCE = 0.25, 1e-4  # the largest difference of two distribution functions, and how likely it is by chance
 DOUBTFUL = 0.04  # of the labels, that the other rows contradict where it is clear
 CONTRADICTED = 0.5  # of the middle of how clear it is: how far likelier another label must be than a row's own
@@ -162,18 +163,19 @@ def _shifted(case: Case, what: str) -> Finding | None:
         return None
     worst = max(found, key=lambda place: apart[place])
     told = ", ".join(case.name(place) for place in found[:4])
+    there, here = (float(part[:, worst].mean()) for part in (held, own))
+    here = 0.0 if abs(here) < NEXT_TO_NOTHING * float(own[:, worst].std()) else here  # of a column that was centered
     evidence = (
         f"{told}: {what} rows are distributed otherwise than those learned from; {case.name(worst)} has mean "
-        f"{held[:, worst].mean():.3g} there, {own[:, worst].mean():.3g} here (distance {apart[worst]:.2f}, by chance "
+        f"{there:.3g} there, {here:.3g} here (distance {apart[worst]:.2f}, by chance "
         f"less than {least:.2f})"
     )
     remedy = Remedy(without=tuple(found)) if len(found) < own.shape[1] else None
     if remedy is not None:
-        there, without = case.own[1], remedy.applied(case).tried()[1]
-        evidence += (
-            f"; of these rows {max(there, 0.0):.0%} is explained, in a short trial without it {max(without, 0.0):.0%}"
-        )
-        remedy = remedy if without > there else None
+        explained, without = case.own[1], remedy.applied(case).tried()[1]
+        evidence += f"; of these rows {max(explained, 0.0):.0%} is explained, "
+        evidence += f"in a short trial without it {max(without, 0.0):.0%}"
+        remedy = remedy if without > explained else None
     advice = f"see why; until then leave out {told}" if remedy is not None else "see why: it is not to be left out"
     return Finding("shifted columns", evidence, advice, remedy, stands="first")
 
