@@ -186,7 +186,7 @@ def test_quantiles_are_learned_of_each_amount(houses):
     assert learned == [losses.Quantile, losses.Quantile, losses.BinaryCrossEntropy]
     for part in found.parts[:2]:
         assert (np.diff(part.quantiles, axis=1) >= 0).all()
-    assert 0 < outcome.metrics["below_q0.1_more"] < 0.5
+    assert 0.02 < outcome.metrics["below_q0.1_more"] < 0.3
 
 
 @pytest.mark.parametrize(
