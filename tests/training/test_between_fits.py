@@ -10,7 +10,7 @@ import pytest
 
 from backpass import Trainer, losses, nn, ops, optimizers
 from backpass.errors import UsageError
-from backpass.forward import flatten
+from backpass.forward import flatten, unflatten
 from backpass.training.events import EpochFinished, StepFinished
 from backpass.training.executors import EXECUTORS, NativeExecutor
 
@@ -180,3 +180,18 @@ def test_the_reference_too_starts_from_a_state_that_is_infinite():
     trainer = new(executor="reference")
     trainer.optimizer = optimizers.SGD(optimizers.ReduceOnPlateau(0.1))
     assert len(trainer.fit(X, Y, epochs=2)) == 2
+
+
+def test_a_program_that_still_holds_the_weights_goes_on_from_them_and_from_no_others():
+    """Two fits are one fit; begun anew from other weights, or only some of them, it is a Trainer that began there."""
+    once, twice = new(), new()
+    once.fit(X, Y, epochs=2)
+    for _ in range(2):
+        twice.fit(X, Y, epochs=1)
+    assert same(once, twice)
+    first, *others = flatten(twice.parameters)
+    start = unflatten(twice.parameters, [2 * first, *others])
+    twice.restart(start).fit(X, Y, epochs=1)
+    fresh = new().build(X).restart(start)
+    fresh.fit(X, Y, epochs=1)
+    assert same(fresh, twice)

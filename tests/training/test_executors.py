@@ -154,11 +154,11 @@ def test_the_seconds_of_epochs_made_at_once_add_up_to_those_of_the_calls():
 
 def test_the_length_of_each_epoch_is_from_the_end_of_the_one_before():
     """The first has what is left of the time; without a clock all have the same."""
-    ended = np.array([[0, 0, 10.0], [0, 0, 12.0], [0, 0, 15.0]])
-    assert _lengths(ended, 9.0).tolist() == [4.0, 2.0, 3.0]
-    assert _lengths(ended, 4.0).tolist() == [0.0, 2.0, 3.0]
-    assert _lengths(ended[:1], 9.0).tolist() == [9.0]
-    assert _lengths(0 * ended, 9.0).tolist() == [3.0, 3.0, 3.0]
+    ended = [10.0, 12.0, 15.0]
+    assert _lengths(ended, 9.0) == [4.0, 2.0, 3.0]
+    assert _lengths(ended, 4.0) == [0.0, 2.0, 3.0]
+    assert _lengths(ended[:1], 9.0) == [9.0]
+    assert _lengths([0.0, 0.0, 0.0], 9.0) == [3.0, 3.0, 3.0]
 
 
 @pytest.mark.parametrize("name", EXECUTORS)

@@ -69,6 +69,8 @@ class Machine:
         self._most_copied = min(_FEW, _FEW_BYTES // max(1, bytes_))
         self._seconds_a_row = self.compiler.expected_seconds / job.rows
         self._held: dict[int, Any] = {}
+        self.standing: dict[int, Any] = {}
+        """Of inputs, by their places, arrays that are never changed and that stand in its memory: for who puts them."""
         self._point(PLACES.arena, self.arena)
         self._point(PLACES.private, self._private)
         self._address = self.context.ctypes.data

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field
 from functools import partial
 from itertools import islice
+from operator import sub
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -349,13 +350,15 @@ class NativeExecutor:
         if not len(records):
             self._seconds += seconds
             return []
-        records[:, 2] = _lengths(records, seconds - rest)
-        records[0, 2] += self._seconds
+        losses, weights, ended = records.T.tolist()
+        lengths = _lengths(ended, seconds - rest)
+        lengths[0] += self._seconds
         self._seconds = rest
-        return list(map(tuple, records.tolist()))
+        return list(zip(losses, weights, lengths, strict=True))
 
     def _call(self, epochs: int, *, alone: bool = False, last: int = 0) -> None:
         self._is_fetched = False
+        self._machine.standing.clear()
         self._losses = np.zeros(epochs * self._work.steps) if self._work.tell else None
         self._feed.run(
             seed=self._work.seed,
@@ -404,6 +407,7 @@ class NativeExecutor:
         started, state = time.perf_counter(), self._state
         state.parameters, state.optimizer = self.values(lambda *everything: everything)
         state.step, state.epoch, state.batch, state.sums = self._step, self._epoch, self._batch, self._in_epoch
+        self._machine.standing = dict(enumerate(self._carried(state)))
         self._pace.fetched = time.perf_counter()
         self._pace.fetch = self._pace.fetched - started
         self._is_fetched = True
@@ -414,8 +418,15 @@ class NativeExecutor:
         self._put(self._state)
 
     def _put(self, state: State) -> None:
-        for place, value in enumerate([*flatten(state.parameters), *flatten(state.optimizer)]):
-            self._machine.put(place, value)
+        standing = self._machine.standing
+        for place, value in enumerate(self._carried(state)):
+            if standing.get(place) is not value:
+                self._machine.put(place, value)
+        standing.clear()
+
+    @staticmethod
+    def _carried(state: State) -> list[Any]:
+        return [*flatten(state.parameters), *flatten(state.optimizer)]
 
     def _stopped(self, reason: int) -> None:
         """Say why the program stopped, with the state as it was before the epoch in which it did."""
@@ -475,11 +486,8 @@ def _frozen(array: Any) -> Any:
     return array
 
 
-def _lengths(records: Array, seconds: float) -> Array:
+def _lengths(ended: list[float], seconds: float) -> list[float]:
     """The seconds of each of some epochs: from the times at which they ended, where there is a clock."""
-    ended = records[:, 2]
     if not ended[-1]:
-        return np.full(len(records), seconds / len(records))
-    lengths = np.diff(ended, prepend=ended[0])
-    lengths[0] = max(0.0, seconds - float(ended[-1] - ended[0]))
-    return lengths
+        return [seconds / len(ended)] * len(ended)
+    return [max(0.0, seconds - (ended[-1] - ended[0])), *map(sub, ended[1:], ended)]

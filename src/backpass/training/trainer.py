@@ -449,7 +449,6 @@ class Trainer:
             if seconds is not None:
                 _require(_is_above_0(seconds), "seconds", seconds, "a number above 0")
             state, forward = self._built(job.data.inputs)
-            self._epoch_of = self._epoch_like(job)
             with showing(progress=progress) as bar:
                 loop = self._loop(job, done, forward, keeper, bar)
                 loop.seconds = seconds
@@ -457,6 +456,8 @@ class Trainer:
         finally:
             if keeper is not None:  # it may be that the loop did not get so far
                 keeper.close()
+            if self._state is not None and self._state.batch:
+                self._epoch_of = self._epoch_like(job)
         stopped = self.steering is not None and self.steering.stopped
         if self.interrupted_by and not stop_on_interrupt and not stopped:
             signal.raise_signal(signal.Signals(self.interrupted_by))
