@@ -153,6 +153,22 @@ def test_what_a_training_takes_is_guessed_from_its_parts(monkeypatch):
     assert duration.guess(one).begin == pytest.approx(2 * each.begin)
 
 
+def test_programs_that_are_made_are_not_waited_for_again(monkeypatch, tmp_path):
+    """The guess knows those of the same training, and of no other."""
+    from dataclasses import replace
+
+    from backpass.recipes import duration
+
+    monkeypatch.setenv("BACKPASS_CACHE", str(tmp_path))
+    monkeypatch.setattr(duration, "speed", lambda: duration.Speed(1e9, 1.0, 1.0))
+    one = planned_for(None)
+    before = duration.guess(one).begin
+    one.fit()
+    assert duration.guess(one).begin < before / 10
+    assert duration.guess(replace(one, precision="float64")).begin == before
+    assert duration.guess(one, replace(one.recipe, members=2)).begin > before
+
+
 def test_the_speed_that_is_shown_is_that_of_whole_epochs_without_the_first(monkeypatch):
     """In which a program is made, too; before, that since the steps began."""
     from backpass.training import progress

@@ -9,9 +9,13 @@ import numpy as np
 
 from backpass.forward import flatten, labels, one_thread
 from backpass.native import available_threads
+from backpass.native.cache import open_cache
+from backpass.native.llvm import key_of
+from backpass.native.target import host
 from backpass.nn import Ensemble
 from backpass.ops import Key
 from backpass.records import dataclass
+from backpass.training.fingerprints import described
 from backpass.training.snapshots import newest, records_of
 
 if TYPE_CHECKING:
@@ -34,6 +38,7 @@ STEP, STEP_OF_MEMBER = 5e-6, 3e-6  # seconds: what a step takes, however few its
 EPOCH = 1e-3  # and what an epoch takes, however few its steps are
 MORE_THREADS, SHARED = 0.8, 1e-5  # of its speed each further thread adds; and takes seconds of each step
 BEGIN, BEGIN_A_MEMBER, BEGIN_WAVES = 0.5, 0.27, 0.3  # seconds: to make the programs
+MADE = 0.05  # of that time is left where an earlier training has made them
 END, END_A_ROW = 0.5, 2e-5  # seconds: the linear model, the scores and the report
 
 
@@ -103,14 +108,33 @@ def guess(planned: "Plan", recipe: "Recipe | None" = None, now: Speed | None = N
     learned = [rows * row / (1 + MORE_THREADS * (count - 1)) + steps * SHARED * (count > 1) for count in {1, threads}]
     held_out = 0 if prepared.validation is None else prepared.validation.rows
     begin = members * (BEGIN_A_MEMBER + BEGIN_WAVES * (waves > 0))
+    left = MADE if recipe == planned.recipe and _are_made(planned) else 1.0
     step, epoch = STEP + STEP_OF_MEMBER * members, EPOCH if held_out else 0.0
     alone = Guess(
-        now.slow * (BEGIN + begin),
+        now.slow * left * (BEGIN + begin),
         min(learned) + now.slow * (steps * step + epoch),
         held_out * row / 3 / (1 + MORE_THREADS * (threads - 1)),
         now.slow * (END + END_A_ROW * held_out + (0.3 * begin if prepared.folds else 0.0)),
     )
     return Guess(**{name: now.busy * seconds for name, seconds in vars(alone).items()})
+
+
+def note_made(planned: "Plan") -> None:
+    """Remember beside the programs of a training that they are made."""
+    open_cache().put(_of_programs(planned), b"", {})
+
+
+def _are_made(planned: "Plan") -> bool:
+    return open_cache().get(_of_programs(planned)) is not None
+
+
+def _of_programs(planned: "Plan") -> str:
+    """What tells the programs of one training from those of another."""
+    trainer = planned.trainer()
+    held_out = [part is not None for part in (planned.prepared.validation, planned.prepared.test)]
+    circumstances = (trainer.batch_size, trainer.precision, trainer.threads, available_threads(), held_out)
+    parts = [described(part) for part in (trainer.network, trainer.loss, trainer.optimizer, circumstances)]
+    return key_of("\n".join(["a training", str(planned.prepared.row_shape), *parts]), host())
 
 
 def most_seconds(planned: "Plan", recipe: "Recipe | None" = None, now: Speed | None = None) -> float:

@@ -262,6 +262,8 @@ class Plan:
         came_late = 0 if linear is None else linear.interrupted_by
         tabular = replace(self.prepared.tabular, calibration=self._calibration(trainer))
         found = self._scores(tabular, trainer, None if came_late else linear, part)
+        if not signalled:
+            duration.note_made(self)
         return Outcome(
             self.model(tabular, trainer, found, held_out),
             trainer.history,
