@@ -156,13 +156,16 @@ def test_who_waits_long_sleeps_on_linux_and_yields_elsewhere(name, triple, word)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no such sleep elsewhere")
 def test_who_waits_long_takes_no_processor_meanwhile():
+    """Of three turns each the least counts: what takes processor time elsewhere makes them longer, never shorter."""
+
     def worked(threads):
         context, before = Context(threads, 1 << 24), time.process_time()
         run(library().address("late"), context.address, threads)
         assert context.words[SLOTS] == 1 << 24
         return time.process_time() - before
 
-    assert worked(4) < 1.6 * worked(1)
+    turns = [(worked(4), worked(1)) for _ in range(3)]
+    assert min(four for four, _ in turns) < 1.6 * min(one for _, one in turns)
 
 
 @pytest.mark.parametrize("threads", [2, 5])

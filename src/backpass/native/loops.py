@@ -129,12 +129,17 @@ class Loops:
                 values.append((node, [(place, self.calculate(node, place)) for place in places]))
             suspects: Values = []
             for node, found in values:
-                if node not in self.readers or not self.readers[node] <= inside:
+                if not self._is_read_inside(node, inside):
                     self._keep_rows(node, found)
                 if node in self.checked:
                     for _, value in found:
                         self.suspect(suspects, w.spread(value))
             self.report(suspects, [None])
+
+    def _is_read_inside(self, node: Node, inside: AbstractSet[Node]) -> bool:
+        """Is it read by none but these, made in the same round of a loop, and there? Then nobody needs it stored."""
+        readers = self.readers.get(node)
+        return readers is not None and readers <= inside and not any(node in self.apart.get(x, ()) for x in readers)
 
     def _keep_rows(self, node: Node, values: Sequence[tuple[list[Index], Values]]) -> None:
         """Store rows whose numbers stand in a vector each, a row in a lane."""
@@ -211,8 +216,10 @@ class Loops:
         """All values first, then all stores: a store may write over what another value is made of."""
         values = [self.calculate(node, index) for node, index in places]
         suspects: dict[int, Values] = {}
+        inside = {node for node, _ in places}
         for (node, index), found in zip(places, values, strict=True):
-            self.keep(node, index, found, padded=padded)
+            if not self._is_read_inside(node, inside):
+                self.keep(node, index, found, padded=padded)
             if node in self.checked:
                 self.suspect(suspects.setdefault(found[0].type.lanes, []), found)
         for totals in suspects.values():

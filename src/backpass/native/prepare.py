@@ -1,15 +1,14 @@
 """From a graph as it was traced to one that can be cut into kernels: every pass keeps its meaning."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from math import prod
 
-from backpass.graph import Axis, Batch, Graph, Node, rewrite, scope, size
+from backpass.graph import BATCH, Axis, Batch, Graph, Node, rewrite, scope, size
 from backpass.native.plan import Product, product
 from backpass.ops import apply, constant, reshape
 from backpass.ops.arithmetic import ADD, MULTIPLY
-from backpass.ops.contraction import CONTRACT
-from backpass.ops.kinds import Pointwise, Record, Reduction, Source, reduced
+from backpass.ops.kinds import Movement, Pointwise, Record, Reduction, Source, reduced
 from backpass.ops.source import ROWS
 from backpass.simplify import simplify
 
@@ -25,6 +24,11 @@ def reduce_inside_first(graph: Graph) -> Graph:
     So the large part of the work has an axis along which it is split over threads.
     """
     return rewrite(graph, _inside_first)
+
+
+def only_row(graph: Graph) -> Graph:
+    """In steps of one row a sum over the rows, or the largest of them, is that row."""
+    return rewrite(graph, _of_one_row)
 
 
 def multiply_and_add(graph: Graph) -> Graph:
@@ -45,26 +49,31 @@ def multiply_and_add(graph: Graph) -> Graph:
 
 
 def scale_errors(graph: Graph) -> Graph:
-    """A number by which only the gradient of a matrix is multiplied, before it is added, multiplies the errors instead.
+    """A number by which only a gradient is multiplied, before it is added, multiplies the errors instead.
 
-    Of a step of one row they are fewer. What is left adds one product of two numbers to each weight.
+    Of a step of one row they are fewer, and the same for a matrix and its biases. What is left adds one product of two
+    numbers to each weight, and one number to each bias.
     """
     users = Counter(x for node in graph.nodes for x in node.inputs)
     users.update(graph.outputs)
+    smaller: dict[tuple[Node, Node], Node] = {}
 
     def scaled(node: Node) -> Node:
         if node.op is not MULTIPLY_ADD:
             return node
         *factors, other = node.inputs
         for gradient, factor in (factors, factors[::-1]):
-            is_matrix = product(gradient) is Product.WEIGHTS and gradient.shape == node.shape
+            op = gradient.op
+            from_errors = op is ONLY_ROW or product(gradient) is Product.WEIGHTS
             made = [x for x in gradient.inputs if not isinstance(x.op, Source)]
-            if is_matrix and made and size(factor.shape) == 1 and users[gradient] == 1:
+            fits = from_errors and gradient.shape == node.shape and users[gradient] == 1
+            if isinstance(op, Record) and fits and made and size(factor.shape) == 1 and factor.ndim <= 1:
                 errors = min(made, key=lambda x: size(x.shape[1:]))
                 with scope(node.name):
-                    smaller: Node = apply(MULTIPLY, errors, factor)
-                    inputs = (smaller if x is errors else x for x in gradient.inputs)
-                    total: Node = apply(ADD, other, apply(CONTRACT, *inputs, **gradient.attributes))
+                    if (errors, factor) not in smaller:
+                        smaller[errors, factor] = apply(MULTIPLY, errors, factor)
+                    inputs = (smaller[errors, factor] if x is errors else x for x in gradient.inputs)
+                    total: Node = apply(ADD, other, apply(op, *inputs, **gradient.attributes))
                 return total
         return node
 
@@ -79,15 +88,21 @@ MULTIPLY_ADD = Pointwise(
     cost=1,
 )
 
-PASSES: tuple[Callable[[Graph], Graph], ...] = (expand, reduce_inside_first, simplify, multiply_and_add)
+ONLY_ROW = Movement(
+    name="only_row",
+    forward=lambda x: x[0],
+    lower=lambda e, index, x: e.read(x, [0, *index]),
+    shape=lambda x: x[1:],
+)
 
 
 def prepare(graph: Graph, rows: int = 0, *, whole: bool = False) -> Graph:
     """`graph` after all passes, for steps of so many rows at most, 0 if that is not known; or of just so many."""
-    if rows == 1 and whole:
+    single = rows == 1 and whole
+    if single:
         graph = rewrite(graph, lambda node: constant(1, node.dtype) if node.op is ROWS else node)
-    for one_pass in PASSES:
-        graph = one_pass(graph)
+    graph = reduce_inside_first(expand(graph))
+    graph = multiply_and_add(simplify(only_row(graph) if single else graph))
     return scale_errors(graph) if rows == 1 else graph
 
 
@@ -114,6 +129,15 @@ def _inside_first(node: Node) -> Node:
         whole = apply(op, inside, axes=(0,), keepdims=True)
         result: Node = reshape(whole, reduced(x.shape, axes, keepdims=node.attributes["keepdims"]))
     return result
+
+
+def _of_one_row(node: Node) -> Node:
+    is_over_rows = isinstance(node.op, Reduction) and not node.op.places and node.attributes["axes"] == (0,)
+    if not is_over_rows or node.inputs[0].shape[:1] != (BATCH,) or BATCH in node.inputs[0].shape[1:]:
+        return node
+    with scope(node.name):
+        row: Node = reshape(apply(ONLY_ROW, *node.inputs), node.shape)
+    return row
 
 
 def _count(axes: Iterable[Axis]) -> int:
