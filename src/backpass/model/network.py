@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # A forward pass over more rows than these is cut: values of a layer are held for that many rows only, and for fewer
 # where a layer's values are many.
 ROWS_AT_ONCE, VALUES_AT_ONCE = 1024, 1 << 25
+FEW = 16  # rows: a program is made for so few as they are; from then on for as many as are ever taken at a time
 # Between two looks at whether Ctrl-C was pressed: so many rows times parameters, which take about a tenth of a second.
 WORK_AT_ONCE = 1 << 30
 MOST_THREADS = 256
@@ -81,7 +82,7 @@ class ForwardPass:
             self._known = parameters, flatten(parameters)
         fixed = self._known[1]
         count = count_rows(inputs)
-        program = self._program(loss, min(count, self._rows))
+        program = self._program(loss, count if count <= FEW else self._rows)
         if count <= self._piece:
             return _given(program, fixed, inputs)
         cuts = [slice(at, at + self._piece) for at in range(0, count, self._piece)]

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from itertools import count
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from backpass.native.image import Mapped, mapped
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from llvmlite import binding
 
 _numbers = count()
+_turn = Lock()
 _LIBRARIES_OF_A_LINKER = 16
 
 
@@ -35,7 +37,8 @@ def compile_text(text: str, target: Target, opt: int = 2, *, verify: bool = True
         machine = _machine(target, opt)
         if INLINE in text:
             _inline(module, machine)
-        code: bytes = machine.emit_object(module)
+        with _quick_loops():
+            code: bytes = machine.emit_object(module)
     return code
 
 
@@ -44,7 +47,8 @@ def assembly(text: str, target: Target, opt: int = 2) -> str:
     with _parsed(text, target, verify=True) as module:
         machine = _machine(target, opt)
         machine.set_asm_verbosity(True)
-        listing: str = machine.emit_assembly(module)
+        with _quick_loops():
+            listing: str = machine.emit_assembly(module)
     return listing
 
 
@@ -96,6 +100,23 @@ def load(code: bytes, functions: Mapping[str, int] | None = None) -> Library:
     """
     known = {**_system_functions(), **(functions or {})}
     return mapped(code, known) or Linked(code, known)
+
+
+@contextmanager
+def _quick_loops() -> Iterator[None]:
+    """Within this LLVM leaves the steps of loops as they are written.
+
+    To look for better ones takes a quarter of its time, and finds none: addresses grow by fixed steps already. It is an
+    option of the whole process, so it is set back for others who compile.
+    """
+    from llvmlite import binding
+
+    with _turn:
+        binding.set_option("backpass", "-disable-lsr=true")
+        try:
+            yield
+        finally:
+            binding.set_option("backpass", "-disable-lsr=false")
 
 
 def _inline(module: "binding.ModuleRef", machine: "binding.TargetMachine") -> None:
