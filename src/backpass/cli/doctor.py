@@ -44,16 +44,16 @@ def doctor(patient: Path, **options: Any) -> None:
         if not options["treat"]:
             raise UsageError("--out is the folder of what --treat trains: give --treat, too, or leave it out")
         run.check_free(options["out"])
-    with working(f"examining {patient}"):
+    with working(f"examining {patient}") as tell:
         if patient.is_dir():
             if options["target"] or options["exclude"]:
                 raise UsageError(f"{patient}: is a run, which has its target: leave out --target and --exclude")
             planned = again.plan_of(patient, options["table"], options["test_table"], threads=options["threads"])
             opened = again.open_run(patient, table=options["table"], test_table=options["test_table"])
-            diagnosis = examination.examine_run(patient, planned, opened.history)
+            diagnosis = examination.examine_run(patient, planned, opened.history, telling=tell)
         else:
             planned = _of_table(patient, options)
-            diagnosis = examination.examine(planned)
+            diagnosis = examination.examine(planned, telling=tell)
     voice.say([f"{patient}", *diagnosis.lines()])
     if not options["treat"]:
         voice.result(diagnosis.to_json())

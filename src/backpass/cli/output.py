@@ -6,7 +6,8 @@ import signal
 import sys
 import textwrap
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -15,6 +16,7 @@ import click
 from backpass.errors import OutputError
 
 WIDTH = 80  # columns
+SECONDS_BETWEEN_LINES = 5.0  # of news, where there is no terminal
 ENDING = (signal.SIGINT, signal.SIGTERM)
 SIGNALLED = 128  # and the number of the signal: what a shell expects of a command that a signal ended
 
@@ -100,12 +102,30 @@ def uninterrupted(*, for_good: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def working(what: str) -> Iterator[None]:
-    """Shows on a terminal that something is being done; it goes away when it is."""
+def working(what: str) -> Iterator[Callable[[str], None]]:
+    """Shows on a terminal that something is being done; it goes away when it is.
+
+    Yields what takes news of it: they stand there as well, and elsewhere a line of them is printed now and then.
+    """
     if sys.stderr is None or not sys.stderr.isatty():
-        yield
+        yield _news(what)
         return
     from rich.console import Console
+    from rich.markup import escape
 
-    with Console(stderr=True).status(what):
-        yield
+    with Console(stderr=True).status(escape(what)) as status:
+        yield lambda news: status.update(escape(f"{what}: {news}"))
+
+
+def _news(what: str) -> Callable[[str], None]:
+    """Prints on standard error, where there is one, a line every few seconds."""
+    begun = last = time.monotonic()
+
+    def tell(news: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_LINES and sys.stderr is not None:
+            last = now
+            click.echo(printable(f"{what}, {now - begun:.0f} s: {news}"), err=True)
+
+    return tell

@@ -423,8 +423,14 @@ def _doctor(planned: "Plan", outcome: "Outcome", folder: Path) -> list[str]:
 
     if not outcome.finished or outcome.interrupted_by or outcome.heads or not examination.is_bad(outcome):
         return []
-    with working("asking the doctor why it went badly"):
-        found = examination.examine(planned, outcome.own_model.parameters, outcome.history).findings
+    with working("asking the doctor why it went badly") as tell:
+        own, calibration = (
+            outcome.own_model,
+            None if outcome.own_model.tabular is None else outcome.own_model.tabular.calibration,
+        )
+        found = examination.examine(
+            planned, own.parameters, outcome.history, calibration=calibration, telling=tell
+        ).findings
     return wrapped([f"doctor: {found[0].name}; try {found[0].advice}: backpass doctor {folder}"]) if found else []
 
 

@@ -1,7 +1,7 @@
 """A training as it stands, with all that a doctor may look at, and short trials of what else could be done."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -23,10 +23,14 @@ from backpass.training import EarlyStopping, Trainer
 from backpass.training.rows import Rows
 
 MOST_ROWS = 2000  # that are looked at
-MOST_WORK = 2e9  # of one trial: rows gone over times parameters, a second or two
+MOST_WORK = 1e9  # of one trial: rows gone over times parameters, half a second or so
 FEWEST_EPOCHS, STEPS_AN_EPOCH = 8, 100  # of a trial; fewer steps are put together, as far as so many epochs are left
 LEAST_PART = 1e-3  # of what there is to learn in the rows learned from, that is to be seen in those held out
 HELD_OUT = 0.2  # of the rows, where none were held out
+
+
+def _nobody(_: str) -> None:
+    """Hears what is told."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +52,8 @@ class Case:
         labelled: the names of the classes.
         shares: of each class, that its probability is divided by before the likeliest is the answer; None for the
             likeliest as it is.
+        known: how many rows are trained on, and held out, of which those here may be a sample.
+        telling: is told, in words, what is looked at or tried next.
     """
 
     network: Layer
@@ -71,6 +77,8 @@ class Case:
     drawn: bool = True
     judged: tuple[Inputs, Array] | None = None
     shares: Array | None = None
+    known: tuple[int, int] = (0, 0)
+    telling: Callable[[str], None] = _nobody
 
     @property
     def rows(self) -> int:
@@ -251,6 +259,8 @@ class Case:
         trainer.optimizer = with_rate(self.optimizer, lambda rate: dialled(rate, factor))
         trainer.restart()
         epochs = epochs or self.trial_epochs
+        at = "" if factor == 1 else f" at {factor:g} times the learning rate"
+        self.telling(f"trial of {epochs:,} epochs{at}, on {self.rows:,} rows")
         together = 1 if exactly else max(1, min(epochs // FEWEST_EPOCHS, STEPS_AN_EPOCH * self.batch_size // self.rows))
         places = np.tile(np.arange(self.rows), together)
         patience = None if self.patience is None else max(2, -(-self.patience // together))
@@ -284,6 +294,8 @@ def case_of(
     drawn: bool = True,
     judged: Any = None,
     parameters: Structure | None = None,
+    shares: Array | None = None,
+    telling: Callable[[str], None] = _nobody,
 ) -> Case:
     """The case of a Trainer. Of many rows a sample is looked at."""
     rows = Rows(inputs, targets, weights, trainer.precision)
@@ -315,6 +327,9 @@ def case_of(
         tuple(labelled),
         drawn,
         None if judged is None else _some(Rows(judged[0], judged[1], None, trainer.precision), trainer.seed),
+        shares,
+        (rows.count, 0 if validation is None else held.count),
+        telling,
     )
 
 

@@ -2,10 +2,11 @@
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from backpass.data.arrays import Array
 from backpass.doctor.case import Case, case_of
 from backpass.doctor.chart import Chart
 from backpass.doctor.findings import Finding
@@ -64,16 +65,34 @@ class Diagnosis:
 
     def lines(self) -> list[str]:
         if not self.findings:
-            return ["nothing is wrong, as far as its numbers tell"]
+            return ["nothing is wrong, as far as its numbers tell", *self._looked_at()]
         told = []
         for number, finding in enumerate(self.findings, start=1):
             told.append(f"{number}  {finding.name}")
             for what in (finding.evidence, f"try: {finding.advice}", _promised(finding)):
                 told += textwrap.wrap(what, WIDTH, initial_indent="   ", subsequent_indent="     ")
-        return told
+        return told + self._looked_at()
+
+    def _looked_at(self) -> list[str]:
+        """Of how many rows, where these are not all."""
+        rows = self._rows()
+        parts = [
+            f"{part['looked_at']:,} of {part['of']:,} rows {what}"
+            for part, what in ((rows["learned_from"], "learned from"), (rows["held_out"], "held out"))
+            if part["looked_at"] < part["of"]
+        ]
+        return [f"looked at {' and '.join(parts)}, drawn by chance"] if parts else []
+
+    def _rows(self) -> dict[str, dict[str, int]]:
+        own, held_out = self.case.known
+        held = len(self.case.held_out[1]) if self.case.guarded else 0
+        return {
+            "learned_from": {"looked_at": self.case.rows, "of": max(own, self.case.rows)},
+            "held_out": {"looked_at": held, "of": max(held_out, held)},
+        }
 
     def to_json(self) -> dict[str, Any]:
-        return {"findings": [finding.to_json() for finding in self.findings]}
+        return {"findings": [finding.to_json() for finding in self.findings], "rows": self._rows()}
 
     def treat(self) -> Treated:
         """Train again with the first remedy, and those that help on top of it.
@@ -141,6 +160,8 @@ def diagnose(
     drawn: bool = True,
     judged: Any = None,
     parameters: Structure | None = None,
+    shares: Array | None = None,
+    telling: Callable[[str], None] | None = None,
 ) -> Diagnosis:
     """What is wrong with a training, on the evidence of its own numbers and of short trials.
 
@@ -156,6 +177,9 @@ def diagnose(
             distributed otherwise without any fault.
         judged: (inputs, targets) of another table, by which the network is to be judged.
         parameters: to look at in place of the trainer's own.
+        shares: of each class, that its probability is divided by before the likeliest is the answer; None for the
+            likeliest as it is. Of two classes, (1 - p, p) answers the second from the probability p on.
+        telling: is called with what is looked at or tried next, in words.
     """
     return examined(
         case_of(
@@ -171,13 +195,19 @@ def diagnose(
             drawn=drawn,
             judged=judged,
             parameters=parameters,
+            shares=shares,
+            **({} if telling is None else {"telling": telling}),
         )
     )
 
 
 def examined(case: Case, rules: Sequence[Rule] = RULES, rows_rules: Sequence[RowsRule] = ROWS_RULES) -> Diagnosis:
     """The diagnosis of a case, by some rules."""
-    of_rows = [finding for rule in rows_rules if (finding := rule(case)) is not None]
+    of_rows = []
+    for rule in rows_rules:
+        case.telling(f"the rows: {rule.__name__.replace('_', ' ')}")
+        finding = rule(case)
+        of_rows += [] if finding is None else [finding]
     alone = tuple(finding for finding in of_rows if finding.stands == "alone")
     if alone:
         return Diagnosis(case, alone, None)

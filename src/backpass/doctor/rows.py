@@ -35,7 +35,7 @@ SHIFTED, CHANCE = 0.25, 1e-4  # the largest difference of two distribution funct
 DOUBTFUL = 0.04  # of the labels, that the other rows contradict where it is clear
 CONTRADICTED = 0.5  # of the middle of how clear it is: how far likelier another label must be than a row's own
 RARELY = 1e-3  # how likely it may be by chance that rows held out are contradicted less often
-SELDOM_SO, FAR_FEWER, AS_CLEAR = 0.05, 1 / 3, 0.5  # or: so likely, so much less often, and so large a part of it clear
+SELDOM_SO, FAR_FEWER, AS_CLEAR = 0.02, 1 / 3, 0.5  # or: so likely, so much less often, and so large a part of it clear
 MAYBE = 0.2  # how likely by chance it may be by all columns, that those that tell are asked
 TURNS, ASKED, MOST_COLUMNS = 4, 300, 16  # how often rows in doubt are left out; rows and columns that are tried
 TOO_HARD = 0.32  # of all: beyond, the other rows say too little to doubt a label
@@ -196,16 +196,19 @@ def wrong_labels(case: Case) -> Finding | None:
         return None
     if not (case.guarded and case.drawn) or held is None:  # other groups, or later rows, may be wrong more seldom
         return _in_doubt(labels, _by_the_others(columns, labels)[0])
-    others, theirs = held[:MOST_COMPARED].astype(np.float64), case.labels_of(case.held_out[1])[:MOST_COMPARED]
-    found = _only_in_these(columns, labels, others, theirs)
+    there = min(len(held), MOST_COMPARED // 3)
+    here = min(len(labels), MOST_COMPARED - there)
+    every = np.concatenate([columns[:here], held[:there].astype(np.float64)])
+    known = np.concatenate([labels[:here], case.labels_of(case.held_out[1])[:there]])
+    expected = _by_the_others(every, known)[0]
+    found = _only_in_these(every, known, here, expected)
     if found is None:
-        expected, of_held = _by_the_others(columns, labels, others)
-        return _in_doubt(labels, expected, _contradicted(theirs, of_held))
-    own, there, places = found
+        return _in_doubt(known[:here], expected[:here], _contradicted(known[here:], expected[here:]))
+    own, of_held, places = found
     rows = _doubted(columns[:, places], labels)
     return Finding(
         "wrong labels",
-        f"by the other rows {own:.1%} of the labels are surely wrong, of those held out {there:.1%}; likely wrong: "
+        f"by the other rows {own:.1%} of the labels are surely wrong, of those held out {of_held:.1%}; likely wrong: "
         f"rows {_shown(rows)}",
         f"look at these {len(rows):,} rows; until then leave them out",
         Remedy(forget=tuple(rows.tolist())) if 0 < len(rows) < len(labels) // 2 else None,
@@ -213,27 +216,25 @@ def wrong_labels(case: Case) -> Finding | None:
     )
 
 
-def _only_in_these(
-    columns: Array, labels: Array, others: Array, theirs: Array
-) -> tuple[float, float, list[int]] | None:
-    """The part of the labels that is surely wrong, that of rows held out, and by which columns, if chance would hardly
-    make so many fewer of these; by all columns, or by those that tell.
+def _only_in_these(columns: Array, labels: Array, count: int, expected: Array) -> tuple[float, float, list[int]] | None:
+    """The part of the first `count` labels that is surely wrong, that of the rest, which were held out, and by which
+    columns, if chance would hardly make so many fewer of these; by all columns, or by those that tell.
 
-    What chance decides is as often otherwise in rows held out; labels that only training sees wrong are not.
+    What chance decides is as often otherwise in rows held out; labels that only training sees wrong are not. Each row
+    is compared with all others of both kinds: so which are held out is chance alone, and the test keeps its level.
     """
-    classes = 1 + int(max(labels.max(), theirs.max(initial=0)))
-    every = list(range(columns.shape[1]))
     for telling in (False, True):
-        places = _telling(columns, labels) if telling else every
-        expected, of_held = _by_the_others(columns[:, places], labels, others[:, places], classes)
-        enough = CONTRADICTED * float(np.median(_clearness(expected)))
-        wrong, there = _against(expected, labels) > enough, _against(of_held, theirs) > enough
-        chance, own = _by_chance(wrong, there), float(wrong.mean())
+        places = _telling(columns, labels) if telling else list(range(columns.shape[1]))
+        if telling:
+            expected, _ = _by_the_others(columns[:, places], labels)
+        against = _against(expected, labels)
+        wrong = against > CONTRADICTED * float(np.median(_clearness(expected)))
+        own, there = float(wrong[:count].mean()), float(wrong[count:].mean())
+        chance = _by_chance(wrong[:count], wrong[count:])
         # Of a few rows held out chance may make many or none: that they are clear where they are wrong speaks, too.
-        clear = own >= AS_CLEAR * float(np.mean(expected.argmax(axis=1) != labels))
-        far_fewer = float(there.mean()) <= FAR_FEWER * own
-        if own >= DOUBTFUL and (chance < RARELY or (chance < SELDOM_SO and clear and far_fewer)):
-            return own, float(there.mean()), places if telling else _telling(columns, labels)
+        clear = own >= AS_CLEAR * float(np.mean(against[:count] > 0))
+        if own >= DOUBTFUL and (chance < RARELY or (chance < SELDOM_SO and clear and there <= FAR_FEWER * own)):
+            return own, there, places if telling else _telling(columns, labels)
         if chance > MAYBE:
             break
     return None
@@ -325,7 +326,8 @@ def _doubted(columns: Array, labels: Array) -> Array:
 def _telling(columns: Array, labels: Array) -> list[int]:
     """The columns without those that make what the other rows say of a row worse."""
     chosen = list(range(columns.shape[1]))
-    some, known = columns[:ASKED], labels[:ASKED]
+    asked = np.random.Generator(np.random.Philox(0)).permutation(len(labels))[:ASKED]
+    some, known = columns[asked], labels[asked]
 
     def error(places: list[int]) -> float:
         expected, _ = _by_the_others(some[:, places], known)

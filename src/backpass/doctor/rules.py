@@ -344,7 +344,7 @@ def constant_predictions(chart: Chart) -> Suspicion | None:
 
 def one_batch(chart: Chart) -> Suspicion | None:
     """A network that does not even learn a handful of rows by heart."""
-    if chart.case.own[0] > FITS or constant_predictions(chart) is not None:
+    if chart.case.own[0] > BY_HEART or constant_predictions(chart) is not None:  # what it learned of all rows is enough
         return None
     rows, skills = chart.one_batch
     best = max(skills.values())

@@ -101,7 +101,7 @@ def _together(chart: Chart, suspected: Sequence[Suspicion]) -> Iterable[tuple[in
     }
     if not parts:
         return
-    for choice in (0, -1):
+    for choice in (0, -1) if any(len(remedies) > 1 for remedies in parts.values()) else (0,):
         all_of_it = {place: remedies[choice][0] for place, remedies in parts.items()}
         chosen = _pruned(chart, all_of_it)
         if chosen is None:

@@ -1,33 +1,45 @@
 """The doctor at the bed of a run or a table: what it looks at, and what its remedies are among the options."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from backpass import nn
-from backpass.data.arrays import take_rows
+from backpass.data.arrays import Array, take_rows
 from backpass.doctor import Diagnosis, Remedy, diagnose
 from backpass.errors import UsageError
 from backpass.forward import Structure, unflatten
 from backpass.model import load
+from backpass.model.calibration import Calibration
 from backpass.ops import Key
 from backpass.recipes import defaults, run
 from backpass.recipes.main_job import Plan, plan
 from backpass.training import Trainer
 from backpass.training.snapshots import newest
 
+NEXT_TO_NOTHING = 1e-9  # of probability
 FEWEST_STEPS = 100  # after fewer nobody asks why a training is bad
 
 
-def examine(planned: Plan, parameters: Structure | None = None, history: Sequence[Mapping[str, Any]] = ()) -> Diagnosis:
+def examine(
+    planned: Plan,
+    parameters: Structure | None = None,
+    history: Sequence[Mapping[str, Any]] = (),
+    *,
+    calibration: Calibration | None = None,
+    telling: Callable[[str], None] | None = None,
+) -> Diagnosis:
     """The diagnosis of a training from a table: of its first network, where there are several side by side.
 
     Args:
         planned: how it was trained, or is to be.
         parameters: of the network in use; None before training.
         history: one record an epoch.
+        calibration: how its outputs become answers; None where that is not known yet.
+        telling: is called with what is looked at or tried next, in words.
 
     Raises:
         UsageError: the targets are of several kinds, of which no rule has been tried.
@@ -71,20 +83,44 @@ def examine(planned: Plan, parameters: Structure | None = None, history: Sequenc
         drawn=not (planned.asked.get("group") or planned.asked.get("order")),
         judged=None if judged is None else (prepared.plain(judged), judged.targets),
         parameters=own,
+        shares=_shares(planned, calibration),
+        telling=telling,
     )
 
 
-def examine_run(folder: Path, planned: Plan, history: Sequence[Mapping[str, Any]]) -> Diagnosis:
+def _shares(planned: Plan, calibration: Calibration | None) -> Array | None:
+    """What probabilities of two classes, as the loss gives them, are divided by before the likeliest is answered."""
+    threshold: Any = planned.asked.get("threshold")
+    temperature = 1.0
+    if calibration is not None:
+        threshold = None if calibration.threshold is None else calibration.threshold.value
+        temperature = calibration.temperature
+    if threshold is None or isinstance(threshold, str):  # what it is to be best for is chosen at the end of a training
+        return None
+    least = min(max(float(threshold), NEXT_TO_NOTHING), 1 - NEXT_TO_NOTHING)
+    share = 1 / (1 + math.exp(-temperature * math.log(least / (1 - least))))
+    return np.array([1 - share, share])
+
+
+def examine_run(
+    folder: Path,
+    planned: Plan,
+    history: Sequence[Mapping[str, Any]],
+    *,
+    telling: Callable[[str], None] | None = None,
+) -> Diagnosis:
     """Of a run in its folder, finished or not.
 
     Raises:
         CheckpointError: it is not finished, and nothing of it was saved.
     """
     if run.scored(folder).exists():
-        return examine(planned, load(run.scored(folder)).parameters, history)
+        model = load(run.scored(folder))
+        calibration = None if model.tabular is None else model.tabular.calibration
+        return examine(planned, model.parameters, history, calibration=calibration, telling=telling)
     snapshot = newest(run.checkpoints(folder).store)
     like = planned.network.init(planned.prepared.row_shape, Key.of(planned.seed).fold("parameters"))
-    return examine(planned, unflatten(like, snapshot.best or snapshot.parameters), history)
+    return examine(planned, unflatten(like, snapshot.best or snapshot.parameters), history, telling=telling)
 
 
 def _first(network: nn.Layer, parameters: Structure | None) -> tuple[nn.Layer, Structure | None]:
@@ -119,7 +155,9 @@ def changes(remedy: Remedy, planned: Plan) -> dict[str, Any]:
     asked, chosen = dict(planned.asked), _chosen(remedy, planned)
     if remedy.inputs or remedy.targets:
         asked["scale"] = True
-    if remedy.balanced:
+    if remedy.balanced and asked.get("threshold") is not None:  # the share of the second class in its place
+        asked["threshold"] = float(f"{float(np.mean(planned.prepared.train.sample.targets)):.2g}")
+    elif remedy.balanced:
         asked["class_weights"] = "balanced"
     if remedy.without:
         asked["exclude"] = sorted({*asked.get("exclude", []), *_columns(planned, remedy.without)})
@@ -168,7 +206,7 @@ def treated(planned: Plan, treatment: Remedy | None) -> Plan:
 def options(before: Plan, after: Plan) -> list[str]:
     """The options of `backpass train` in which two plans differ."""
     told = []
-    for name in ("scale", "class_weights", "exclude"):
+    for name in ("scale", "class_weights", "threshold", "exclude"):
         value = after.asked.get(name)
         if value != before.asked.get(name):
             shown = ",".join(value) if isinstance(value, list) else value
