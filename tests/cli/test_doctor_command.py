@@ -1,11 +1,13 @@
 """`backpass doctor`: what it says of runs and tables, and what it says where it cannot."""
 
 import json
+import re
 import shutil
 
 import pytest
 from cli_helpers import IRIS, status_of
 
+from backpass.cli import output
 from backpass.cli.output import Voice
 from backpass.cli.train import going_on_told
 from backpass.errors import NotFiniteError
@@ -69,10 +71,17 @@ def test_a_bad_training_ends_with_a_line_of_the_doctor(run, tmp_path):
     assert "doctor" not in good.out
 
 
-def test_the_doctor_of_a_table(run):
-    """A table is examined before anything is trained on it; nothing is wrong with iris."""
+def test_the_doctor_of_a_table(run, monkeypatch):
+    """A table is examined before anything is trained on it; nothing is wrong with iris. What is tried is told
+    meanwhile, where there is no terminal by lines on standard error.
+    """
+    monkeypatch.setattr(output, "SECONDS_BETWEEN_LINES", 0.0)
     ran = run("doctor", IRIS, "--target", "species")
     assert (ran.status, ran.out.splitlines()[1]) == (0, "nothing is wrong, as far as its numbers tell")
+    told = ran.err.splitlines()
+    assert all(re.fullmatch(r"examining \S*iris.csv, \d+ s: .+", line) for line in told)
+    assert told[0].endswith("looking at the rows")
+    assert any("trial of" in line for line in told)
 
 
 @pytest.mark.parametrize(

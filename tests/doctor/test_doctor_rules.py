@@ -8,7 +8,7 @@ from ward import case, found, network, table
 
 import backpass as bp
 from backpass import losses, nn, optimizers
-from backpass.doctor import rows, rules
+from backpass.doctor import Diagnosis, rows, rules
 from backpass.doctor.case import case_of
 from backpass.doctor.chart import Chart
 from backpass.doctor.diagnosis import examined
@@ -344,24 +344,40 @@ def test_a_rare_side_of_a_margin():
     assert weights[begun.labels == 1].min() > 4 * weights[begun.labels == 0].max()
 
 
-def chance_decides(seed, count=300):
+def chance_decides(seed, count=300, turned=0.07):
     """Two columns, and labels of which one in fourteen is another, in all rows alike."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(count, 2)).astype(np.float32)
-    return X, (X[:, 0] > 0).astype(int) ^ (rng.random(count) < 0.07)
+    return X, (X[:, 0] > 0).astype(int) ^ (rng.random(count) < turned)
 
 
 def test_small_tables_of_which_chance_decides_some_labels():
     """Of many, none is said to have wrong labels: a few rows held out may have none of these by chance."""
-    tables = [chance_decides(seed, 150) for seed in range(20)]
-    begun = [
-        case_of(
-            bp.Trainer(nn.Dense(2), losses.CrossEntropy(), threads=1), X[:100], y[:100], validation=(X[100:], y[100:])
-        )
-        for X, y in tables
-    ]
-    told = [finding.name for each in begun if (finding := rows.wrong_labels(each)) is not None]
-    assert "wrong labels" not in told
+    assert "wrong labels" not in [said_of_labels(*chance_decides(seed, 150)) for seed in range(20)]
+
+
+def test_small_tables_with_wrong_labels_in_the_rows_learned_from_alone():
+    """Of 100 labels 15 are turned, and of 50 held out none: that is found in nearly all such tables."""
+    tables = [chance_decides(seed, 150, 0.0) for seed in range(10)]
+    told = [said_of_labels(X, np.where(np.arange(150) < 15, 1 - y, y)) for X, y in tables]
+    assert told.count("wrong labels") >= 9
+
+
+def said_of_labels(X, y):
+    """The name of what is found about labels, of which the first 100 are learned from."""
+    trainer = bp.Trainer(nn.Dense(2), losses.CrossEntropy(), threads=1)
+    finding = rows.wrong_labels(case_of(trainer, X[:100], y[:100], validation=(X[100:], y[100:])))
+    return None if finding is None else finding.name
+
+
+def test_of_many_rows_it_is_told_how_many_were_looked_at():
+    """In words and for programs; of few rows all are, and nothing is said."""
+    X, y = np.zeros((3000, 1), np.float32), np.zeros(3000, int)
+    trainer = bp.Trainer(nn.Dense(2), losses.CrossEntropy(), threads=1)
+    many = Diagnosis(case_of(trainer, X, y, validation=(X[:50], y[:50])), (), None)
+    assert many.lines()[-1] == "looked at 2,000 of 3,000 rows learned from, drawn by chance"
+    assert many.to_json()["rows"]["learned_from"] == {"looked_at": 2000, "of": 3000}
+    assert len(Diagnosis(case_of(trainer, X[:90], y[:90]), (), None).lines()) == 1
 
 
 def test_labels_that_chance_decides_are_not_wrong():

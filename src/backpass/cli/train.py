@@ -424,10 +424,8 @@ def _doctor(planned: "Plan", outcome: "Outcome", folder: Path) -> list[str]:
     if not outcome.finished or outcome.interrupted_by or outcome.heads or not examination.is_bad(outcome):
         return []
     with working("asking the doctor why it went badly") as tell:
-        own, calibration = (
-            outcome.own_model,
-            None if outcome.own_model.tabular is None else outcome.own_model.tabular.calibration,
-        )
+        own = outcome.own_model
+        calibration = None if own.tabular is None else own.tabular.calibration
         found = examination.examine(
             planned, own.parameters, outcome.history, calibration=calibration, telling=tell
         ).findings

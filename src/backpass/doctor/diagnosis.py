@@ -84,11 +84,12 @@ class Diagnosis:
         return [f"looked at {' and '.join(parts)}, drawn by chance"] if parts else []
 
     def _rows(self) -> dict[str, dict[str, int]]:
-        own, held_out = self.case.known
-        held = len(self.case.held_out[1]) if self.case.guarded else 0
+        (all_own, all_held), own, held = self.case.known, self.case.rows, len(self.case.held_out[1])
+        if not self.case.guarded:  # they are rows learned from, kept from trials
+            own, held = own + held, 0
         return {
-            "learned_from": {"looked_at": self.case.rows, "of": max(own, self.case.rows)},
-            "held_out": {"looked_at": held, "of": max(held_out, held)},
+            "learned_from": {"looked_at": own, "of": max(all_own, own)},
+            "held_out": {"looked_at": held, "of": max(all_held, held)},
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -205,7 +206,7 @@ def examined(case: Case, rules: Sequence[Rule] = RULES, rows_rules: Sequence[Row
     """The diagnosis of a case, by some rules."""
     of_rows = []
     for rule in rows_rules:
-        case.telling(f"the rows: {rule.__name__.replace('_', ' ')}")
+        case.telling("looking at the rows")
         finding = rule(case)
         of_rows += [] if finding is None else [finding]
     alone = tuple(finding for finding in of_rows if finding.stands == "alone")

@@ -98,8 +98,8 @@ def _shares(planned: Plan, calibration: Calibration | None) -> Array | None:
     if threshold is None or isinstance(threshold, str):  # what it is to be best for is chosen at the end of a training
         return None
     least = min(max(float(threshold), NEXT_TO_NOTHING), 1 - NEXT_TO_NOTHING)
-    share = 1 / (1 + math.exp(-temperature * math.log(least / (1 - least))))
-    return np.array([1 - share, share])
+    between = temperature * math.log(least / (1 - least))  # the outputs where answers change, as they are
+    return 1 / (1 + np.exp([between, -between]))
 
 
 def examine_run(
