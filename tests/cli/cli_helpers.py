@@ -18,6 +18,8 @@ IRIS = str(EXAMPLES / "iris.csv")
 PENGUINS = str(EXAMPLES / "penguins.csv")
 ABALONE = str(EXAMPLES / "abalone.csv")
 QUICK = ["--effort", "fast", "--epochs", "2", "--hidden", "4"]
+BRIEF = ["--batch-size", "128"]
+"""With QUICK so few steps of abalone that the doctor is not asked why it is no better, which takes seconds."""
 
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the folder ../shared/data with large tables is not here")
 

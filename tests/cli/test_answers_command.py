@@ -7,10 +7,11 @@ import subprocess
 
 import numpy as np
 import pytest
-from cli_helpers import ABALONE, IRIS, PENGUINS, QUICK, command, write
+from cli_helpers import ABALONE, BRIEF, IRIS, PENGUINS, QUICK, command, write
 
 import backpass as bp
 from backpass.model.calibration import Calibration
+from backpass.recipes.report_page import facts_of_run
 
 
 def trained(run, *arguments):
@@ -31,7 +32,7 @@ def test_training_and_evaluating_tell_the_temperature_and_the_calibration_error(
 
 
 def test_intervals_are_asked_for_in_training_and_written_in_predicting(run):
-    told = trained(run, ABALONE, "--target", "Rings", "--interval", "0.9")
+    told = trained(run, ABALONE, "--target", "Rings", "--interval", "0.9", *BRIEF)
     assert "validating on 417, calibrating on 418, testing on 418" in told
     assert "intervals: 90 % of rows like those held out are to lie inside" in told
     assert re.search(r"of these rows [\d.]+ % do; their mean width is [\d.]+", told)
@@ -171,7 +172,7 @@ def test_several_targets_are_told_one_by_one(run):
     ],
 )
 def test_the_kind_of_target_that_was_asked_for_is_told(run, target, kind, said):
-    told = run("train", ABALONE, "--target", target, "--target-kind", kind, "--json", "--out", "m", *QUICK)
+    told = run("train", ABALONE, "--target", target, "--target-kind", kind, "--json", "--out", "m", *QUICK, *BRIEF)
     assert said in told.err
     assert json.loads(told.out)["table"]["target_kind"] == kind
 
@@ -196,7 +197,8 @@ def test_what_is_told_fits_80_columns(run):
         "16,16,16,16,16,16,16",
     ]
     told = run("train", PENGUINS, "--target", "sex", *options, "--epochs", "2", "--out", "m").out
-    told += run("train", ABALONE, "--target", "Rings", "--interval", "0.9", "--epochs", "1", "--hidden", "9,8,7,6").out
+    options = ["--interval", "0.9", "--epochs", "1", "--hidden", "9,8,7,6", *BRIEF]
+    told += run("train", ABALONE, "--target", "Rings", *options).out
     told += run("evaluate", "m", PENGUINS).out
     for part in ("train", "resume", "predict", "evaluate", "check", "explain", "reproduce", "demo"):
         told += run(part, "--help").out
@@ -206,7 +208,7 @@ def test_what_is_told_fits_80_columns(run):
 
 
 def test_a_category_is_not_to_be_coerced(run):
-    trained(run, ABALONE, "--target", "Rings")
+    trained(run, ABALONE, "--target", "Rings", *BRIEF)
     ran = run("predict", "m", ABALONE, "--coerce", "Sex")
     assert (ran.status, ran.out) == (2, "")
     assert "--coerce Sex: is a category, of which every text is a value: leave it out, or train with" in ran.err
@@ -231,13 +233,13 @@ def test_a_refit_is_told_before_and_after(run):
     told = trained(run, IRIS, "--target", "species", "--refit")
     assert "testing on 30, then training again on all 150" in " ".join(told.split())
     assert re.search(r"\ntrained again on all 150 rows, for [12] epochs?: that is the model\n", told)
-    found = json.loads(run("report", "m", "--json").out)
+    found = facts_of_run(bp.open_run("m"))
     assert "--refit" in found["reproduce"]["command"]
     assert found["training"]["refit"]["rows"] == 150
 
 
 def test_quantiles_are_asked_for_in_training_and_are_columns_of_the_predictions(run):
-    told = trained(run, ABALONE, "--target", "Rings", "--quantiles", "0.9,0.1,0.5")
+    told = trained(run, ABALONE, "--target", "Rings", "--quantiles", "0.9,0.1,0.5", *BRIEF)
     assert "learned of the target: its quantiles 0.1, 0.5, 0.9" in told
     assert "pinball loss" in told
     below = r"quantiles: of these rows [\d.]+ % below q0.1, [\d.]+ % below q0.5, [\d.]+ % below q0.9"
@@ -262,7 +264,7 @@ def test_folds_are_told_with_their_mean_and_spread(run):
     assert "\nmean of 3 folds, with what chance may add or take (95 %):\n" in told
     assert re.search(r"this network from fold to fold: accuracy [\d.]+ to [\d.]+, log loss", told)
     assert max(map(len, told.splitlines())) <= 80
-    assert "--folds 3" in json.loads(run("report", "m", "--json").out)["reproduce"]["command"]
+    assert "--folds 3" in facts_of_run(bp.open_run("m"))["reproduce"]["command"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import gzip
 from pathlib import Path
 
 import pytest
-from cli_helpers import ABALONE, IRIS, QUICK, write
+from cli_helpers import ABALONE, BRIEF, IRIS, QUICK, write
 
 from backpass.storage import disk
 
@@ -229,7 +229,7 @@ def test_options_of_predict_that_cannot_be_used(run, refused, iris_run, tmp_path
     (tmp_path / "folder").mkdir()
     refused("predict", iris_run, IRIS, "--out", "folder", words="cannot be written")
     refused("check", iris_run, IRIS, "--rows", "0", words="--rows")
-    assert run("train", ABALONE, "--target", "Rings", "--out", "m", *QUICK).status == 0
+    assert run("train", ABALONE, "--target", "Rings", "--out", "m", *QUICK, *BRIEF).status == 0
     refused("predict", "m", ABALONE, "--proba", words="--proba")
 
 

@@ -7,11 +7,23 @@ import shlex
 import shutil
 
 import pytest
-from cli_helpers import IRIS, PENGUINS, QUICK
+from cli_helpers import IRIS, PENGUINS, QUICK, status_of
 
 import backpass as bp
 from backpass.errors import UsageError
 from backpass.recipes.command import call_of, command_of
+from backpass.recipes.report_page import facts_of_run
+
+LEARNED = ["--effort", "fast", "--hidden", "32", "--epochs", "150"]
+"""Of iris: so well that the doctor, whom every report asks, has nothing to try out."""
+
+
+@pytest.fixture(scope="module")
+def learned_run(tmp_path_factory):
+    """The folder of a run on iris that went well."""
+    folder = tmp_path_factory.mktemp("runs") / "learned"
+    assert status_of(["train", IRIS, "--target", "species", "--quiet", "--out", folder, *LEARNED]) == 0
+    return folder
 
 
 def test_a_training_leaves_its_page_and_says_where(run, tmp_path):
@@ -24,33 +36,37 @@ def test_a_training_leaves_its_page_and_says_where(run, tmp_path):
     assert not (tmp_path / "none" / "report.html").exists()
 
 
-def test_report_writes_the_page_again_or_another(run, iris_run, tmp_path):
+def test_report_writes_the_page_again_or_another(run, learned_run, tmp_path):
     """Into the run's folder; with --html there alone. The same run gives the same bytes."""
-    page = iris_run / "report.html"
+    page = learned_run / "report.html"
     page.unlink()
-    ran = run("report", iris_run)
+    ran = run("report", learned_run)
     first = page.read_bytes()
     assert (ran.status, ran.err) == (0, "")
     assert ran.out == f"{page}: {len(first) / 1000:,.0f} kB\n"
-    assert run("report", iris_run, "--html", "other.html").status == 0
+    assert run("report", learned_run, "--html", "other.html").status == 0
     assert (tmp_path / "other.html").read_bytes() == first
 
 
-def test_json_prints_the_facts_and_writes_nothing(run, iris_run):
-    (iris_run / "report.html").unlink(missing_ok=True)
-    ran = run("report", iris_run, "--json")
+def test_json_prints_the_facts_and_writes_nothing(run, tmp_path):
+    """The doctor's findings among them; of a run that learned nothing there is one."""
+    options = ["--effort", "fast", "--hidden", "8", "--epochs", "40", "--learning-rate", "1e-7"]
+    run("train", IRIS, "--target", "species", "--out", "slow", "--no-report", "--quiet", *options)
+    ran = run("report", "slow", "--json")
     found = json.loads(ran.out)
-    assert found["scores"]["of"][0]["metrics"] == json.loads((iris_run / "run.json").read_text())["outcome"]["metrics"]
-    assert found["reproduce"]["weights"] == bp.load(iris_run).weights
-    assert found["findings"] == json.loads(run("doctor", iris_run, "--json").out)["findings"]
-    assert not (iris_run / "report.html").exists()
+    about = json.loads((tmp_path / "slow/run.json").read_text())
+    assert found["scores"]["of"][0]["metrics"] == about["outcome"]["metrics"]
+    assert found["reproduce"]["weights"] == bp.load("slow").weights
+    assert found["findings"] == json.loads(run("doctor", "slow", "--json").out)["findings"]
+    assert found["findings"][0]["name"] == "learning rate too low"
+    assert not (tmp_path / "slow/report.html").exists()
 
 
 def test_what_is_no_run_or_would_be_written_over_is_one_line(run, tmp_path):
     """The folder that is none; a page in the place of a file of the run, or of its table."""
     assert "is no folder" in run("report", "nowhere").err
     shutil.copy(IRIS, tmp_path / "t.csv")
-    run("train", "t.csv", "--target", "species", "--out", "r", "--quiet", *QUICK)
+    run("train", "t.csv", "--target", "species", "--out", "r", "--quiet", *LEARNED)
     for place in ("r/model.safetensors", "t.csv"):
         ran = run("report", "r", "--html", place)
         assert (ran.status, ran.out) == (2, "")
@@ -116,7 +132,7 @@ def test_the_command_that_a_report_shows_asks_for_the_same(run, tmp_path):
     ]
     ran = run("train", PENGUINS, "--target", "species", "--out", "a", *words, *QUICK)
     assert ran.status == 0, ran.err
-    told = json.loads(run("report", "a", "--json").out)["reproduce"]
+    told = facts_of_run(bp.open_run("a"))["reproduce"]
     again = run(*shlex.split(told["command"])[1:], "--out", "b", "--no-report")
     assert again.status == 0, again.err
     asked = [json.loads((tmp_path / name / "run.json").read_text())["asked"] for name in "ab"]

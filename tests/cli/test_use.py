@@ -151,7 +151,8 @@ def test_evaluating_on_the_test_rows_gives_the_score_of_the_training(run, tmp_pa
     lines = Path(ABALONE).read_text().splitlines()
     (tmp_path / "a.csv").write_text("\n".join(lines[:1000]) + "\n")
     (tmp_path / "b.csv").write_text("\n".join([lines[0], *lines[1000:1500]]) + "\n")
-    trained = json.loads(run("train", "a.csv", "--target", "Rings", "--test", "b.csv", "--json", *QUICK).out)
+    asked = ("a.csv", "--target", "Rings", "--test", "b.csv", "--json", "--quiet")
+    trained = json.loads(run("train", *asked, *QUICK).out)
     found = json.loads(run("evaluate", trained["run"], "b.csv", "--json").out)
     assert found["metrics"] == pytest.approx(trained["metrics"], rel=1e-6)
 

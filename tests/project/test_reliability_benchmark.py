@@ -14,7 +14,8 @@ def python(*arguments):
 
 def test_what_was_killed_goes_on_to_the_same_weights():
     """Two trainings are killed, and go on; their number and what came of them is the last line."""
-    ended = python(BENCHMARKS / "reliability.py", "kill", "--times", "2", "--epochs", "4")
+    small = ("--table", BENCHMARKS.parent / "examples" / "data" / "penguins.csv", "--target", "species")
+    ended = python(BENCHMARKS / "reliability.py", "kill", "--times", "2", "--epochs", "20", *small)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     last = ended.stdout.splitlines()[-1]
     assert last.startswith("2 trainings of ")

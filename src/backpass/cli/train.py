@@ -224,7 +224,8 @@ def tell_outcome(voice: Voice, planned: "Plan", outcome: "Outcome", folder: Path
 
     with uninterrupted(for_good=ends):
         voice.say(_result(planned, outcome, folder))
-        voice.say(_doctor(planned, outcome, folder))
+        if not voice.quiet:
+            voice.say(_doctor(planned, outcome, folder))
         voice.result(report(planned, outcome, folder))
     if outcome.interrupted_by and ends:
         sys.exit(SIGNALLED + outcome.interrupted_by)
