@@ -170,6 +170,46 @@ def test_it_fits_a_phone_and_both_themes(opened, finished_run, width, theme):
         assert page.evaluate("document.documentElement.dataset.theme") == "light"
 
 
+HIDDEN = """[...document.querySelectorAll('.network .label rect')].map((label) => {
+  const a = label.getBoundingClientRect();
+  return [...document.querySelectorAll('.network .node circle, .network .node text')].reduce((sum, each) => {
+    const b = each.getBoundingClientRect();
+    const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+    return sum + Math.max(0, wide) * Math.max(0, Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top));
+  }, 0);
+})"""
+
+
+def test_on_a_phone_the_number_of_a_link_lies_over_no_node(opened, finished_run):
+    """Neither over its circle nor over what stands beside it, whatever is chosen."""
+    with page_of(finished_run) as address:
+        page = opened(address, width=390)
+        page.wait_for_selector("figure .uplot")
+        page.keyboard.press("2")
+        page.wait_for_selector("#story h2")
+        page.check("input[value=back]")
+        counts = set()
+        for node in ("0 2", "1 0", "1 1", "1 2", "2 0"):
+            page.locator(f'[data-node="{node}"] circle').click()
+            page.wait_for_selector(f'[data-node="{node}"].here')
+            found = page.evaluate(HIDDEN)
+            counts.add(len(found))
+            assert max(found, default=0) < 40, node
+        assert max(counts) > 3
+
+
+def test_numbers_of_the_worst_rows_stand_right_aligned_under_their_heads(opened, finished_run):
+    """So that their digits stand below each other; labels stand left."""
+    with page_of(finished_run) as address:
+        page = opened(f"{address}#tab=results")
+        page.wait_for_selector("text=The worst rows")
+        table = page.locator("section:has(> h2:text-is('The worst rows')) table")
+        heads, cells = table.locator("th"), table.locator("tr").nth(1).locator("td")
+        aligned = "each => getComputedStyle(each).textAlign"
+        assert [heads.nth(k).evaluate(aligned) for k in range(4)] == ["left", "left", "left", "right"]
+        assert [cells.nth(k).evaluate(aligned) for k in range(4)] == ["left", "left", "left", "right"]
+
+
 def test_a_training_is_watched_paused_stepped_and_stopped(opened, tmp_path):
     """By button and by key; a page that was away goes on where it was."""
     steering, folder = Steering(), tmp_path / "run"

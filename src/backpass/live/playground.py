@@ -16,6 +16,8 @@ import numpy as np
 from backpass import nn
 from backpass.data import Table, infer_schema
 from backpass.data.kinds import Schema
+from backpass.data.naming import split_names
+from backpass.data.ranks import ranks
 from backpass.data.values import Reader
 from backpass.errors import BackpassError, UsageError
 from backpass.live.watched import Watched
@@ -32,6 +34,7 @@ LARGEST = 32 << 20  # bytes of a table that is dropped in
 MOST_ROWS = 100_000
 GRID = 60  # points along each side of the decision regions
 DRAWN = 400  # rows drawn in them
+LOOKED_AT, BINS = 2000, 10  # rows, and parts of a column, by which it is judged what tells of the target
 MOST_LAYERS = 32
 RECIPE = (
     "hidden",
@@ -134,10 +137,11 @@ class Playground:
         try:
             schema = infer_schema(table, [chosen])
         except BackpassError as error:
-            return told | {"error": str(error), "numbers": [], "kind": ""}
+            return told | {"error": str(error), "numbers": [], "telling": [], "kind": ""}
         kind = "number" if schema.task == "regression" else "two classes" if len(schema.classes) == 2 else "classes"
         return told | {
             "numbers": _numbers(schema),
+            "telling": _telling(table, schema),
             "kind": kind,
             "losses": list(defaults.LOSSES[kind]),
             "optimizers": list(defaults.OPTIMIZERS),
@@ -159,6 +163,9 @@ class Playground:
         if unknown or not isinstance(settings.get("target"), str):
             what = str(unknown[0])[:40] if unknown else "target"
             raise UsageError(f"{what} is no setting of the playground, or not given")
+        target = settings["target"]
+        if target not in self._table.columns and len(split_names(target)) > 1:
+            raise UsageError(f"the playground learns one target, and {target[:80]} are several: backpass train")
         hidden = settings.get("hidden")
         if isinstance(hidden, list) and not all(type(each) is int for each in hidden):
             shown = ",".join(map(str, hidden))[:40]
@@ -169,7 +176,7 @@ class Playground:
         recipe |= {"averaging": 0.0, "label_smoothing": 0.0}  # what trains is what is told
         recipe["patience"] = recipe.get("epochs", START["epochs"])
         seed = settings.get("seed", 0)
-        return {"target": settings["target"], "effort": defaults.FAST, "seed": seed, "recipe": recipe}
+        return {"target": target, "effort": defaults.FAST, "seed": seed, "recipe": recipe}
 
     def train(self, settings: Mapping[str, Any], *, steps: int | None = None) -> Watched:
         """Begin anew by the settings; after so many `steps` it waits, if that is not None.
@@ -294,6 +301,43 @@ def _in_a_line(error: BaseException) -> str:
 
 def _numbers(schema: Schema) -> list[str]:
     return [column.name for column in schema.inputs if column.kind == "number"]
+
+
+def _telling(table: Table, schema: Schema) -> list[str]:
+    """The two columns of numbers that tell most of the target, each alone, in their order in the table."""
+    names, reader = _numbers(schema), Reader(table)
+    columns = {column.name: column for column in schema.inputs}
+    places = np.unique(np.linspace(0, table.rows - 1, min(LOOKED_AT, table.rows)).astype(int))
+    try:
+        target = _target(reader, schema)[places]
+        shares = {name: _share(reader.numbers(columns[name])[places], target) for name in names}
+    except BackpassError:  # the training says what it is
+        return names[:2]
+    return sorted(sorted(names, key=lambda name: -shares[name])[:2], key=names.index)
+
+
+def _target(reader: Reader, schema: Schema) -> Any:
+    """(rows, classes) whether it is the class, or (rows, 1) numbers; NaN where it is missing."""
+    (column,) = schema.targets
+    if schema.task == "regression":
+        return reader.numbers(column)[:, None]
+    texts = reader.texts(column).to_numpy()
+    known = texts != None  # noqa: E711 - of each element
+    _, labels = np.unique(texts[known].astype(str), return_inverse=True)
+    found = np.full((len(texts), int(labels.max(initial=0)) + 1), np.nan)
+    found[known] = labels[:, None] == np.arange(found.shape[1])
+    return found
+
+
+def _share(values: Any, target: Any) -> float:
+    """The part of the target's variance that is between the means of the tenths of a column."""
+    known = np.isfinite(values) & np.isfinite(target).all(axis=1)
+    if not known.any():
+        return 0.0
+    off, own = target[known] - target[known].mean(axis=0), ranks(values[known])
+    tenth = np.minimum(own * BINS / known.sum(), BINS - 1).astype(int)
+    between = sum(len(each) * (each.mean(axis=0) ** 2).sum() for k in range(BINS) if len(each := off[tenth == k]))
+    return float(between / max((off**2).sum(), 1e-300))
 
 
 def _around(values: Any) -> Any:

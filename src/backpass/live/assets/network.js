@@ -4,7 +4,9 @@ import { ask, button, drawn, make, place, shown } from "./dom.js";
 import { formulaLine, nodeStory, weightStory } from "./story.js";
 
 const NARROW = 24; // nodes of a layer that are drawn as circles; of more they are the cells of a heat map
-const HEIGHT = 480, TALL = 560, LEAST = 118, NUMBERED = 30, CHOSEN = 24, LABEL = 96;
+const HEIGHT = 480, TALL = 560, LEAST = 118, NUMBERED = 30, CHOSEN = 24, LABEL = 96, LETTER = 6.9;
+const SPOTS = Array.from({ length: 41 }, (_, k) => 0.1 + 0.02 * k); // along a link, for its number
+const TOUCH = 30; // square pixels that a number may lie over others
 
 /* A colour of the style sheet as it is now, as three numbers. */
 function tint(name) {
@@ -195,6 +197,7 @@ export function network(panel, page) {
     const focused = document.activeElement && document.activeElement.dataset ? document.activeElement.dataset.node : null;
     picture.replaceChildren();
     collectLinks();
+    taken = [];
     drawLinks(false);
     found.layers.forEach(drawLayer);
     drawLinks(true);
@@ -217,9 +220,14 @@ export function network(panel, page) {
       if (narrow && spots[column].pitch >= 15) {
         const short = column === 0 ? name : name.replace(/^.*\[(.*)\]$/, "$1");
         const first = column === 0, dx = (radius + 4) * (first ? -1 : 1);
-        const two = spots[column].pitch >= 26, long = first ? x - radius - 6 : LABEL - radius - 6, room = Math.max(5, Math.floor(long / 6.9));
+        const two = spots[column].pitch >= 26, long = first ? x - radius - 6 : LABEL - radius - 6, room = Math.max(5, Math.floor(long / LETTER));
         group.prepend(drawn("rect", { class: "room", x: first ? x - radius - long : x - radius, y: y - spots[column].pitch / 2, width: 2 * radius + (column && column < found.layers.length - 1 ? 34 : long), height: spots[column].pitch }));
-        const text = (content, dy) => group.append(drawn("text", { x: x + dx, y: y + dy, "text-anchor": first ? "end" : "start" }, content));
+        taken.push([x - radius, y - radius, x + radius, y + radius]);
+        const text = (content, dy) => {
+          const start = x + dx - (first ? LETTER * content.length : 0);
+          taken.push([start, y + dy - 11, start + LETTER * content.length, y + dy + 4]);
+          group.append(drawn("text", { x: x + dx, y: y + dy, "text-anchor": first ? "end" : "start" }, content));
+        };
         if (two && value !== null) text(short.length > room ? `${short.slice(0, room - 1)}…` : short, -3);
         if (two || value !== null) text(value === null ? (short.length > room ? `${short.slice(0, room - 1)}…` : short) : shown(value, 3), two && value !== null ? 11 : 4);
       } else if (!narrow && value < 0 && side >= 8) {
@@ -291,7 +299,7 @@ export function network(panel, page) {
 
   /* Those of what is chosen that end in heat maps lie over these, all others under the nodes. */
   const isNarrow = (link) => spots[link.from[0]].narrow && spots[link.to[0]].narrow;
-  let labels = [];
+  let labels = [], taken = []; // taken: boxes of nodes, of what stands beside them, and of labels
   function drawLinks(over) {
     if (!over) labels = [];
     const most = Math.max(...links.map((link) => Math.abs(link.value || 0)), 1e-300);
@@ -316,17 +324,25 @@ export function network(panel, page) {
       if (link.value !== null && from.narrow && to.narrow && (ofChosen || (links.length <= NUMBERED && !chosen))) {
         const far = chosen && link.from[0] === chosen.column && link.from[1] === chosen.row; // the ends stand apart there
         const part = far ? 0.74 : chosen && !chosen.weight ? 0.34 : 0.55;
-        labels.push([x1 + (x2 - x1) * part, y1 + (y2 - y1) * part, shown(link.value, 2), ofChosen]);
+        labels.push({ at: (along) => [x1 + (x2 - x1) * along, y1 + (y2 - y1) * along], part, text: shown(link.value, 2), ofChosen });
       }
     }
   }
 
-  /* What stands beside links lies over all of these, on paper of its own. */
+  /* What stands beside links lies over all of these, on paper of its own, where it hides least; what is chosen has the
+     first choice. Where there is no room for a number it is left out: the story beside the picture has it. */
   function drawLabels() {
-    for (const [x, y, text, ofChosen] of labels.sort((a, b) => Number(a[3]) - Number(b[3]))) {
-      const wide = 7 * text.length + 6;
-      picture.append(drawn("g", { class: "label" }, [drawn("rect", { x: x - wide / 2, y: y - 9, width: wide, height: 16, rx: 4 }), drawn("text", { x, y: y + 3, "text-anchor": "middle" }, text)]));
+    const groups = [];
+    for (const { at, part, text } of labels.sort((a, b) => Number(b.ofChosen) - Number(a.ofChosen))) {
+      const half = (7 * text.length + 6) / 2;
+      const hidden = ([x, y]) => taken.reduce((sum, [left, top, right, bottom]) => sum + Math.max(0, Math.min(x + half, right) - Math.max(x - half, left)) * Math.max(0, Math.min(y + 7, bottom) - Math.max(y - 9, top)), 0);
+      const spot = SPOTS.slice().sort((a, b) => Math.abs(a - part) - Math.abs(b - part)).map(at).reduce((best, each) => (hidden(each) < hidden(best) ? each : best));
+      if (chosen && hidden(spot) > TOUCH) continue;
+      const [x, y] = spot;
+      taken.push([x - half, y - 9, x + half, y + 7]);
+      groups.unshift(drawn("g", { class: "label" }, [drawn("rect", { x: x - half, y: y - 9, width: 2 * half, height: 16, rx: 4 }), drawn("text", { x, y: y + 3, "text-anchor": "middle" }, text)]));
     }
+    picture.append(...groups);
   }
 
   function hover(x, y, label, column, row) {

@@ -134,9 +134,9 @@ export function playground(panel, page) {
       inputs[name].value = name === "hidden" ? [].concat(start.hidden).join(",") || "0" : name === "activation" ? start.activation.split(",")[0] : String(start[name]);
     }
     ofLayers(String(start.activation).split(","));
-    for (const [select, i] of [[across, 0], [up, 1]]) {
-      select.replaceChildren(...found.numbers.map((name) => make("option", name)));
-      if (found.numbers.length) select.value = found.numbers[Math.min(found.numbers.length - 1, i + Math.max(0, found.numbers.length - 2))];
+    for (const [select, name] of [[across, found.telling[0]], [up, found.telling[1] || found.telling[0]]]) {
+      select.replaceChildren(...found.numbers.map((each) => make("option", each)));
+      if (name) select.value = name;
     }
   }
 

@@ -50,10 +50,10 @@ export function results(panel, page) {
 
   function worst(host_, rows, heads, cells) {
     host_.append(make("h2", "The worst rows"), make("p", "A row's number opens its ledger: every number of forward and backward.", { class: "faint" }),
-      make("div", make("table", [make("tr", ["row", ...heads].map((name) => make("th", name, { scope: "col" }))),
+      make("div", make("table", [make("tr", ["row", ...heads].map((name, i) => make("th", name, { scope: "col", class: i && rows.length && typeof cells(rows[0])[i - 1] === "number" ? "number" : null }))),
         ...rows.map((each) => make("tr", [
           make("td", each.row === null ? "–" : button(`row ${each.row}`, () => { place.write({ step: null }); page.show("network", { row: each.row, held: 1, mean: null }); })),
-          ...cells(each).map((value) => make("td", typeof value === "number" ? shown(value, 4) : value))]))]), { class: "plot" }));
+          ...cells(each).map((value) => (typeof value === "number" ? make("td", shown(value, 4), { class: "number" }) : make("td", value)))]))]), { class: "plot" }));
   }
 
   return { show: load, news() {} };
