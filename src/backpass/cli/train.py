@@ -310,9 +310,11 @@ def _effort(planned: "Plan") -> str:
 
     members = planned.recipe.members
     what = "one network" if members == 1 else f"mean of {members} networks"
+    if planned.recipe.kinds:
+        what = f"blend of {members} networks of {len(planned.recipe.kinds)} kinds ({', '.join(planned.recipe.kinds)})"
     epochs = _several(planned.recipe.epochs, "epoch")
     if planned.seconds is not None:
-        most = " (never more)" if members == MOST_MEMBERS[0] else ""
+        most = " (never more)" if members >= MOST_MEMBERS[0] else ""
         sooner = most_seconds(planned)
         over = f": over after about {_rounded(sooner)} s" if sooner < planned.seconds / 2 else ""
         return f"what fits into {planned.seconds:,.4g} s: {what}{most}, up to {epochs}{over}"
@@ -340,6 +342,13 @@ def _result(planned: "Plan", outcome: "Outcome", folder: Path) -> list[str]:
         late = f"what was to come after that was stopped by {name}: the model is the one that is scored here"
         lines = [*lines, late] if (planned.refit or planned.folds) and history.reason != INTERRUPTED else [stopped]
     lines += wrapped(_hurry(planned, outcome))
+    if outcome.blend:
+        lines += wrapped(
+            [
+                "blended by the rows that validate: "
+                + ", ".join(f"{kind} {100 * share:.0f} %" for kind, share in outcome.blend.items())
+            ]
+        )
     if history.kept != len(history):
         lines += [f"the weights of epoch {history.kept} are kept"]
     if outcome.scores:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from backpass.graph import current_scope, scope
-from backpass.nn import Concatenate, CrossFitted, Dropout, Ensemble, Layer, Residual, Sequential
+from backpass.nn import Blend, Concatenate, CrossFitted, Dropout, Ensemble, Layer, Residual, Sequential
 from backpass.ops import Key, bernoulli
 from backpass.ops.kinds import Value
 from backpass.records import dataclass
@@ -34,6 +34,8 @@ def rebuilt(layer: Layer, change: Callable[[Layer], Layer]) -> Layer:
     if isinstance(layer, CrossFitted):
         inner: Any = rebuilt(layer.ensemble, change)
         return replace(layer, ensemble=inner)
+    if isinstance(layer, Blend):
+        layer = replace(layer, others=tuple(rebuilt(kind, change) for kind in layer.others))
     if isinstance(layer, Ensemble):
         return replace(layer, member=rebuilt(layer.member, change), first=rebuilt(layer.first, change))
     if type(layer) is Sequential:

@@ -19,11 +19,12 @@ from backpass.nn.containers import Concatenate, Container, Residual, Sequential
 from backpass.nn.dense import Dense
 from backpass.nn.dropout import Dropout
 from backpass.nn.embedding import Embedding, OneHot
-from backpass.nn.ensemble import CrossFitted, Ensemble
+from backpass.nn.ensemble import Blend, CrossFitted, Ensemble
 from backpass.nn.function import Function
 from backpass.nn.initializers import Constant, Glorot, He, Initializer, LeCun, Normal, Orthogonal, Uniform
 from backpass.nn.layer import Layer, count, specs
 from backpass.nn.periodic import Periodic
+from backpass.nn.pieces import Pieces
 from backpass.nn.shaping import Flatten, Identity, Input
 from backpass.nn.summary import summary
 
@@ -33,6 +34,7 @@ __all__ = [
     "GELU",
     "SELU",
     "Activation",
+    "Blend",
     "Concatenate",
     "Constant",
     "Container",
@@ -56,6 +58,7 @@ __all__ = [
     "OneHot",
     "Orthogonal",
     "Periodic",
+    "Pieces",
     "ReLU",
     "Residual",
     "Sequential",

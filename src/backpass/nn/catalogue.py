@@ -9,10 +9,11 @@ from backpass.nn.containers import Concatenate, Container, Residual, Sequential
 from backpass.nn.dense import Dense
 from backpass.nn.dropout import Dropout
 from backpass.nn.embedding import Embedding, OneHot
-from backpass.nn.ensemble import CrossFitted, Ensemble
+from backpass.nn.ensemble import Blend, CrossFitted, Ensemble
 from backpass.nn.initializers import Initializer
 from backpass.nn.layer import Layer
 from backpass.nn.periodic import Periodic
+from backpass.nn.pieces import Pieces
 from backpass.nn.shaping import Flatten, Identity, Input
 
 ACTIVATIONS: dict[str, type[activations.Activation]] = {
@@ -34,8 +35,8 @@ _INITIALIZERS: tuple[type[Initializer], ...] = (
     *(initializers.Glorot, initializers.He, initializers.LeCun, initializers.Orthogonal),
 )
 _LAYERS: tuple[type[Layer], ...] = (
-    *(Dense, Dropout, Embedding, OneHot, Flatten, Identity, Input, Periodic),
-    *(Sequential, Residual, Concatenate, Ensemble, CrossFitted),
+    *(Dense, Dropout, Embedding, OneHot, Flatten, Identity, Input, Periodic, Pieces),
+    *(Sequential, Residual, Concatenate, Ensemble, Blend, CrossFitted),
     *ACTIVATIONS.values(),
 )
 _BY_NAME: dict[str, type[Any]] = {kind.__name__: kind for kind in (*_INITIALIZERS, *_LAYERS)}
@@ -84,6 +85,8 @@ def build(data: Any, *, depth: int = 0) -> Any:
 def _value(key: str, value: Any, depth: int) -> Any:
     if key == "layers":
         return _layers(value, depth)
+    if key == "others":
+        return tuple(build(each, depth=depth + 1) for each in (value if isinstance(value, list) else [None]))
     return build(value, depth=depth + 1) if isinstance(value, dict) else value
 
 

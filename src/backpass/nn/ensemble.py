@@ -1,7 +1,7 @@
 """Several networks trained side by side as one, whose answers are averaged, and how they hold rows out."""
 
-from collections.abc import Iterator
-from dataclasses import field
+from collections.abc import Iterator, Sequence
+from dataclasses import field, replace
 from typing import Any, ClassVar
 
 from backpass.errors import UsageError
@@ -14,6 +14,7 @@ from backpass.ops.kinds import Value
 from backpass.records import dataclass
 
 MOST_MEMBERS = 256
+ROUNDED = 1e-6  # what shares of 1 may come to more or less
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Ensemble(Layer):
     def init(self, shape: RowShape, key: Key, after: Layer | None = None) -> Parameters:
         shared = self.first.init(shape, key.fold("first"))
         shape = shape if self.first.passes_on else self.first.output_shape(shape, shared)
-        own = {name: self.member.init(shape, key.fold(name), after) for name in self._names()}
+        own = {name: self.of(name).init(shape, key.fold(name), after) for name in self._names()}
         return {"first": shared} | own
 
     def parts(self, shape: RowShape | None, parameters: Parameters | None) -> Iterator[Part]:
@@ -79,11 +80,90 @@ class Ensemble(Layer):
         for name in self._names():
             with scope(name):
                 own = None if key is None else key.fold(name)
-                outputs.append(self.member(parameters.get(name, {}), x, own))
+                outputs.append(self.of(name)(parameters.get(name, {}), x, own))
         return outputs
+
+    def of(self, name: str) -> Layer:
+        """The form of the member of that number, from 1 on."""
+        del name
+        return self.member
+
+    def share(self, place: int, among: Sequence[int]) -> float:
+        """The part of the member at `place`, from 0 on, in an answer that only those `among` all have a say in."""
+        del place
+        return 1 / len(among)
 
     def _names(self) -> list[str]:
         return [str(number) for number in range(1, self.count + 1)]
+
+
+@dataclass(frozen=True)
+class Blend(Ensemble):
+    """An Ensemble of several kinds of networks: the first members are of the form `member`, then as many of each other.
+
+    Networks that differ in kind err in different ways, and more is gained by their mean than by that of networks alike.
+    Which kinds suit is another for each problem: so in use each kind has its own part of the answer.
+
+    Args:
+        member: the networks of the first kind.
+        count: how many members there are of all kinds together, as many of each.
+        first: as of an Ensemble.
+        others: the networks of the other kinds.
+        shares: the part of each kind in the answer, 0 or more, 1 together; empty for the same of each.
+    """
+
+    others: tuple[Layer, ...] = ()
+    shares: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "others", tuple(self.others))
+        object.__setattr__(self, "shares", tuple(self.shares))
+        if not all(isinstance(kind, Layer) and not kind.whole for kind in self.others):
+            raise UsageError("Blend: others are not all of them layers, expected networks such as the member")
+        kinds = 1 + len(self.others)
+        if self.count % kinds:
+            raise UsageError(f"Blend: count is {self.count}, expected as many members of each of {kinds} kinds")
+        fit = all(type(share) in (int, float) and 0 <= share <= 1 for share in self.shares)
+        if self.shares and (len(self.shares) != kinds or not fit or abs(sum(self.shares) - 1) > ROUNDED):
+            raise UsageError(f"Blend: shares are {self.shares}, expected {kinds} numbers of 0 or more, 1 together")
+
+    @property
+    def kinds(self) -> tuple[Layer, ...]:
+        """The networks, one of each kind."""
+        return self.member, *self.others
+
+    def kind_of(self, place: int) -> int:
+        """Which kind the member at `place`, from 0 on, is of."""
+        return place // (self.count // len(self.kinds))
+
+    def parts(self, shape: RowShape | None, parameters: Parameters | None) -> Iterator[Part]:
+        *shared, (_, _, shape, _) = super().parts(shape, parameters)
+        yield from shared
+        each = self.count // len(self.kinds)
+        for number, kind in enumerate(self.kinds):
+            own = None if parameters is None else parameters.get(str(1 + number * each), {})
+            yield f"each of {each}, kind {number + 1}", kind, shape, own
+
+    def __call__(self, parameters: Parameters, x: Value, key: Key | None = None) -> Any:
+        outputs, total = self.outputs_of_members(parameters, x, key), None
+        if key is not None:
+            return tuple(outputs)
+        for place, each in enumerate(outputs):
+            part = each * self.share(place, range(self.count))
+            total = part if total is None else total + part
+        return total
+
+    def of(self, name: str) -> Layer:
+        return self.kinds[self.kind_of(int(name) - 1)]
+
+    def share(self, place: int, among: Sequence[int]) -> float:
+        weights = self.shares or (1.0,) * len(self.kinds)
+        return weights[self.kind_of(place)] / sum(weights[self.kind_of(each)] for each in among)
+
+    def alone(self, kind: int) -> "Blend":
+        """The same, of which one kind alone answers."""
+        return replace(self, shares=tuple(float(place == kind) for place in range(len(self.kinds))))
 
 
 @dataclass(frozen=True)
@@ -133,8 +213,9 @@ class CrossFitted(Layer):
             return tuple(where(mine, stop_gradient(each), each) for mine, each in own)
         new, total = less(numbers, 0), None
         for place, each in enumerate(outputs):
-            beside = len(range(place % self.folds, len(outputs), self.folds))
-            share = where(new, 1 / len(outputs), where(held_out[place % self.folds], 1 / beside, 0.0))
+            beside = range(place % self.folds, len(outputs), self.folds)
+            alone, of_all = (self.ensemble.share(place, among) for among in (beside, range(len(outputs))))
+            share = where(new, of_all, where(held_out[place % self.folds], alone, 0.0))
             part = each * cast(share, each.dtype)
             total = part if total is None else total + part
         return total

@@ -64,7 +64,7 @@ def plan_of(
             "predicts as before; to go on with it, do it again or look into its steps, train anew"
         )
     if content.get("recipe"):
-        asked["recipe"] = content["recipe"]
+        asked["recipe"] = {"kinds": []} | content["recipe"]  # that of earlier versions had networks of one kind
     else:
         asked |= _recipe_before(folder, content["format"], asked["effort"], asked.get("recipe") or {})
     for role, option in (("table", "--table"), ("test_table", "--test")):
@@ -240,12 +240,12 @@ class Run:
         """
         planned, prepared = self.plan, self.plan.prepared
         require_row(prepared.table, row)
-        calibration, trainer = Calibration(), planned.trainer()
+        calibration, trainer, own_network = Calibration(), planned.trainer(), planned.network
         if step is not None:
             parameters = self.replay(step).before
         elif run.scored(self.folder).exists():
             model = self.model
-            parameters = model.parameters
+            parameters, own_network = model.parameters, model.network
             calibration = model.tabular.calibration if model.tabular else calibration
         else:
             parameters = self.replay(self.steps).after
@@ -259,7 +259,7 @@ class Run:
         logs = ["log of " * (head.kind == "positive" and not head.classes) for head in of_outputs]
         names = replace(names, outputs=[f"{log}{name}" for log, name in zip(logs, names.outputs, strict=True)])
         return why(
-            planned.network,
+            own_network,
             parameters,
             trainer.loss,
             as_inputs(prepared.plain(prepared.train), planned.precision),

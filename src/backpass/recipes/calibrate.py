@@ -23,6 +23,7 @@ from backpass.model.calibration import (
     require_enough,
 )
 from backpass.model.tabular import answers
+from backpass.recipes.blending import Blended
 from backpass.recipes.prepare import Part, Prepared
 from backpass.records import dataclass
 from backpass.training import Trainer
@@ -84,7 +85,7 @@ def _require_both(threshold: str, validation: Part | None) -> None:
 
 def calibrate(
     prepared: Prepared,
-    trainer: Trainer,
+    trainer: Trainer | Blended,
     *,
     class_weights: Mapping[str, float] | str | None,
     interval: float | None,

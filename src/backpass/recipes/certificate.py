@@ -76,7 +76,7 @@ def _learning(model: Model) -> Iterator[tuple[nn.Layer, Any]]:
         return
     shared = parameters.get("first", {})
     for name in sorted(parameters.keys() - {"first"}, key=int):
-        yield nn.Sequential(first=network.first, each=network.member), {"first": shared, "each": parameters[name]}
+        yield nn.Sequential(first=network.first, each=network.of(name)), {"first": shared, "each": parameters[name]}
 
 
 def _exact(values: Any) -> Any:

@@ -27,6 +27,14 @@ FEW = 500  # rows: fewer do not tell waves from chance, and get still smaller ne
 SMALL = 5000  # rows: smaller tables get smaller networks, held back more strongly
 WIDEST_EMBEDDING = 32
 MOST_WAVES = 256
+PIECES = 16
+NETWORK, WAVED, PIECED, ADDITIVE, LINEAR = KINDS = ("network", "waves", "pieces", "additive", "linear")
+"""Kinds of networks for a table: of the numbers as they are, with waves beside them, with pieces beside them; and two
+without hidden layers, of which the first has pieces."""
+BLENDED = (WAVED, PIECED, ADDITIVE, LINEAR)
+MOST_BLENDED = 50_000  # rows: of more, networks of one kind learn what there is
+SHAPING = frozenset(("hidden", "activation", "waves", "members", "kinds"))
+"""What is chosen of these is for networks of one kind."""
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "nadam", "radam", "lion")
 LOSSES = {
     "classes": ("cross_entropy", "brier"),
@@ -63,6 +71,8 @@ class Recipe:
         members: how many such networks are trained side by side; the answers are the means of theirs. Where no rows
             are held out for validation alone, each leaves out a part of them.
         waves: how many cosines of each number its network is given beside the number.
+        kinds: of `KINDS`, those that the members are of, as many of each; () where all are what `hidden` and `waves`
+            say. How much each has to say is told by the rows that validate.
     """
 
     hidden: tuple[int, ...]
@@ -80,10 +90,11 @@ class Recipe:
     label_smoothing: float = 0.0
     optimizer: str = "adamw"
     loss: str = ""
+    kinds: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As plain data: what `recipe` takes as chosen to make it again."""
-        return vars(self) | {"hidden": list(self.hidden)}
+        return vars(self) | {"hidden": list(self.hidden), "kinds": list(self.kinds)}
 
     @property
     def activations(self) -> list[str]:
@@ -112,6 +123,11 @@ class Recipe:
         _require(0 <= self.label_smoothing < 1, "label-smoothing", self.label_smoothing, "at least 0 and below 1")
         _require(0 <= self.clip < math.inf, "clip", self.clip, "a number above 0, or 0 for none")
         _require(self.optimizer in OPTIMIZERS, "optimizer", self.optimizer, ", ".join(OPTIMIZERS))
+        object.__setattr__(self, "kinds", tuple(self.kinds))
+        for kind in self.kinds:
+            _require(kind in KINDS, "kinds", kind, ", ".join(KINDS))
+        even = not self.kinds or (self.members > 1 and self.members % len(self.kinds) == 0)
+        _require(even, "members", self.members, f"as many of each of {len(self.kinds)} kinds")
         fitting = dict.fromkeys(loss for losses in LOSSES.values() for loss in losses)
         _require(self.loss in ("", *fitting), "loss", self.loss, ", ".join(fitting))
         _require(0 <= self.waves <= MOST_WAVES, "waves", self.waves, f"from 0 to {MOST_WAVES}")
@@ -132,23 +148,25 @@ def recipe(rows: int, effort: str = STANDARD, **chosen: object) -> Recipe:
     batch_size = int(min(512, max(16, 2 ** round(math.log2(max(rows, 1) / 100)))))
     steps_an_epoch = max(1, rows // batch_size)
     linear = chosen.get("hidden") in ((), [])  # the mean of linear models is one, and such a one has no waves
+    kinds = blended(rows, effort, **chosen)
     epochs = int(min(200, max(LEAST_EPOCHS[effort], round(STEPS[effort] / steps_an_epoch))))
     defaults: dict[str, object] = {
         "hidden": (256, 128) if rows >= SMALL and effort != FAST else (128, 64) if rows >= FEW else (64, 32),
-        "activation": "relu",
+        "activation": "mish" if kinds else "relu",
         "dropout": 0.1 if rows >= SMALL else 0.2,
         "learning_rate": LEARNING_RATE[effort],
         "weight_decay": 0.01 if rows >= SMALL else 0.1,
         "batch_size": batch_size,
         "epochs": epochs,
         "patience": max(8, epochs // 8),
-        "members": MEMBERS[FAST if linear else effort],
-        "waves": WAVES[FAST if linear else effort] if rows >= FEW else 0,
+        "members": MOST_FOLDS * len(kinds) if kinds else MEMBERS[FAST if linear else effort],
+        "waves": WAVES[FAST if linear else effort] if rows >= FEW or kinds else 0,
         "clip": 0.0,
         "averaging": 1.0,
         "label_smoothing": 0.05,
         "optimizer": "adamw",
         "loss": "",
+        "kinds": kinds,
     }
     unknown = [name for name in chosen if name not in defaults]
     if unknown:
@@ -156,9 +174,18 @@ def recipe(rows: int, effort: str = STANDARD, **chosen: object) -> Recipe:
     return Recipe(**(defaults | {key: value for key, value in chosen.items() if value is not None}))  # type: ignore[arg-type]
 
 
+def blended(rows: int, effort: str, **chosen: object) -> tuple[str, ...]:
+    """The kinds of networks that are blended by default; none where they are all of one kind."""
+    own = any(chosen.get(name) is not None for name in SHAPING)
+    return BLENDED if effort == BEST and rows < MOST_BLENDED and not own else ()
+
+
 def folds(effort: str, **chosen: object) -> int:
     """Of how many parts of the rows the networks trained side by side each leave one out; 0 where it is one network."""
     members = MEMBERS[effort] if chosen.get("members") is None else chosen["members"]
+    kinds = chosen.get("kinds")
+    if isinstance(members, int) and isinstance(kinds, (list, tuple)) and kinds:
+        members //= len(kinds)  # each row is left out by some of each kind
     linear = chosen.get("hidden") in ((), [])
     return min(MOST_FOLDS, members) if isinstance(members, int) and members > 1 and not linear else 0
 
@@ -175,11 +202,11 @@ def _has_values_between(values: Array) -> bool:
     return bool(np.any((values > values.min()) & (values < values.max())))
 
 
-def input_layers(encoder: TableEncoder, waves: int = 0, places: tuple[int, ...] = ()) -> dict[str, nn.Layer]:
-    """What comes before the first hidden layer: waves of the numbers, and the embeddings of categories beside them."""
-    numbers: dict[str, nn.Layer] = {"numbers": nn.Periodic(places, waves) if places else nn.Identity()}
+def input_layers(encoder: TableEncoder, beside: nn.Layer | None = None) -> dict[str, nn.Layer]:
+    """What comes before the first hidden layer: what stands `beside` numbers, and embeddings of categories."""
+    numbers: dict[str, nn.Layer] = {"numbers": beside or nn.Identity()}
     if not encoder.embeddings:
-        return {"inputs": nn.Input(len(encoder.feature_names))} | (numbers if places else {})
+        return {"inputs": nn.Input(len(encoder.feature_names))} | (numbers if beside else {})
     numbers = numbers if encoder.feature_names else {}
     embedded = {name: nn.Embedding(levels, embedding_units(levels)) for name, levels in encoder.embeddings.items()}
     return {"inputs": nn.Concatenate(**numbers, **embedded)}
@@ -197,23 +224,40 @@ def network(recipe: Recipe, encoder: TableEncoder, targets: TargetEncoder, place
     `places` are those of the numbers that get waves.
     """
     _require_sane(recipe, encoder, places)
-    first = input_layers(encoder, recipe.waves, places)
+    if recipe.members == 1:
+        return _network(recipe, encoder, targets, places)
+    if not recipe.kinds:
+        return nn.Ensemble(_network(recipe, encoder, targets, places), recipe.members)
+    member, *others = (_network(recipe, encoder, targets, places, kind) for kind in recipe.kinds)
+    return nn.Blend(member, recipe.members, others=tuple(others))
+
+
+def _network(
+    recipe: Recipe, encoder: TableEncoder, targets: TargetEncoder, places: tuple[int, ...], kind: str = ""
+) -> nn.Sequential:
+    """One of a kind; of none where it is what the recipe says."""
+    beside: nn.Layer | None = None
+    if places and kind in ("", WAVED):
+        beside = nn.Periodic(places, recipe.waves)
+    if places and kind in (PIECED, ADDITIVE):
+        beside = nn.Pieces(places, PIECES)
+    if kind in (ADDITIVE, LINEAR):
+        return linear_network(encoder, targets, beside)
     hidden: dict[str, nn.Layer] = {}
     for number, (units, activation) in enumerate(zip(recipe.hidden, recipe.activations, strict=True), start=1):
         hidden[f"hidden_{number}"] = nn.Dense(units)
         hidden[f"{activation}_{number}"] = nn.ACTIVATIONS[activation]()
         if recipe.dropout:
             hidden[f"dropout_{number}"] = nn.Dropout(recipe.dropout)
-    layers = hidden | {"output": nn.Dense(targets.outputs, initializer=nn.Glorot())}
-    if recipe.members == 1:
-        return nn.Sequential(**first, **layers)
-    return nn.Ensemble(nn.Sequential(**first, **layers), recipe.members)
+    return nn.Sequential(
+        **input_layers(encoder, beside), **hidden, output=nn.Dense(targets.outputs, initializer=nn.Glorot())
+    )
 
 
 def _require_sane(recipe: Recipe, encoder: TableEncoder, places: tuple[int, ...]) -> None:
     """No network that would need more memory than a machine has, before any of it is asked for."""
     embedded = sum(map(embedding_units, encoder.embeddings.values()))
-    waves = recipe.waves * len(places)
+    waves = max(recipe.waves, PIECES if recipe.kinds else 0) * len(places)
     widths = [len(encoder.feature_names) + waves + embedded, *recipe.hidden]
     parameters = recipe.members * sum(a * b for a, b in pairwise(widths))
     if parameters > MOST_PARAMETERS:
@@ -224,9 +268,11 @@ def _require_sane(recipe: Recipe, encoder: TableEncoder, places: tuple[int, ...]
         )
 
 
-def linear_network(encoder: TableEncoder, targets: TargetEncoder) -> nn.Sequential:
-    """The network without hidden layers: a linear model of the encoded columns."""
-    return nn.Sequential(**input_layers(encoder), output=nn.Dense(targets.outputs, initializer=nn.Constant(0.0)))
+def linear_network(encoder: TableEncoder, targets: TargetEncoder, beside: nn.Layer | None = None) -> nn.Sequential:
+    """The network without hidden layers: a linear model of the encoded columns, and of what stands `beside` numbers."""
+    return nn.Sequential(
+        **input_layers(encoder, beside), output=nn.Dense(targets.outputs, initializer=nn.Constant(0.0))
+    )
 
 
 def loss(targets: TargetEncoder, recipe: Recipe | None = None) -> losses.Loss:
@@ -333,7 +379,8 @@ def _rule(recipe: Recipe, steps: int) -> optimizers.Optimizer:
         return optimizers.Chain(pull, kind(rate)) if recipe.weight_decay else kind(rate)
     if not recipe.weight_decay:
         return optimizers.Adam(rate)
-    free = ("*.bias", "*.frequency", "*.phase") if recipe.waves else ("*.bias",)
+    waved = recipe.waves and (not recipe.kinds or WAVED in recipe.kinds)
+    free = ("*.bias", "*.frequency", "*.phase") if waved else ("*.bias",)
     decayed = optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
     return optimizers.Groups({**dict.fromkeys(free, optimizers.Adam(rate)), "*": decayed})
 

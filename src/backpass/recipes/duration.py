@@ -3,7 +3,7 @@
 import math
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from backpass.native import available_threads
 from backpass.native.cache import open_cache
 from backpass.native.llvm import key_of
 from backpass.native.target import host
-from backpass.nn import Ensemble
+from backpass.nn import Blend, Ensemble
 from backpass.ops import Key
 from backpass.records import dataclass
 from backpass.training.fingerprints import described
@@ -27,7 +27,8 @@ PROBE = 192  # rows and columns of the matrices whose product tells how fast thi
 TURNS = 20_000  # of a loop of Python's, whose time tells how fast it is at all that is no such product
 SPIN = 0.1  # seconds, in which both are found, and how much of a processor there is for this
 MOST_MEMBERS = (32, 16, 8, 4, 2, 1)  # of which as many as the time allows are trained
-FITTED = {"members", "epochs"}
+OF_EACH_KIND = (8, 4)  # where they are of several
+FITTED = {"members", "epochs", "kinds"}
 LEAST = 0.1  # seconds: a training gets so many in any case
 
 # As measured on eleven tables of 100 to 43,000 rows at every effort, in processor time, where a turn took 20 ns.
@@ -174,31 +175,35 @@ def left(planned: "Plan") -> float:
     return max(LEAST, rest - min(guess(planned).end, rest / 3))
 
 
-def fitting(planned: "Plan", seconds: float) -> dict[str, int]:
+def fitting(planned: "Plan", seconds: float) -> dict[str, Any]:
     """The choices of a recipe with which the training is over in so many seconds, as far as can be guessed.
 
-    As many networks as fit, and fewer epochs where one is too much.
+    As many networks as fit, of several kinds where these are wanted and enough of each fit; and fewer epochs where one
+    is too much.
     """
-    seconds, now = max(LEAST, seconds), speed()
-    for members in MOST_MEMBERS:
-        one = replace(planned.recipe, members=members)
+    seconds, now, kinds = max(LEAST, seconds), speed(), planned.recipe.kinds
+    blends = [(kinds, count * len(kinds)) for count in OF_EACH_KIND if kinds]
+    for own, members in [*blends, *(((), count) for count in MOST_MEMBERS if not kinds or count < blends[-1][1])]:
+        one = replace(planned.recipe, members=members, kinds=own)
         takes = most_seconds(planned, one, now)
         if takes <= seconds or members == 1:
             break
     each, epochs = guess(planned, one, now), planned.recipe.epochs
     fixed = (planned.folds or 1) * (each.begin + each.end) + (each.begin if planned.refit else 0.0)
     fit = int(epochs * max(0.0, seconds - fixed) / max(1e-9, takes - fixed))
-    return {"members": members, "epochs": max(1, min(epochs, fit))}
+    fitted = {"members": members, "epochs": max(1, min(epochs, fit))}
+    return fitted | {"kinds": list(own)} if kinds else fitted
 
 
 def _sizes(planned: "Plan") -> tuple[int, int]:
-    """Of one network, the weights that each row is multiplied by, and its waves."""
+    """Of one network, the weights that each row is multiplied by, and its waves; of several kinds in the mean."""
     whole = planned.network
-    one = whole.member if isinstance(whole, Ensemble) else whole
-    start = one.init(planned.prepared.row_shape, Key.of(0))
+    kinds = whole.kinds if isinstance(whole, Blend) else [whole.member if isinstance(whole, Ensemble) else whole]
     weights = waves = 0
-    for label, value in zip(labels(start), flatten(start), strict=True):
-        name = label.rpartition(".")[2]
-        waves += value.size if name == "frequency" else 0
-        weights += value.size if name == "weight" else 0
-    return weights, waves
+    for kind in kinds:
+        start = kind.init(planned.prepared.row_shape, Key.of(0))
+        for label, value in zip(labels(start), flatten(start), strict=True):
+            name = label.rpartition(".")[2]
+            waves += value.size if name == "frequency" else 0
+            weights += value.size if name == "weight" else 0
+    return weights // len(kinds), waves // len(kinds)

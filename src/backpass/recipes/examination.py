@@ -211,8 +211,10 @@ def options(before: Plan, after: Plan) -> list[str]:
         if value != before.asked.get(name):
             shown = ",".join(value) if isinstance(value, list) else value
             told.append("no --no-scale" if name == "scale" else f"--{name.replace('_', '-')} {shown}")
+    given = after.asked.get("recipe") or {}
     for name, value in vars(after.recipe).items():
-        if value != getattr(before.recipe, name):
+        follows = name in ("kinds", "members", "waves") and name not in given  # from another choice
+        if value != getattr(before.recipe, name) and not follows:
             shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
             told.append(f"--{name.replace('_', '-')} {shown}")
     return told

@@ -113,6 +113,7 @@ RECIPE = {
     ),
     **dict.fromkeys(("batch_size", "epochs", "patience", "members", "waves"), COUNT.optional),
     **dict.fromkeys(("optimizer", "loss"), TEXT.optional),
+    "kinds": listed(TEXT, "names of kinds of networks").optional,
 }
 
 _NO_OPTION = ("recipe", "scale", "stream")

@@ -23,6 +23,7 @@ from backpass.model.network import MOST_THREADS, require_count
 from backpass.model.tabular import Tabular, answers
 from backpass.optimizers import Adam, Cosine
 from backpass.recipes import defaults, duration, fields, run, scores
+from backpass.recipes.blending import Blended, best_shares, blended
 from backpass.recipes.calibrate import calibrate, class_weights_of, few_groups, numbered, require_rows, require_weights
 from backpass.recipes.crossed import FAILURES, Fold, count_done, fit_folds, told, why
 from backpass.recipes.defaults import Recipe
@@ -90,6 +91,12 @@ class Outcome:
     def metrics(self) -> dict[str, float]:
         """The network's metrics on the held-out rows."""
         return self.scores[0].metrics if self.scores else {}
+
+    @property
+    def blend(self) -> dict[str, float]:
+        """The share of each kind of network in the answer; empty where all are of one kind."""
+        network, recipe = self.own_model.network, self.own_model.about.get("recipe", {})
+        return dict(zip(recipe["kinds"], network.shares, strict=False)) if isinstance(network, nn.Blend) else {}
 
     @property
     def own_model(self) -> Model:
@@ -184,6 +191,8 @@ class Plan:
         calibration = first.tabular.calibration if first.tabular else Calibration()
         of_class = [class_weights_of(head, self.class_weights) for head in whole.prepared.apart()]
         tabular = replace(tabular, calibration=calibration.weighed(of_class))
+        if isinstance(first.network, nn.Blend) and isinstance(whole.network, nn.Blend):
+            whole = replace(whole, network=replace(whole.network, shares=first.network.shares))
         model = whole.model(tabular, trainer, outcome.scores, outcome.held_out)
         return replace(outcome, model=model, scored=first, seconds=seconds)
 
@@ -248,7 +257,7 @@ class Plan:
         weights = [class_weights_of(head, self.class_weights) for head in prepared.apart()]
         return defaults.heads(prepared.tabular.targets, recipe, prepared.train.targets, weights)
 
-    def _calibration(self, trainer: Trainer) -> Calibration:
+    def _calibration(self, trainer: "Trainer | Blended") -> Calibration:
         asked = {name: self.asked.get(name) for name in ("class_weights", "interval", "threshold")}
         return calibrate(self.prepared, trainer, **asked)
 
@@ -260,12 +269,13 @@ class Plan:
         compared = part is not None and not signalled and not (self.prepared.folds and self.prepared.test is None)
         linear = self._linear_model(stop_on_interrupt=stop_on_interrupt) if compared else None
         came_late = 0 if linear is None else linear.interrupted_by
-        tabular = replace(self.prepared.tabular, calibration=self._calibration(trainer))
-        found = self._scores(tabular, trainer, None if came_late else linear, part)
+        own, answering = self._weighed(trainer)
+        tabular = replace(self.prepared.tabular, calibration=self._calibration(answering))
+        found = self._scores(tabular, answering, None if came_late else linear, part)
         if not signalled:
             duration.note_made(self)
         return Outcome(
-            self.model(tabular, trainer, found, held_out),
+            own.model(tabular, trainer, found, held_out),
             trainer.history,
             found,
             held_out,
@@ -275,6 +285,21 @@ class Plan:
             steps=trainer.steps,
             finished=not signalled,
         )
+
+    def _weighed(self, trainer: Trainer) -> "tuple[Plan, Trainer | Blended]":
+        """The plan with the shares of its kinds of networks, where it has several, and what answers with them."""
+        validation, network = self.prepared.validation, self.network
+        if not isinstance(network, nn.Blend) or validation is None:
+            return self, trainer
+        found = blended(network, trainer, validation.inputs, self.precision, self.threads)
+        of_class = () if self.prepared.tabular.targets.parts else class_weights_of(self.prepared, self.class_weights)
+        shares = best_shares(
+            found.apart(validation.inputs),
+            validation.targets,
+            self.loss(replace(self.recipe, label_smoothing=0.0)),
+            np.array(of_class)[validation.targets] if of_class else None,
+        )
+        return replace(self, network=replace(network, shares=shares)), replace(found, shares=shares)
 
     def trainer(self, listeners: Sequence[Listener] = (), steering: Steering | None = None) -> Trainer:
         """A new Trainer for it."""
@@ -334,7 +359,7 @@ class Plan:
         )
 
     def _scores(
-        self, tabular: Tabular, trainer: Trainer, linear: Trainer | None, part: Part | None
+        self, tabular: Tabular, trainer: "Trainer | Blended", linear: Trainer | None, part: Part | None
     ) -> tuple[Score, ...]:
         if part is None:
             return ()
@@ -606,7 +631,8 @@ def train(
         stream: whether the table, a Parquet or Arrow file, is left there and its rows are trained on from the disk;
             None where it may not fit into memory.
         scale: whether numbers are scaled.
-        effort: "fast" trains one network, "standard" several side by side and "best" many; see `defaults.recipe`.
+        effort: "fast" trains one network, "standard" several side by side and "best" many of several
+            kinds; see `defaults.recipe`.
         seconds: the time there is for all: as many networks and epochs as fit are trained, and ended by the clock.
         seed: of the split, the first weights, the order of the rows and the dropout.
         precision: "float32" or "float64".
@@ -619,7 +645,7 @@ def train(
             for on the rows that validate: "f1", "balanced_accuracy" or "youden".
         threads: how many share the work, at most 256; None for as many as pay. The weights do not depend on it.
         recipe: choices in place of defaults: hidden, activation, dropout, learning_rate, weight_decay, batch_size,
-            epochs, patience, members, waves, clip, averaging, label_smoothing, optimizer, loss.
+            epochs, patience, members, waves, clip, averaging, label_smoothing, optimizer, loss, kinds.
         refit: whether the network is at the end trained again on all rows, for as many epochs as were best; the scores
             are those of the first.
         folds: of how many parts each tests once a network that was trained on others; the model is that of the last.
@@ -778,6 +804,7 @@ def report(planned: Plan, outcome: Outcome, folder: Path | None) -> dict[str, An
         "scored_on": outcome.held_out,
         "baselines": [each.to_json() for each in outcome.scores[1:]],
         "weights": outcome.model.weights,
+        "blend": outcome.blend or None,
         "refit": _of_refit(outcome),
         "refit_failed": outcome.refit_failed or None,
         "folds": told(outcome.folds) if outcome.folds else None,
