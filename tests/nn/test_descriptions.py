@@ -27,6 +27,7 @@ simple = st.one_of(
     st.builds(nn.LeakyReLU, numbers),
     st.builds(nn.ELU, numbers),
     st.builds(nn.Periodic, st.sets(st.integers(0, 30)).map(lambda x: tuple(sorted(x))), st.integers(1, 99)),
+    st.builds(nn.Pieces, st.sets(st.integers(0, 30)).map(lambda x: tuple(sorted(x))), st.integers(1, 99)),
     st.builds(lambda shape: nn.Input(*shape), st.lists(st.integers(0, 30), max_size=3)),
     *(st.just(kind()) for kind in (nn.Flatten, nn.Identity, nn.ReLU, nn.Softmax, nn.SELU, nn.Tanh)),
 )

@@ -48,6 +48,18 @@ NETWORKS = {
         {"numbers": (4,), "fold": ((), "int64")},
         (2,),
     ),
+    "blend": (
+        nn.Blend(nn.Dense(2), 4, others=(nn.Sequential(nn.Dense(3), nn.Dense(2)),), shares=(0.25, 0.75)),
+        (4,),
+        (2,),
+    ),
+    "blend with rows held out": (
+        nn.CrossFitted(nn.Blend(nn.Dense(2), 4, others=(nn.Dense(2),)), 2, alone="numbers"),
+        {"numbers": (4,), "fold": ((), "int64")},
+        (2,),
+    ),
+    "pieces of some numbers": (nn.Pieces((0, 2), 3), (4,), (10,)),
+    "pieces of none": (nn.Pieces((), 3), (4,), (4,)),
     "waves of all numbers": (nn.Periodic((0, 1, 2, 3), 5), (4,), (24,)),
     "waves of some numbers": (nn.Periodic((0, 2, 3), 2, deviation=1.0), (5,), (11,)),
     "waves of none": (nn.Periodic((), 2), (5,), (5,)),
@@ -215,6 +227,13 @@ def test_what_is_no_layer_is_refused(wrong):
         lambda: nn.CrossFitted(nn.Ensemble(nn.Dense(1), 3), 1),
         lambda: nn.CrossFitted(nn.Dense(1), 2),
         lambda: nn.Ensemble(nn.CrossFitted(nn.Ensemble(nn.Dense(1), 2), 2), 2),
+        lambda: nn.Blend(nn.Dense(1), 3, others=(nn.Dense(1),)),
+        lambda: nn.Blend(nn.Dense(1), 2, others=(1,)),
+        lambda: nn.Blend(nn.Dense(1), 2, others=(nn.Dense(1),), shares=(0.5, 0.6)),
+        lambda: nn.Blend(nn.Dense(1), 2, others=(nn.Dense(1),), shares=(1.0,)),
+        lambda: nn.Blend(nn.Dense(1), 2, others=(nn.Dense(1),), shares=(2.0, -1.0)),
+        lambda: nn.Pieces((0,), 0),
+        lambda: nn.Pieces((1, 0)),
         lambda: nn.Periodic((0,), 0),
         lambda: nn.Periodic((0,), deviation=-1.0),
         lambda: nn.Periodic((1, 0)),
@@ -432,3 +451,52 @@ def test_the_table_of_embeddings_shows_their_outputs():
 def test_parameters_of_another_shape_are_refused_and_never_stretched(layer, parameters, rows):
     with pytest.raises(bp.BackpassError, match=r"has shape \[.*\], expected \["):
         layer(parameters, rows)
+
+
+# Pieces
+
+
+def test_pieces_add_how_far_a_number_has_come_in_each_piece_of_its_range():
+    """Of four pieces between -2.7, the quartiles of a normal distribution and 2.7."""
+    found = nn.Pieces((1,), 4)({}, np.array([[9.0, 0.0], [9.0, -3.0], [9.0, 0.6744897501960817 / 2]]))
+    np.testing.assert_allclose(found[:, :2], [[9.0, 0.0], [9.0, -3.0], [9.0, 0.33724488]])
+    np.testing.assert_allclose(found[:, 2:], [[1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 0.5, 0]], atol=1e-12)
+
+
+# Blends
+
+
+def blend(shares=()):
+    return nn.Blend(
+        nn.Dense(2), 4, others=(nn.Sequential(hidden=nn.Dense(3), bent=nn.Tanh(), end=nn.Dense(2)),), shares=shares
+    )
+
+
+def test_each_kind_of_a_blend_has_its_share_in_the_answer():
+    x, network = rows_of((4,), 5), blend((0.25, 0.75))
+    parameters = network.init((4,), KEY)
+    plain, bent = (
+        [kind(parameters[name], x) for name in names] for kind, names in zip(network.kinds, ("12", "34"), strict=True)
+    )
+    wanted = 0.25 * (plain[0] + plain[1]) / 2 + 0.75 * (bent[0] + bent[1]) / 2
+    np.testing.assert_allclose(network(parameters, x), wanted, rtol=1e-12)
+    equal = (plain[0] + plain[1] + bent[0] + bent[1]) / 4
+    np.testing.assert_allclose(blend()(parameters, x), equal, rtol=1e-12)
+
+
+def test_of_a_row_that_members_left_out_each_kind_has_its_share_too():
+    x, network = rows_of((4,), 2), blend((0.25, 0.75))
+    parameters = network.init((4,), KEY)
+    found = nn.CrossFitted(network, 2, "fold", "x")(parameters, {"x": x, "fold": np.array([0, -1])})
+    first, third = (network.of(name)(parameters[name], x[:1]) for name in "13")
+    np.testing.assert_allclose(found[:1], 0.25 * first + 0.75 * third, rtol=1e-12)
+    np.testing.assert_allclose(found[1:], network(parameters, x[1:]), rtol=1e-12)
+
+
+def test_the_table_of_a_blend_shows_one_member_of_each_kind_and_counts_all():
+    lines = nn.summary(blend(), (4,)).splitlines()
+    assert [line.split()[:6] for line in lines if "kind" in line][1:] == [
+        ["each", "of", "2,", "kind", "1", "Dense(2)"],
+        ["each", "of", "2,", "kind", "2", "Sequential"],
+    ]
+    assert lines[-1] == "parameters in all: 66"
