@@ -13,7 +13,7 @@ from backpass import nn
 from backpass.data import Table
 from backpass.data.naming import split_names
 from backpass.forward import flatten
-from backpass.recipes import again, plan, recipe, run
+from backpass.recipes import again, defaults, plan, recipe, run
 from backpass.recipes.certificate import certify
 from backpass.recipes.scores import baseline, score, surely_better
 
@@ -132,7 +132,8 @@ def test_without_a_number_there_are_no_waves():
 
 
 def test_more_effort_means_more_members_and_a_linear_model_stays_one():
-    assert [recipe(5000, effort).members for effort in ("fast", "standard", "best")] == [1, 4, 16]
+    assert [recipe(5000, effort).members for effort in ("fast", "standard", "best")] == [1, 4, 32]
+    assert recipe(defaults.MOST_BLENDED, "best").members == 16
     linear = recipe(5000, "best", hidden=())
     assert (linear.members, linear.waves) == (1, 0)
 

@@ -20,8 +20,8 @@ FURTHEST = 2.7  # deviations: there the first piece begins and the last one ends
 class Pieces(Layer):
     """The input, and for chosen numbers of it how far each has come in each of several pieces of its range.
 
-    The place in a piece is 0 before it, 1 after it and between them a straight line, so a sum of them with weights is any
-    line that bends where pieces meet (piecewise linear encoding: Gorishniy, Rubachev and Babenko, 2022, section 3.2).
+    That is 0 before a piece, 1 after it, and rises straight within it, so a weighted sum of all is any line that bends
+    where pieces meet (piecewise linear encoding: Gorishniy, Rubachev and Babenko, 2022, section 3.2).
     Numbers are taken to have mean 0 and deviation 1, as a table's encoder makes them: the pieces are those that hold
     equal parts of a normal distribution, and so need nothing that is learned.
 

@@ -1,0 +1,174 @@
+"""What `--effort best` trains: networks of several kinds, and how much each has to say."""
+
+import json
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import backpass as bp
+from backpass import losses, nn
+from backpass.cli.main import main
+from backpass.errors import UsageError
+from backpass.recipes import again, defaults, duration, plan
+from backpass.recipes.blending import best_shares
+from backpass.recipes.main_job import fit_into
+
+QUICK = {"hidden": [4], "kinds": ["pieces", "linear"], "members": 4, "epochs": 15, "dropout": 0.0}
+
+
+def table(rows=150, seed=0):
+    """A number on a plane over two others: linear networks learn it well, and small ones less."""
+    rng = np.random.default_rng(seed)
+    x, z = rng.normal(size=(2, rows))
+    return {"x": x, "z": z, "y": 3 * x - z + 0.05 * rng.normal(size=rows)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The folder of a finished run, on a table beside it."""
+    place = tmp_path_factory.mktemp("blend")
+    bp.Table.from_data(table()).frame.write_parquet(place / "t.parquet")
+    bp.train(place / "t.parquet", "y", recipe=QUICK | {"learning_rate": 0.05}, out=place / "run", page=False)
+    return place / "run"
+
+
+def error_of(model, network):
+    new = table(400, seed=1)
+    return float(np.sqrt(np.mean((replace(model, network=network).predict(new)[:, 0] - new["y"]) ** 2)))
+
+
+def test_the_blend_is_better_than_the_mean_of_all_and_than_its_worst_kind(folder):
+    model = bp.load(folder)
+    blend = error_of(model, model.network)
+    alone = [error_of(model, model.network.alone(kind)) for kind in range(2)]
+    assert alone[1] < alone[0]
+    assert model.network.shares[1] > 0.8
+    assert blend < 0.7 * error_of(model, replace(model.network, shares=())) < alone[0]
+
+
+def test_a_run_tells_the_shares_and_does_all_that_others_do(folder, capsys):
+    opened = bp.open_run(folder)
+    shares = opened.about["outcome"]["blend"]
+    assert shares == dict(zip(["pieces", "linear"], opened.model.network.shares, strict=True))
+    assert again.compare(folder, opened.plan).same
+    assert opened.trace(row=1, member=3).member == 3
+    assert opened.why(row=1).value == pytest.approx(float(opened.model.predict(table())[0, 0]), rel=1e-3)
+    assert opened.what_if(1).members == 4
+    for arguments in (
+        ["report", folder],
+        ["doctor", folder],
+        ["check", folder, folder.parent / "t.parquet", "--rows", "8"],
+    ):
+        assert status_of(arguments) == 0, capsys.readouterr()
+
+
+def status_of(arguments):
+    """The exit status of the command, run in this process."""
+    try:
+        main([str(each) for each in arguments])
+    except SystemExit as end:
+        return end.code
+    return 0
+
+
+def test_interrupted_it_goes_on_to_the_same_bits_on_any_number_of_threads(folder, tmp_path):
+    recipe = QUICK | {"learning_rate": 0.05}
+    planned = plan(str(folder.parent / "t.parquet"), "y", recipe=recipe, threads=1)
+    other = tmp_path / "run"
+    other.mkdir()
+
+    def stop(event):
+        if type(event).__name__ == "StepFinished" and event.step == 30:
+            signal.raise_signal(signal.SIGINT)
+
+    class Stopping(type(planned)):
+        def trainer(self, listeners=(), steering=None):
+            return super().trainer([*listeners, stop], steering)
+
+    stopping = Stopping(**{name: getattr(planned, name) for name in planned.__dataclass_fields__})
+    outcome = fit_into(other, stopping, stop_on_interrupt=True, page=False)
+    assert not outcome.finished
+    assert sum(bp.load(other).network.shares) == pytest.approx(1)
+    assert fit_into(other, again.plan_of(other, threads=2), begins=False, page=False).finished
+    first, second = bp.load(folder), bp.load(other)
+    assert (first.weights, first.network) == (second.weights, second.network)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"target": "y,c"},
+        {"target": "c", "class_weights": "balanced", "threshold": "f1"},
+        {"target": "y", "quantiles": [0.1, 0.9]},
+        {"target": "y", "interval": 0.8},
+        {"target": "y", "group": "g"},
+        {"target": "y", "validation": 0.0},
+        {"target": "y", "refit": True, "folds": 2},
+    ],
+    ids=" ".join,
+)
+def test_whatever_is_asked_for_shares_are_found_on_rows_that_validate(options):
+    rows = table()
+    rows |= {"c": np.where(rows["x"] > 0, "up", "down").tolist(), "g": (np.arange(150) % 30).tolist()}
+    outcome = bp.train(rows, recipe=QUICK | {"epochs": 2}, **options)
+    shares = outcome.model.network.shares
+    assert len(shares) == (0 if "validation" in options else 2)
+    assert outcome.own_model.network.shares == shares
+    assert len(outcome.model.predict(rows)) == 150
+
+
+def test_shares_are_those_with_which_held_out_rows_are_answered_best():
+    rng = np.random.default_rng(0)
+    right = rng.normal(size=(500, 1))
+    noisy = [right + size * rng.normal(size=right.shape) for size in (1.0, 1.0, 4.0)]
+    first, second, worst = best_shares(noisy, right, losses.Squared())
+    assert first == pytest.approx(0.485, abs=0.06)
+    assert second == pytest.approx(0.485, abs=0.06)
+    assert 0 < worst < 0.07
+    weights = (np.arange(500) < 250).astype(float)
+    mixed = [np.where(weights[:, None] > 0, a, b) for a, b in ((right, noisy[2]), (noisy[2], right))]
+    assert best_shares(mixed, right, losses.Squared(), weights)[0] > 0.8
+    assert best_shares([np.full((3, 1), np.nan)] * 2, np.zeros((3, 1)), losses.Squared()) == (0.5, 0.5)
+
+
+def test_what_is_best_is_a_blend_unless_a_network_is_asked_for_or_the_table_is_large():
+    usual = defaults.recipe(2000, "best")
+    assert (usual.kinds, usual.members) == (defaults.BLENDED, 8 * len(defaults.BLENDED))
+    assert defaults.folds("best") == 8
+    for chosen in ({"hidden": (8,)}, {"activation": "tanh"}, {"members": 16}, {"waves": 4}):
+        assert defaults.recipe(2000, "best", **chosen).kinds == ()
+    assert defaults.recipe(2000, "best", members=16).activation == "relu"
+    assert defaults.recipe(defaults.MOST_BLENDED, "best").kinds == ()
+    assert defaults.recipe(2000, "standard").kinds == ()
+    with pytest.raises(UsageError, match="--kinds is trees, expected network, waves"):
+        defaults.recipe(2000, "best", kinds=["trees"], members=2)
+    with pytest.raises(UsageError, match="--members is 3, expected as many of each of 2 kinds"):
+        defaults.recipe(2000, kinds=["waves", "linear"], members=3)
+
+
+def test_in_a_short_time_there_is_one_kind_of_network_and_in_a_long_one_a_blend():
+    planned = plan(table(), "y", effort="best")
+    assert duration.fitting(planned, 0.5)["kinds"] == []
+    fitted = duration.fitting(planned, 1e6)
+    assert fitted == {
+        "members": planned.recipe.members,
+        "epochs": planned.recipe.epochs,
+        "kinds": list(defaults.BLENDED),
+    }
+
+
+def test_a_kind_without_numbers_is_a_network_of_the_others(tmp_path):
+    """Of a table of categories alone there are no waves and no pieces; and a run of an earlier version has no kinds."""
+    rows = {"a": ["x", "y", "z"] * 40, "y": (np.arange(120) % 3 / 2).tolist()}
+    recipe = QUICK | {"kinds": ["waves", "additive"], "epochs": 2}
+    bp.Table.from_data(rows).frame.write_parquet(tmp_path / "t.parquet")
+    outcome = bp.train(tmp_path / "t.parquet", "y", task="regression", recipe=recipe, out=tmp_path / "run", page=False)
+    assert "Periodic" not in str(outcome.model.network)
+    assert isinstance(outcome.model.network, nn.Blend)
+    content = json.loads((tmp_path / "run/run.json").read_text())
+    del content["recipe"]["kinds"]
+    content["asked"] |= {"effort": "best", "recipe": {}}
+    (tmp_path / "run/run.json").write_text(json.dumps(content))
+    assert again.plan_of(tmp_path / "run").recipe.kinds == ()
