@@ -101,7 +101,6 @@ def test_interrupted_it_goes_on_to_the_same_bits_on_any_number_of_threads(folder
     [
         {"target": "y,c"},
         {"target": "c", "class_weights": "balanced", "threshold": "f1"},
-        {"target": "y", "quantiles": [0.1, 0.9]},
         {"target": "y", "interval": 0.8},
         {"target": "y", "group": "g"},
         {"target": "y", "validation": 0.0},
@@ -112,7 +111,7 @@ def test_interrupted_it_goes_on_to_the_same_bits_on_any_number_of_threads(folder
 def test_whatever_is_asked_for_shares_are_found_on_rows_that_validate(options):
     rows = table()
     rows |= {"c": np.where(rows["x"] > 0, "up", "down").tolist(), "g": (np.arange(150) % 30).tolist()}
-    outcome = bp.train(rows, recipe=QUICK | {"epochs": 2}, **options)
+    outcome = bp.train(rows, recipe=QUICK | {"members": 2, "epochs": 2}, **options)
     shares = outcome.model.network.shares
     assert len(shares) == (0 if "validation" in options else 2)
     assert outcome.own_model.network.shares == shares
@@ -162,7 +161,7 @@ def test_in_a_short_time_there_is_one_kind_of_network_and_in_a_long_one_a_blend(
 def test_a_kind_without_numbers_is_a_network_of_the_others(tmp_path):
     """Of a table of categories alone there are no waves and no pieces; and a run of an earlier version has no kinds."""
     rows = {"a": ["x", "y", "z"] * 40, "y": (np.arange(120) % 3 / 2).tolist()}
-    recipe = QUICK | {"kinds": ["waves", "additive"], "epochs": 2}
+    recipe = QUICK | {"kinds": ["waves", "wide"], "members": 2, "epochs": 1}
     bp.Table.from_data(rows).frame.write_parquet(tmp_path / "t.parquet")
     outcome = bp.train(tmp_path / "t.parquet", "y", task="regression", recipe=recipe, out=tmp_path / "run", page=False)
     assert "Periodic" not in str(outcome.model.network)

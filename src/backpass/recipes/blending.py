@@ -15,7 +15,7 @@ from backpass.records import dataclass
 if TYPE_CHECKING:
     from backpass.training import Trainer
 
-ROUNDS = 25  # so none has all to say, and none nothing
+ROUNDS = 100  # so one may have nearly all to say, and none has nothing
 
 
 @dataclass(frozen=True, eq=False)

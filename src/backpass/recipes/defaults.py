@@ -28,12 +28,20 @@ SMALL = 5000  # rows: smaller tables get smaller networks, held back more strong
 WIDEST_EMBEDDING = 32
 MOST_WAVES = 256
 PIECES = 16
-NETWORK, WAVED, PIECED, ADDITIVE, LINEAR = KINDS = ("network", "waves", "pieces", "additive", "linear")
+WIDE, WIDE_DROPOUT = 256, 0.5
+NETWORK, WAVED, PIECED, WIDE_PIECED, ADDITIVE, LINEAR = KINDS = (
+    "network",
+    "waves",
+    "pieces",
+    "wide",
+    "additive",
+    "linear",
+)
 """Kinds of networks for a table: of the numbers as they are, with waves beside them, with pieces beside them; and two
 without hidden layers, of which the first has pieces."""
 BLENDED = (WAVED, PIECED, ADDITIVE, LINEAR)
 MOST_BLENDED = 50_000  # rows: of more, networks of one kind learn what there is
-SHAPING = frozenset(("hidden", "activation", "waves", "members", "kinds"))
+SHAPING = ("hidden", "activation", "waves", "members")
 """What is chosen of these is for networks of one kind."""
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "nadam", "radam", "lion")
 LOSSES = {
@@ -174,8 +182,10 @@ def recipe(rows: int, effort: str = STANDARD, **chosen: object) -> Recipe:
     return Recipe(**(defaults | {key: value for key, value in chosen.items() if value is not None}))  # type: ignore[arg-type]
 
 
-def blended(rows: int, effort: str, **chosen: object) -> tuple[str, ...]:
-    """The kinds of networks that are blended by default; none where they are all of one kind."""
+def blended(rows: int, effort: str, **chosen: Any) -> tuple[str, ...]:
+    """The kinds of networks that are blended: those that are chosen, or by default; none where all are of one kind."""
+    if chosen.get("kinds") is not None:
+        return tuple(chosen["kinds"])
     own = any(chosen.get(name) is not None for name in SHAPING)
     return BLENDED if effort == BEST and rows < MOST_BLENDED and not own else ()
 
@@ -184,8 +194,8 @@ def folds(effort: str, **chosen: object) -> int:
     """Of how many parts of the rows the networks trained side by side each leave one out; 0 where it is one network."""
     members = MEMBERS[effort] if chosen.get("members") is None else chosen["members"]
     kinds = chosen.get("kinds")
-    if isinstance(members, int) and isinstance(kinds, (list, tuple)) and kinds:
-        members //= len(kinds)  # each row is left out by some of each kind
+    if isinstance(members, int) and isinstance(kinds, (list, tuple)) and kinds:  # each row is left out by some of each
+        members = MOST_FOLDS if chosen.get("members") is None else members // len(kinds)
     linear = chosen.get("hidden") in ((), [])
     return min(MOST_FOLDS, members) if isinstance(members, int) and members > 1 and not linear else 0
 
@@ -239,16 +249,19 @@ def _network(
     beside: nn.Layer | None = None
     if places and kind in ("", WAVED):
         beside = nn.Periodic(places, recipe.waves)
-    if places and kind in (PIECED, ADDITIVE):
+    if places and kind in (PIECED, WIDE_PIECED, ADDITIVE):
         beside = nn.Pieces(places, PIECES)
     if kind in (ADDITIVE, LINEAR):
         return linear_network(encoder, targets, beside)
+    sizes, dropout = (
+        ((WIDE,), max(recipe.dropout, WIDE_DROPOUT)) if kind == WIDE_PIECED else (recipe.hidden, recipe.dropout)
+    )
     hidden: dict[str, nn.Layer] = {}
-    for number, (units, activation) in enumerate(zip(recipe.hidden, recipe.activations, strict=True), start=1):
+    for number, (units, activation) in enumerate(zip(sizes, recipe.activations, strict=False), start=1):
         hidden[f"hidden_{number}"] = nn.Dense(units)
         hidden[f"{activation}_{number}"] = nn.ACTIVATIONS[activation]()
-        if recipe.dropout:
-            hidden[f"dropout_{number}"] = nn.Dropout(recipe.dropout)
+        if dropout:
+            hidden[f"dropout_{number}"] = nn.Dropout(dropout)
     return nn.Sequential(
         **input_layers(encoder, beside), **hidden, output=nn.Dense(targets.outputs, initializer=nn.Glorot())
     )
