@@ -39,7 +39,7 @@ NETWORK, WAVED, PIECED, WIDE_PIECED, ADDITIVE, LINEAR = KINDS = (
 )
 """Kinds of networks for a table: of the numbers as they are, with waves beside them, with pieces beside them; and two
 without hidden layers, of which the first has pieces."""
-BLENDED = (WAVED, PIECED, ADDITIVE, LINEAR)
+BLENDED = (WAVED, WIDE_PIECED, ADDITIVE, LINEAR)
 MOST_BLENDED = 50_000  # rows: of more, networks of one kind learn what there is
 SHAPING = ("hidden", "activation", "waves", "members")
 """What is chosen of these is for networks of one kind."""
@@ -253,11 +253,11 @@ def _network(
         beside = nn.Pieces(places, PIECES)
     if kind in (ADDITIVE, LINEAR):
         return linear_network(encoder, targets, beside)
-    sizes, dropout = (
-        ((WIDE,), max(recipe.dropout, WIDE_DROPOUT)) if kind == WIDE_PIECED else (recipe.hidden, recipe.dropout)
-    )
+    wide = kind == WIDE_PIECED
+    sizes, activations = ((WIDE,), ("relu",)) if wide else (recipe.hidden, recipe.activations)
+    dropout = max(recipe.dropout, WIDE_DROPOUT) if wide else recipe.dropout
     hidden: dict[str, nn.Layer] = {}
-    for number, (units, activation) in enumerate(zip(sizes, recipe.activations, strict=False), start=1):
+    for number, (units, activation) in enumerate(zip(sizes, activations, strict=True), start=1):
         hidden[f"hidden_{number}"] = nn.Dense(units)
         hidden[f"{activation}_{number}"] = nn.ACTIVATIONS[activation]()
         if dropout:
