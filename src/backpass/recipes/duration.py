@@ -39,6 +39,7 @@ STEP, STEP_OF_MEMBER = 5e-6, 3e-6  # seconds: what a step takes, however few its
 EPOCH = 1e-3  # and what an epoch takes, however few its steps are
 MORE_THREADS, SHARED = 0.8, 1e-5  # of its speed each further thread adds; and takes seconds of each step
 BEGIN, BEGIN_A_MEMBER, BEGIN_WAVES = 0.5, 0.27, 0.3  # seconds: to make the programs
+PLAIN = 0.3  # of that a network without hidden layers takes
 MADE = 0.05  # of that time is left where an earlier training has made them
 END, END_A_ROW = 0.5, 2e-5  # seconds: the linear model, the scores and the report
 
@@ -101,14 +102,17 @@ def guess(planned: "Plan", recipe: "Recipe | None" = None, now: Speed | None = N
     """
     recipe, prepared, now = recipe or planned.recipe, planned.prepared, now or speed()
     members, rows = recipe.members, prepared.train.rows
-    weights, waves = _sizes(planned)
+    sizes = _sizes(planned)
+    of_each = members / len(sizes)
     product = 1 / (PART * now.products)
-    row = members * (3 * weights + WAVE * waves) * product
+    row = of_each * sum(3 * weights + WAVE * waves for weights, waves, _ in sizes) * product
     steps = math.ceil(rows / recipe.batch_size)
     threads = planned.threads or available_threads()
     learned = [rows * row / (1 + MORE_THREADS * (count - 1)) + steps * SHARED * (count > 1) for count in {1, threads}]
     held_out = 0 if prepared.validation is None else prepared.validation.rows
-    begin = members * (BEGIN_A_MEMBER + BEGIN_WAVES * (waves > 0))
+    begin = of_each * sum(
+        BEGIN_A_MEMBER * (1.0 if layers > 1 else PLAIN) + BEGIN_WAVES * (waves > 0) for _, waves, layers in sizes
+    )
     left = MADE if recipe == planned.recipe and _are_made(planned) else 1.0
     step, epoch = STEP + STEP_OF_MEMBER * members, EPOCH if held_out else 0.0
     alone = Guess(
@@ -195,15 +199,14 @@ def fitting(planned: "Plan", seconds: float) -> dict[str, Any]:
     return fitted | {"kinds": list(own)} if kinds else fitted
 
 
-def _sizes(planned: "Plan") -> tuple[int, int]:
-    """Of one network, the weights that each row is multiplied by, and its waves; of several kinds in the mean."""
-    whole = planned.network
+def _sizes(planned: "Plan") -> list[tuple[int, int, int]]:
+    """Of one network of each kind the weights that each row is multiplied by, its waves, and its layers with weights."""
+    whole, sizes = planned.network, []
     kinds = whole.kinds if isinstance(whole, Blend) else [whole.member if isinstance(whole, Ensemble) else whole]
-    weights = waves = 0
     for kind in kinds:
         start = kind.init(planned.prepared.row_shape, Key.of(0))
+        found: dict[str, list[int]] = {"weight": [], "frequency": []}
         for label, value in zip(labels(start), flatten(start), strict=True):
-            name = label.rpartition(".")[2]
-            waves += value.size if name == "frequency" else 0
-            weights += value.size if name == "weight" else 0
-    return weights // len(kinds), waves // len(kinds)
+            found.get(label.rpartition(".")[2], []).append(value.size)
+        sizes.append((sum(found["weight"]), sum(found["frequency"]), len(found["weight"])))
+    return sizes
