@@ -14,6 +14,7 @@ from backpass.errors import UsageError
 from backpass.recipes import again, defaults, duration, plan
 from backpass.recipes.blending import best_shares
 from backpass.recipes.main_job import fit_into
+from backpass.recipes.report_page import facts_of_run
 
 QUICK = {"hidden": [4], "kinds": ["pieces", "linear"], "members": 4, "epochs": 15, "dropout": 0.0}
 
@@ -52,6 +53,7 @@ def test_a_run_tells_the_shares_and_does_all_that_others_do(folder, capsys):
     opened = bp.open_run(folder)
     shares = opened.about["outcome"]["blend"]
     assert shares == dict(zip(["pieces", "linear"], opened.model.network.shares, strict=True))
+    assert facts_of_run(opened)["network"]["blend"] == shares
     assert again.compare(folder, opened.plan).same
     assert opened.trace(row=1, member=3).member == 3
     assert opened.why(row=1).value == pytest.approx(float(opened.model.predict(table())[0, 0]), rel=1e-3)

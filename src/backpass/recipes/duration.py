@@ -200,7 +200,7 @@ def fitting(planned: "Plan", seconds: float) -> dict[str, Any]:
 
 
 def _sizes(planned: "Plan") -> list[tuple[int, int, int]]:
-    """Of one network of each kind the weights that each row is multiplied by, its waves, and its layers with weights."""
+    """Of one network of each kind the weights that a row is multiplied by, its waves, and its layers with weights."""
     whole, sizes = planned.network, []
     kinds = whole.kinds if isinstance(whole, Blend) else [whole.member if isinstance(whole, Ensemble) else whole]
     for kind in kinds:

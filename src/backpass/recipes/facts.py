@@ -98,6 +98,7 @@ def _network(planned: Plan | None, model: Model | None) -> dict[str, Any] | None
         "parameters": model.parameter_count,
         "members": recipe.get("members", 1),
         "folds": 0 if planned is None else planned.prepared.folds,
+        "blend": dict(zip(recipe.get("kinds", []), getattr(model.network, "shares", ()), strict=False)),
         "loss": str(model.loss),
         "optimizer": str(trainer.optimizer) if trainer else "",
         "recipe": recipe,

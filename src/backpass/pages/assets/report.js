@@ -278,7 +278,8 @@
     const told = facts.network;
     if (!told) return;
     const host = section("Network", "network");
-    list(host, [["networks", told.members > 1 ? `${told.members} side by side, answers are the mean of theirs` : ""], ["parameters", told.parameters],
+    list(host, [["networks", told.members > 1 ? `${told.members} side by side, answers are the mean of theirs` : ""],
+      ["shares", Object.entries(told.blend).map(([kind, share]) => `${kind} ${Math.round(100 * share)} %`).join(", ")], ["parameters", told.parameters],
       ["loss", told.loss]]);
     host.append(tableOf(["layer", "kind", "output", "parameters"], told.layers.map((each) => [
       each.name.replace(/^ +/, (indent) => "\u00a0".repeat(2 * indent.length)), each.kind, each.output, each.parameters])));
