@@ -41,6 +41,12 @@ parts = st.recursive(
     max_leaves=8,
 )
 networks = parts | st.builds(nn.Ensemble, parts, st.integers(1, 9), parts)
+networks |= st.builds(
+    lambda kinds, each, shares: nn.Blend(kinds[0], each * 2, others=(kinds[1],), shares=shares),
+    st.tuples(parts, parts),
+    st.integers(1, 9),
+    st.sampled_from([(), (0.25, 0.75), (1, 0)]),
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -71,7 +77,9 @@ KINDS += [
     "Concatenate",
     "CrossFitted",
     "Ensemble",
+    "Blend",
     "Periodic",
+    "Pieces",
     "ReLU",
     "LeakyReLU",
     "ELU",
@@ -83,7 +91,7 @@ KINDS += [
 KINDS += ["Orthogonal", "Normal"]
 FIELDS = ["units", "bias", "initializer", "bias_initializer", "rate", "levels", "layers", "shape", "slope", "alpha"]
 FIELDS += ["value", "low", "high", "gain", "deviation", "distribution", "dtype", "self", "__class__", "build"]
-FIELDS += ["member", "count", "first", "features", "waves"]
+FIELDS += ["member", "count", "first", "features", "waves", "others", "shares", "pieces"]
 described = st.deferred(
     lambda: st.builds(_described, st.sampled_from(KINDS), st.dictionaries(st.sampled_from(FIELDS), values, max_size=3))
 )

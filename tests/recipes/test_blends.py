@@ -1,6 +1,7 @@
 """What `--effort best` trains: networks of several kinds, and how much each has to say."""
 
 import json
+import shutil
 import signal
 from dataclasses import replace
 
@@ -104,7 +105,6 @@ def test_interrupted_it_goes_on_to_the_same_bits_on_any_number_of_threads(folder
         {"target": "y,c"},
         {"target": "c", "class_weights": "balanced", "threshold": "f1"},
         {"target": "y", "interval": 0.8},
-        {"target": "y", "group": "g"},
         {"target": "y", "validation": 0.0},
         {"target": "y", "refit": True, "folds": 2},
     ],
@@ -112,7 +112,7 @@ def test_interrupted_it_goes_on_to_the_same_bits_on_any_number_of_threads(folder
 )
 def test_whatever_is_asked_for_shares_are_found_on_rows_that_validate(options):
     rows = table()
-    rows |= {"c": np.where(rows["x"] > 0, "up", "down").tolist(), "g": (np.arange(150) % 30).tolist()}
+    rows |= {"c": np.where(rows["x"] > 0, "up", "down").tolist()}
     outcome = bp.train(rows, recipe=QUICK | {"members": 2, "epochs": 2}, **options)
     shares = outcome.model.network.shares
     assert len(shares) == (0 if "validation" in options else 2)
@@ -160,14 +160,17 @@ def test_in_a_short_time_there_is_one_kind_of_network_and_in_a_long_one_a_blend(
     }
 
 
-def test_a_kind_without_numbers_is_a_network_of_the_others(tmp_path):
-    """Of a table of categories alone there are no waves and no pieces; and a run of an earlier version has no kinds."""
+def test_a_table_without_numbers_has_kinds_without_waves_and_pieces():
     rows = {"a": ["x", "y", "z"] * 40, "y": (np.arange(120) % 3 / 2).tolist()}
-    recipe = QUICK | {"kinds": ["waves", "wide"], "members": 2, "epochs": 1}
-    bp.Table.from_data(rows).frame.write_parquet(tmp_path / "t.parquet")
-    outcome = bp.train(tmp_path / "t.parquet", "y", task="regression", recipe=recipe, out=tmp_path / "run", page=False)
-    assert "Periodic" not in str(outcome.model.network)
-    assert isinstance(outcome.model.network, nn.Blend)
+    planned = plan(rows, "y", task="regression", recipe=QUICK | {"kinds": list(defaults.KINDS), "members": 12})
+    assert isinstance(planned.network, nn.Blend)
+    assert not {"Periodic", "Pieces"} & set(str(planned.network).split())
+    assert planned.recipe.waves == 0
+
+
+def test_a_run_of_an_earlier_version_has_networks_of_one_kind(folder, tmp_path):
+    """What is best now is something else, and its run.json does not say so."""
+    shutil.copytree(folder, tmp_path / "run")
     content = json.loads((tmp_path / "run/run.json").read_text())
     del content["recipe"]["kinds"]
     content["asked"] |= {"effort": "best", "recipe": {}}

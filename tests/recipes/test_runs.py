@@ -15,7 +15,7 @@ from backpass.recipes.main_job import fit_into
 from backpass.storage import disk
 
 IRIS = Path(__file__).parents[2] / "examples" / "data" / "iris.csv"
-QUICK = {"epochs": 2, "hidden": (4,)}
+QUICK = {"epochs": 2, "hidden": (4,), "members": 1}
 
 
 def iris():
