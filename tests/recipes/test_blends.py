@@ -44,7 +44,7 @@ def error_of(model, network):
 def test_the_blend_is_better_than_the_mean_of_all_and_than_its_worst_kind(folder):
     model = bp.load(folder)
     blend = error_of(model, model.network)
-    alone = [error_of(model, model.network.alone(kind)) for kind in range(2)]
+    alone = [error_of(model, replace(model.network, shares=shares)) for shares in ((1, 0), (0, 1))]
     assert alone[1] < alone[0]
     assert model.network.shares[1] > 0.8
     assert blend < 0.7 * error_of(model, replace(model.network, shares=())) < alone[0]

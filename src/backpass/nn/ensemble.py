@@ -1,7 +1,7 @@
 """Several networks trained side by side as one, whose answers are averaged, and how they hold rows out."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import field, replace
+from dataclasses import field
 from typing import Any, ClassVar
 
 from backpass.errors import UsageError
@@ -160,10 +160,6 @@ class Blend(Ensemble):
     def share(self, place: int, among: Sequence[int]) -> float:
         weights = self.shares or (1.0,) * len(self.kinds)
         return weights[self.kind_of(place)] / sum(weights[self.kind_of(each)] for each in among)
-
-    def alone(self, kind: int) -> "Blend":
-        """The same, of which one kind alone answers."""
-        return replace(self, shares=tuple(float(place == kind) for place in range(len(self.kinds))))
 
 
 @dataclass(frozen=True)
