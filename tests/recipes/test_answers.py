@@ -14,7 +14,7 @@ from backpass.recipes import plan
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "data"
 PENGUINS, ABALONE, IRIS = (EXAMPLES / f"{name}.csv" for name in ("penguins", "abalone", "iris"))
-QUICK = {"epochs": 3, "hidden": (8,)}
+QUICK = {"epochs": 3, "hidden": (8,), "members": 1}
 
 
 def two_classes(rows=600, seed=0, share=0.1):
@@ -114,14 +114,15 @@ def test_class_weights_may_be_named_by_truth_values_and_numbers():
 
 def test_a_threshold_is_chosen_stored_and_followed(tmp_path):
     table = two_classes(1500)
-    outcome = bp.train(table, "rare", threshold="f1", recipe=QUICK)
+    recipe = QUICK | {"members": 4}
+    outcome = bp.train(table, "rare", threshold="f1", recipe=recipe)
     model = again(outcome, tmp_path)
     threshold = model.tabular.calibration.threshold
     assert threshold.metric == "f1"
     found = model.predict_table(table)
     np.testing.assert_array_equal(found.values == "yes", found.probabilities[:, 1] >= threshold.value)
     assert {"f1", "balanced_accuracy", "youden"} <= set(outcome.metrics)
-    assert outcome.metrics["f1"] > bp.train(table, "rare", threshold=0.5, recipe=QUICK).metrics["f1"]
+    assert outcome.metrics["f1"] > bp.train(table, "rare", threshold=0.5, recipe=recipe).metrics["f1"]
 
 
 def test_a_threshold_that_is_a_number_is_that():
