@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from backpass.native.target import host, named
 
 posix = pytest.mark.skipif(os.name != "posix", reason="owners and modes are POSIX's")
 KEY, OTHER = "ab" * 32, "cd" * 32
+LOOKING = "20" * 32
+"""The key of an entry that looks at all others."""
 
 
 @pytest.fixture
@@ -181,14 +184,20 @@ def test_above_the_limit_the_oldest_used_goes_first(tmp_path):
     assert [cache.get(key) is not None for key in keys] == [True, False, True]
 
 
-def test_what_a_killed_writer_left_is_removed_by_the_next_process_and_other_files_are_not(cache, monkeypatch):
-    cache.put(KEY, b"code", {})
+def test_what_killed_writers_left_is_removed_by_a_later_entry_and_other_files_are_not(cache):
+    cache.put(LOOKING, b"code", {})
     for name in ("left.1-1.part", "notes.txt"):
         (cache.folder / name).write_text("old")
         os.utime(cache.folder / name, (1000, 1000))
-    monkeypatch.setattr("backpass.native.cache._sizes", {})
-    cache.put(KEY, b"code", {})
-    assert sorted(path.name for path in cache.folder.iterdir()) == [f"{KEY}.object", "notes.txt"]
+    cache.put(LOOKING, b"code", {})
+    assert sorted(path.name for path in cache.folder.iterdir()) == [f"{LOOKING}.object", "notes.txt"]
+
+
+def test_of_many_entries_some_look_at_all_others_and_none_grows_far_above_the_limit(tmp_path):
+    cache = ObjectCache(tmp_path, limit=20_000)
+    for i in range(400):
+        cache.put(sha256(bytes([i % 256, i // 256])).hexdigest(), bytes(1000), {})
+    assert 10 < len(list(tmp_path.iterdir())) < 150
 
 
 def test_writers_and_readers_at_once_meet_whole_entries_only(tmp_path):
