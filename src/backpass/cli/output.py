@@ -16,6 +16,7 @@ import click
 from backpass.errors import OutputError
 
 WIDTH = 80  # columns
+_GLUE = "\xa0"  # a space at which no line is cut
 SECONDS_BETWEEN_LINES = 5.0  # of news, where there is no terminal
 ENDING = (signal.SIGINT, signal.SIGTERM)
 SIGNALLED = 128  # and the number of the signal: what a shell expects of a command that a signal ended
@@ -47,10 +48,16 @@ def wrapped(lines: Iterable[str], hang: int = 2) -> list[str]:
 
 
 def _cut(line: str, hang: int) -> list[str]:
+    """A number and its % stay together."""
     indent = line[: len(line) - len(line.lstrip())]
-    return textwrap.wrap(
-        line, WIDTH, subsequent_indent=indent + " " * hang, break_long_words=False, break_on_hyphens=False
+    parts = textwrap.wrap(
+        line.replace(" %", _GLUE + "%"),
+        WIDTH,
+        subsequent_indent=indent + " " * hang,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
+    return [part.replace(_GLUE, " ") for part in parts]
 
 
 def printable(line: str) -> str:

@@ -1,5 +1,6 @@
 """`backpass report`: all that a run has to show, on one page."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +50,8 @@ def report(run: Path, **options: Any) -> None:
         _require_other_file(
             place, run, [options["table"], options["test_table"], *opened.about.get("paths", {}).values()]
         )
-    with working(f"looking through {run}"):
-        found = facts_of_run(opened, _findings(run, opened))
+    with working(f"looking through {run}") as tell:
+        found = facts_of_run(opened, _findings(run, opened, tell))
     if found["absent"]:
         voice.say(f"note: {found['absent']}")
     if place is not None:
@@ -65,12 +66,12 @@ def report(run: Path, **options: Any) -> None:
     voice.result(found)
 
 
-def _findings(run: Path, opened: "Run") -> list[dict[str, Any]] | None:
+def _findings(run: Path, opened: "Run", tell: Callable[[str], None]) -> list[dict[str, Any]] | None:
     """The doctor's; None where he cannot look, for the reason that the report gives for what it lacks."""
     from backpass.recipes.examination import examine_run
 
     try:
-        return [each.to_json() for each in examine_run(run, opened.plan, opened.history).findings]
+        return [each.to_json() for each in examine_run(run, opened.plan, opened.history, telling=tell).findings]
     except BackpassError:
         return None
 

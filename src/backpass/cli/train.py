@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,7 +62,7 @@ NEARLY_PERFECT = 0.995  # of accuracy or R², where a column that tells the answ
     show_default=True,
     help="One network, the mean of several trained side by side, or of many.",
 )
-@click.option("--time", metavar="TIME", help="As many networks as 90s, 5m or 1h allow, and no more time than that.")
+@click.option("--time", metavar="TIME", help="As many networks as 90s, 5m or 1h allow; steps end then.")
 @click.option("--out", metavar="RUN", type=click.Path(path_type=Path), help="The run's folder; runs/NAME otherwise.")
 @report_option
 @plots_option
@@ -346,7 +346,7 @@ def _result(planned: "Plan", outcome: "Outcome", folder: Path) -> list[str]:
         lines += wrapped(
             [
                 "blended by the rows that validate: "
-                + ", ".join(f"{kind} {100 * share:.0f} %" for kind, share in outcome.blend.items())
+                + ", ".join(f"{kind} {part} %" for kind, part in _percent(outcome.blend).items())
             ]
         )
     if history.kept != len(history):
@@ -377,6 +377,14 @@ def _result(planned: "Plan", outcome: "Outcome", folder: Path) -> list[str]:
         *([f"go on: backpass resume {folder}"] if not outcome.finished else []),
         *_next(f"backpass predict {folder} NEW.csv", f"backpass evaluate {folder} LABELLED.csv"),
     ]
+
+
+def _percent(shares: Mapping[str, float]) -> dict[str, int]:
+    """Whole numbers that are 100 together: what is cut off goes to those that lose most by it."""
+    cut = {name: int(100 * share) for name, share in shares.items()}
+    for name in sorted(shares, key=lambda name: cut[name] - 100 * shares[name])[: 100 - sum(cut.values())]:
+        cut[name] += 1
+    return cut
 
 
 def _hurry(planned: "Plan", outcome: "Outcome") -> list[str]:

@@ -31,7 +31,7 @@ NEARLY_ALL, MOSTLY, MANY_LEVELS = 0.95, 0.5, 100
 SENTENCE_LETTERS, SENTENCE_WORDS = 30, 5
 ROW_NUMBERS = "row numbers"
 IDENTIFIER_NAME = re.compile(
-    r"(^|[\W_])(id|ids|uuid|guid|key|index|idx|row|rowid|rownum|serial|unnamed: 0)$|[a-z](Id|ID|Key|Index)$",
+    r"(?i:(^|[\W_])(id|ids|uuid|guid|key|index|idx|row|rowid|rownum|serial|unnamed: 0))$|[a-z](Id|ID|Key|Index)$",
 )
 Found = tuple[Column, tuple[str, ...]]
 

@@ -43,7 +43,12 @@ FLAT = 0.75  # as often wrong where it is clearest as in all: as if drawn by lot
 FEWEST_TO_COMPARE, MOST_COMPARED = 50, 1000  # rows, each compared with each
 RARE, SELDOM, USUAL = 0.1, 0.25, 0.5  # of the rows, a class; and answered right, of its rows and of the others
 FEWEST_HELD = 5  # rows of a class held out
-TOO_FEW, FEW, FALLS_SHORT = 8, 40, 0.15  # rows: that say nothing, or little; and of skill, what is lost on others
+TOO_FEW, HANDFUL, FEW, FALLS_SHORT = (
+    8,
+    16,
+    40,
+    0.15,
+)  # rows: that say nothing, hardly anything, or little; and of skill, what is lost on others
 
 
 def leakage(case: Case) -> Finding | None:
@@ -440,7 +445,7 @@ def few_rows(case: Case) -> Finding | None:
         "too few rows",
         f"{case.rows} rows to learn from, and {held}",
         "more rows: no setting makes up for them",
-        stands="alone" if case.rows < TOO_FEW else "first" if _falls_short(case) else "last",
+        stands="alone" if case.rows < TOO_FEW else "first" if case.rows <= HANDFUL or _falls_short(case) else "last",
     )
 
 

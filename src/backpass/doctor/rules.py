@@ -27,6 +27,7 @@ HELD_BACK, DECAY = 0.4, 0.02  # dropout, weight decay
 NARROW = 8  # nodes
 TURNED = 0.1  # of the skill, that the loss on held-out rows has lost since its best epoch
 FALLING = 0.02  # of the skill, that the last tenth of the epochs brought
+HARDLY_ANY = 2  # epochs, of which the loss says nothing of those to come
 MORE, LEAST_EPOCHS = 5, 40  # how many times as many epochs are tried, and how many at least
 FITS = 0.88  # of skill on the rows learned from, beyond which nothing hinders learning
 SLOW = 0.15  # of skill, that more steps or longer ones must bring: a little is always left to learn
@@ -283,8 +284,13 @@ def too_few_epochs(chart: Chart) -> Suspicion | None:
         return None
     skills = [chart.case.skill_of_loss(loss) for loss in losses_seen]
     tenth = max(1, len(skills) // 10)
-    if skills[-1] - skills[-1 - tenth] < FALLING:
+    falls = skills[-1] - skills[-1 - tenth] >= FALLING
+    if not falls and chart.case.epochs > HARDLY_ANY:
         return None
+    evidence = (
+        f"the loss fell from {losses_seen[-1 - tenth]:.3g} to {losses_seen[-1]:.3g} in the last {tenth} of "
+        f"{len(skills) - 1} epochs, and was still falling"
+    )
     factor = max(MORE, math.ceil(LEAST_EPOCHS / chart.case.epochs))
     remedies = (
         (Remedy(epochs=k), f"{k * chart.case.epochs} epochs in place of {chart.case.epochs}")
@@ -292,12 +298,15 @@ def too_few_epochs(chart: Chart) -> Suspicion | None:
     )
     return Suspicion(
         "too few epochs",
-        f"the loss fell from {losses_seen[-1 - tenth]:.3g} to {losses_seen[-1]:.3g} in the last {tenth} of "
-        f"{len(skills) - 1} epochs, and was still falling",
+        evidence if falls else f"the rows were gone over only {_times(chart.case.epochs)}",
         tuple(remedies),
         fits_badly=True,
         gain=SLOW if steps(chart) >= FEW_STEPS else 0.1,
     )
+
+
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
 def steps(chart: Chart) -> int:

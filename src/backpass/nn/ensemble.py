@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import field
+from numbers import Real
 from typing import Any, ClassVar
 
 from backpass.errors import UsageError
@@ -124,7 +125,7 @@ class Blend(Ensemble):
         kinds = 1 + len(self.others)
         if self.count % kinds:
             raise UsageError(f"Blend: count is {self.count}, expected as many members of each of {kinds} kinds")
-        fit = all(type(share) in (int, float) and 0 <= share <= 1 for share in self.shares)
+        fit = all(isinstance(share, Real) and 0 <= share <= 1 for share in self.shares)
         if self.shares and (len(self.shares) != kinds or not fit or abs(sum(self.shares) - 1) > ROUNDED):
             raise UsageError(f"Blend: shares are {self.shares}, expected {kinds} numbers of 0 or more, 1 together")
 
@@ -159,7 +160,8 @@ class Blend(Ensemble):
 
     def share(self, place: int, among: Sequence[int]) -> float:
         weights = self.shares or (1.0,) * len(self.kinds)
-        return weights[self.kind_of(place)] / sum(weights[self.kind_of(each)] for each in among)
+        total = sum(weights[self.kind_of(each)] for each in among)
+        return weights[self.kind_of(place)] / total if total else 1 / len(among)
 
 
 @dataclass(frozen=True)

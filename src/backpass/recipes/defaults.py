@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -42,6 +43,7 @@ NETWORK, WAVED, PIECED, WIDE_PIECED, ADDITIVE, LINEAR = KINDS = (
 pieces whose single hidden layer is wide; and two without hidden layers, of which the first has pieces."""
 BLENDED = (WAVED, WIDE_PIECED, ADDITIVE, LINEAR)
 MOST_BLENDED = 50_000  # rows: of more, networks of one kind learn what there is
+WIDEST_BLENDED = 100  # features: of more, a wide network alone would have millions of weights
 SHAPING = ("hidden", "activation", "waves", "members")
 """What is chosen of these is for networks of one kind."""
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "nadam", "radam", "lion")
@@ -137,6 +139,7 @@ class Recipe:
         object.__setattr__(self, "kinds", tuple(self.kinds))
         for kind in self.kinds:
             _require(kind in KINDS, "kinds", kind, ", ".join(KINDS))
+        _require(len(set(self.kinds)) == len(self.kinds), "kinds", ", ".join(self.kinds), "each of them once")
         even = not self.kinds or (self.members > 1 and self.members % len(self.kinds) == 0)
         _require(even, "members", self.members, f"as many of each of {len(self.kinds)} kinds")
         fitting = dict.fromkeys(loss for losses in LOSSES.values() for loss in losses)
@@ -171,7 +174,7 @@ def recipe(rows: int, effort: str = STANDARD, **chosen: object) -> Recipe:
         "epochs": epochs,
         "patience": max(8, epochs // 8),
         "members": MOST_FOLDS * len(kinds) if kinds else MEMBERS[FAST if linear else effort],
-        "waves": WAVES[FAST if linear else effort] if rows >= FEW or kinds else 0,
+        "waves": WAVES[BEST if kinds else FAST if linear else effort] if rows >= FEW or kinds else 0,
         "clip": 0.0,
         "averaging": 1.0,
         "label_smoothing": 0.05,
@@ -193,6 +196,13 @@ def blended(rows: int, effort: str, **chosen: Any) -> tuple[str, ...]:
     return BLENDED if effort == BEST and rows < MOST_BLENDED and not own else ()
 
 
+def of_one_kind_where_wide(recipe: Recipe, encoder: TableEncoder) -> Recipe:
+    """The recipe, that of a blend by default for networks of one kind where there are many features."""
+    if not recipe.kinds or len(encoder.feature_names) <= WIDEST_BLENDED:
+        return recipe
+    return replace(recipe, kinds=(), members=MEMBERS[BEST], activation="relu")
+
+
 def folds(effort: str, **chosen: object) -> int:
     """Of how many parts of the rows the networks trained side by side each leave one out; 0 where it is one network."""
     members = MEMBERS[effort] if chosen.get("members") is None else chosen["members"]
@@ -205,7 +215,7 @@ def folds(effort: str, **chosen: object) -> int:
 
 def places_of_waves(recipe: Recipe, encoder: TableEncoder, inputs: Inputs) -> tuple[int, ...]:
     """Where the features stand that a network gets waves of: numbers of more than two values in training rows."""
-    if not recipe.waves or not encoder.number_places:
+    if not (recipe.waves or recipe.kinds) or not encoder.number_places:
         return ()
     block = inputs["numbers"] if isinstance(inputs, dict) else inputs
     return tuple(place for place in encoder.number_places if _has_values_between(block[:, place]))
@@ -250,7 +260,7 @@ def _network(
 ) -> nn.Sequential:
     """One of a kind; of none where it is what the recipe says."""
     beside: nn.Layer | None = None
-    if places and kind in ("", WAVED):
+    if places and recipe.waves and kind in ("", WAVED):
         beside = nn.Periodic(places, recipe.waves)
     if places and kind in (PIECED, WIDE_PIECED, ADDITIVE):
         beside = nn.Pieces(places, PIECES)

@@ -194,7 +194,8 @@ def fitting(planned: "Plan", seconds: float) -> dict[str, Any]:
             break
     each, epochs = guess(planned, one, now), planned.recipe.epochs
     fixed = (planned.folds or 1) * (each.begin + each.end) + (each.begin if planned.refit else 0.0)
-    fit = int(epochs * max(0.0, seconds - fixed) / max(1e-9, takes - fixed))
+    # However long all else may take: when the time is over the clock ends the training, not this guess.
+    fit = int(epochs * max(seconds / 3, seconds - fixed) / max(1e-9, takes - fixed))
     fitted = {"members": members, "epochs": max(1, min(epochs, fit))}
     return fitted | {"kinds": list(own)} if kinds else fitted
 

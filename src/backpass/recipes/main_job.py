@@ -475,6 +475,8 @@ def plan(
 
     def chosen() -> Plan:
         usual = defaults.recipe(prepared.train.rows, asked["effort"], **asked["recipe"])
+        if "kinds" not in asked["recipe"]:
+            usual = defaults.of_one_kind_where_wide(usual, prepared.tabular.inputs)
         own, network = _fitted(prepared, usual)
         return Plan(
             prepared,

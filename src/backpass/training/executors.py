@@ -420,7 +420,7 @@ class NativeExecutor:
     def _put(self, state: State) -> None:
         standing = self._machine.standing
         for place, value in enumerate(self._carried(state)):
-            if standing.get(place) is not value:
+            if standing.get(place) is not value or value.flags.writeable:
                 self._machine.put(place, value)
         standing.clear()
 
