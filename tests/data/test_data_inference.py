@@ -97,6 +97,8 @@ def test_zero_padded_codes_are_categories():
         (list(range(1, ROWS + 1)), "x", "row numbers"),
         (list(range(0, 2 * ROWS, 2)), "x", "row numbers"),
         ([int(value) for value in drawn(ROWS).permutation(10_000)[:ROWS]], "customer_id", "all different"),
+        ([int(value) for value in drawn(ROWS).permutation(10_000)[:ROWS]], "ID", "all different"),
+        ([int(value) for value in drawn(ROWS).permutation(10_000)[:ROWS]], "Customer ID", "all different"),
         (["DE"] * ROWS, "x", 'always "DE"'),
         ([3] * ROWS, "x", 'always "3"'),
         ([None] * ROWS, "x", "has no values"),

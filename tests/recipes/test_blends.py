@@ -176,3 +176,25 @@ def test_a_run_of_an_earlier_version_has_networks_of_one_kind(folder, tmp_path):
     content["asked"] |= {"effort": "best", "recipe": {}}
     (tmp_path / "run/run.json").write_text(json.dumps(content))
     assert again.plan_of(tmp_path / "run").recipe.kinds == ()
+
+
+def test_shares_do_not_hang_on_the_order_of_a_table():
+    """Of more rows than are asked some are drawn: not every second, which here would be those of one class alone."""
+    y = (np.arange(10_000) % 2).reshape(-1, 1).astype(float)
+    useless, good = best_shares([np.zeros_like(y), 0.9 * y + 0.05], y, losses.Squared())
+    assert good > 0.9 > useless
+
+
+def test_a_wide_table_gets_networks_of_one_kind():
+    columns = {f"x{k}": np.random.default_rng(k).normal(size=60) for k in range(defaults.WIDEST_BLENDED + 1)}
+    narrow = dict(list(columns.items())[:3])
+    found = [plan(each | {"y": columns["x0"] * 2}, "y", effort="best").recipe for each in (columns, narrow)]
+    assert [recipe.kinds for recipe in found] == [(), defaults.BLENDED]
+    assert [recipe.activation for recipe in found] == ["relu", "mish"]
+
+
+def test_kinds_have_their_pieces_at_every_effort_and_stand_once():
+    planned = plan(table(), "y", effort="fast", recipe={"kinds": ["pieces", "linear"], "members": 2, "epochs": 1})
+    assert any(isinstance(layer, nn.Pieces) for layer in planned.network.member.layers.values())
+    with pytest.raises(UsageError, match="each of them once"):
+        plan(table(), "y", recipe={"kinds": ["linear", "linear"], "members": 2})

@@ -195,3 +195,15 @@ def test_a_program_that_still_holds_the_weights_goes_on_from_them_and_from_no_ot
     fresh = new().build(X).restart(start)
     fresh.fit(X, Y, epochs=1)
     assert same(fresh, twice)
+
+
+def test_weights_that_were_made_writeable_and_changed_are_those_that_it_goes_on_from():
+    changed, fresh = new(), new().build(X)
+    changed.fit(X, Y, epochs=1)
+    for array in flatten(changed.parameters):
+        array.flags.writeable = True
+        array[...] = 0.5
+    fresh.restart(unflatten(changed.parameters, [array.copy() for array in flatten(changed.parameters)]))
+    changed.restart(changed.parameters).fit(X, Y, epochs=1)
+    fresh.fit(X, Y, epochs=1)
+    assert same(changed, fresh)
