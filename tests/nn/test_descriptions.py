@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import backpass as bp
@@ -107,6 +107,8 @@ def assert_one_line(error):
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@example("\n")
+@example({"type": "a\nlayer"})
 @given(plain | described)
 def test_any_data_at_all_is_built_or_refused_as_a_model_file(data):
     try:

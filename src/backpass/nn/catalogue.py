@@ -69,10 +69,11 @@ def build(data: Any, *, depth: int = 0) -> Any:
     if depth > _DEEPEST:
         raise ModelFileError(f"layers stand inside layers more than {_DEEPEST} deep")
     if not isinstance(data, dict) or not isinstance(data.get("type"), str):
-        raise ModelFileError(f"expected the description of a layer, found {str(data)[:60]}")
+        raise ModelFileError(f"expected the description of a layer, found {repr(data)[:60]}")
     kind = _BY_NAME.get(data["type"])
     if kind is None:
-        raise ModelFileError(f'unknown layer "{data["type"][:60]}": the file may be of a newer version of backpass')
+        named = repr(data["type"][:60])
+        raise ModelFileError(f"unknown layer {named}: the file may be of a newer version of backpass")
     given = {key: _value(key, value, depth) for key, value in data.items() if key != "type"}
     try:
         return kind.build(**given) if hasattr(kind, "build") else kind(**given)
