@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import field
-from numbers import Real
 from typing import Any, ClassVar
+
+import numpy as np
 
 from backpass.errors import UsageError
 from backpass.graph import scope
@@ -125,7 +126,7 @@ class Blend(Ensemble):
         kinds = 1 + len(self.others)
         if self.count % kinds:
             raise UsageError(f"Blend: count is {self.count}, expected as many members of each of {kinds} kinds")
-        fit = all(isinstance(share, Real) and 0 <= share <= 1 for share in self.shares)
+        fit = all(isinstance(share, (int, float, np.floating)) and 0 <= share <= 1 for share in self.shares)
         if self.shares and (len(self.shares) != kinds or not fit or abs(sum(self.shares) - 1) > ROUNDED):
             raise UsageError(f"Blend: shares are {self.shares}, expected {kinds} numbers of 0 or more, 1 together")
 

@@ -1,7 +1,6 @@
 """Numbers as pieces: what lets even a linear network bend along a number."""
 
 from itertools import pairwise
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -50,6 +49,8 @@ class Pieces(Layer):
     @property
     def begins(self) -> np.ndarray[Any, Any]:
         """Where each piece begins, and where the last one ends."""
+        from statistics import NormalDist  # it takes 4 ms to import, and most networks have no pieces
+
         inner = [NormalDist().inv_cdf(place / self.pieces) for place in range(1, self.pieces)]
         return np.array([-FURTHEST, *inner, FURTHEST])
 
