@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from cli_helpers import ABALONE, IRIS, QUICK, command, process, write
 
 import backpass as bp
+from backpass.cli.output import working
 
 CLASSES = ["setosa", "versicolor", "virginica"]
 
@@ -276,3 +278,19 @@ def test_a_name_that_the_terminal_cannot_show_is_no_error(tmp_path):
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
+
+
+def test_what_takes_long_says_so_now_and_then_where_no_terminal_shows_it(monkeypatch, capsys):
+    """With the last news of it; and nothing where all is to be quiet."""
+    monkeypatch.setattr("backpass.cli.output.SECONDS_BETWEEN_LINES", 0.01)
+    with working("counting"):
+        time.sleep(0.1)
+    assert capsys.readouterr().err.startswith("counting, 0 s\n")
+    with working("counting") as tell:
+        tell("at seven")
+        time.sleep(0.1)
+    assert "counting, 0 s: at seven\n" in capsys.readouterr().err
+    with working("counting", quiet=True) as tell:
+        tell("at eight")
+        time.sleep(0.1)
+    assert capsys.readouterr().err == ""

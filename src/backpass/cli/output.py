@@ -109,13 +109,18 @@ def uninterrupted(*, for_good: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def working(what: str) -> Iterator[Callable[[str], None]]:
+def working(what: str, *, quiet: bool = False) -> Iterator[Callable[[str], None]]:
     """Shows on a terminal that something is being done; it goes away when it is.
 
-    Yields what takes news of it: they stand there as well, and elsewhere a line of them is printed now and then.
+    Yields what takes news of it: they stand there as well. Elsewhere a line says every few seconds that it goes on,
+    with the last news. `quiet` says nothing.
     """
-    if sys.stderr is None or not sys.stderr.isatty():
-        yield _news(what)
+    if sys.stderr is None or quiet:
+        yield lambda news: None
+        return
+    if not sys.stderr.isatty():
+        with _news(what) as tell:
+            yield tell
         return
     from rich.console import Console
     from rich.markup import escape
@@ -124,15 +129,24 @@ def working(what: str) -> Iterator[Callable[[str], None]]:
         yield lambda news: status.update(escape(f"{what}: {news}"))
 
 
-def _news(what: str) -> Callable[[str], None]:
-    """Prints on standard error, where there is one, a line every few seconds."""
-    begun = last = time.monotonic()
+@contextmanager
+def _news(what: str) -> Iterator[Callable[[str], None]]:
+    """Prints on standard error, where there is one, a line every few seconds, of the last news if there was any."""
+    begun, over, last = time.monotonic(), threading.Event(), [""]
+
+    def beat() -> None:
+        while not over.wait(SECONDS_BETWEEN_LINES):
+            told = f": {last[0]}" if last[0] else ""
+            with suppress(OSError, ValueError):  # nobody reads it any more
+                click.echo(printable(f"{what}, {time.monotonic() - begun:.0f} s{told}"), err=True)
 
     def tell(news: str) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= SECONDS_BETWEEN_LINES and sys.stderr is not None:
-            last = now
-            click.echo(printable(f"{what}, {now - begun:.0f} s: {news}"), err=True)
+        last[0] = news
 
-    return tell
+    beating = threading.Thread(target=beat, name="backpass progress", daemon=True)
+    beating.start()
+    try:
+        yield tell
+    finally:
+        over.set()
+        beating.join()

@@ -33,7 +33,7 @@ def reproduce(run: Path, **options: Any) -> None:
     from backpass.recipes import again
 
     voice = Voice(as_json=options["as_json"], quiet=options["quiet"])
-    with working(f"reading the table of {run}"):
+    with working(f"reading the table of {run}", quiet=options["quiet"]):
         planned = again.plan_of(run, options["table"], options["test_table"], threads=options["threads"])
     found = again.compare(run, planned, progress=not options["quiet"])
     voice.say(found.lines())

@@ -45,7 +45,7 @@ def resume(run: Path, **options: Any) -> None:
             voice.result({"run": str(run), "state": fields.FINISHED})
             return
         again.require_unfinished(run)
-        with working(f"reading the table of {run}"):
+        with working(f"reading the table of {run}", quiet=options["quiet"]):
             planned = again.plan_of(run, options["table"], options["test_table"], threads=options["threads"])
         voice.say([f"going on with {run}: {again.how_far(run)}", ""])
         with going_on_told(run, voice):

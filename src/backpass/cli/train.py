@@ -161,7 +161,7 @@ def train(table: str, **options: Any) -> None:
         from backpass.recipes.plots import require_matplotlib
 
         require_matplotlib()
-    with working(f"reading {table}"):
+    with working(f"reading {table}", quiet=options["quiet"]):
         planned = _plan(table, options)
         planned.require_folds()
     voice.say([*_understood(planned), ""])
