@@ -75,13 +75,12 @@ def test_the_doctor_of_a_table(run, monkeypatch):
     """A table is examined before anything is trained on it; nothing is wrong with iris. What is tried is told
     meanwhile, where there is no terminal by lines on standard error.
     """
-    monkeypatch.setattr(output, "SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(output, "SECONDS_BETWEEN_LINES", 0.001)
     ran = run("doctor", IRIS, "--target", "species")
     assert (ran.status, ran.out.splitlines()[1]) == (0, "nothing is wrong, as far as its numbers tell")
     told = ran.err.splitlines()
-    assert all(re.fullmatch(r"examining \S*iris.csv, \d+ s: .+", line) for line in told)
-    assert told[0].endswith("looking at the rows")
-    assert any("trial of" in line for line in told)
+    assert all(re.fullmatch(r"examining \S*iris.csv, \d+ s(: .+)?", line) for line in told)
+    assert all(any(what in line for line in told) for what in (": looking at the rows", ": trial of"))
 
 
 @pytest.mark.parametrize(
