@@ -214,7 +214,7 @@ def folds(effort: str, **chosen: object) -> int:
 
 
 def places_of_waves(recipe: Recipe, encoder: TableEncoder, inputs: Inputs) -> tuple[int, ...]:
-    """Where the features stand that a network gets waves of: numbers of more than two values in training rows."""
+    """Where the features stand that get waves or pieces: numbers of more than two values in training rows."""
     if not (recipe.waves or recipe.kinds) or not encoder.number_places:
         return ()
     block = inputs["numbers"] if isinstance(inputs, dict) else inputs
@@ -244,7 +244,7 @@ def embedding_units(levels: int) -> int:
 def network(recipe: Recipe, encoder: TableEncoder, targets: TargetEncoder, places: tuple[int, ...] = ()) -> nn.Layer:
     """Input, hidden layers each with activation and dropout, and an output without activation; as often as is asked.
 
-    `places` are those of the numbers that get waves.
+    `places` are those of the numbers that get waves or pieces.
     """
     _require_sane(recipe, encoder, places)
     if recipe.members == 1:
