@@ -3,7 +3,7 @@
 The order of a dictionary is the order of its keys as they were put in.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from backpass.errors import ShapeError
@@ -14,7 +14,7 @@ Structure: TypeAlias = Any
 def flatten(structure: Structure) -> list[Any]:
     """The values of a structure, in order. `None` holds no value."""
     values: list[Any] = []
-    _gather(structure, values)
+    _gather((structure,), values)
     return values
 
 
@@ -56,15 +56,14 @@ def map_structure(function: Callable[..., Any], first: Structure, *others: Struc
 _END = object()
 
 
-def _gather(structure: Structure, values: list[Any]) -> None:
-    if isinstance(structure, dict):
-        for part in structure.values():
+def _gather(parts: Iterable[Structure], values: list[Any]) -> None:
+    for part in parts:
+        if isinstance(part, dict):
+            _gather(part.values(), values)
+        elif isinstance(part, (list, tuple)):
             _gather(part, values)
-    elif isinstance(structure, (list, tuple)):
-        for part in structure:
-            _gather(part, values)
-    elif structure is not None:
-        values.append(structure)
+        elif part is not None:
+            values.append(part)
 
 
 def _leaves(structure: Structure, label: str) -> Iterator[tuple[str, Any]]:

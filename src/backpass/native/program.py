@@ -20,6 +20,7 @@ from backpass.native.cache import open_cache
 from backpass.native.compile import Buffer, Compiler, Job
 from backpass.native.context import PLACES, Reason
 from backpass.native.engine import Library, compile_text, load
+from backpass.native.layout import Layout
 from backpass.native.llvm import key_of
 from backpass.native.quota import available_threads
 from backpass.native.target import Target, host
@@ -33,6 +34,8 @@ Array = np.ndarray[Any, Any]
 _Native = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
 _WORTH_WAKING = 2e-4  # seconds of work of one thread, from which on another one is woken for it
 _FEW, _FEW_BYTES = 16, 1 << 16  # rows that are copied, which takes less time than to find out where they lie
+_FOR_GOOD = PLACES.arena, PLACES.private
+_OF_ROWS = [PLACES.order, PLACES.weights, PLACES.shuffle_scratch, PLACES.records, PLACES.steps]
 _OURS = frozenset((*CATALOGUE, CONSTANT, INPUT, ROWS))
 
 
@@ -69,15 +72,16 @@ class Machine:
         self._most_copied = min(_FEW, _FEW_BYTES // max(1, bytes_))
         self._seconds_a_row = self.compiler.expected_seconds / job.rows
         self._held: dict[int, Any] = {}
+        self._flats: dict[Node, Array] = {}
         self.standing: dict[int, Any] = {}
         """Of inputs, by their places, arrays that are never changed and that stand in its memory: for who puts them."""
         self._point(PLACES.arena, self.arena)
         self._point(PLACES.private, self._private)
         self._address = self.context.ctypes.data
         self.context[PLACES.threads] = self.threads
-        for node, buffer in self.compiler.buffers.items():
+        for node in self.compiler.buffers:
             if "value" in node.attributes:
-                self._put(buffer, node.attributes["value"])
+                self._put(node, node.attributes["value"])
 
     def _point(self, place: int, array: Array | None) -> None:
         self._held[place] = array
@@ -92,24 +96,33 @@ class Machine:
         bytes_ = buffer.layout.elements * dtype.itemsize
         return self.arena[buffer.offset : buffer.offset + bytes_].view(dtype)
 
-    def _put(self, buffer: Buffer, array: Array) -> None:
-        buffer.layout.put(self._flat(buffer), array)
+    def _memory(self, node: Node) -> tuple[Layout, Array]:
+        """How and where the value of a node stands."""
+        buffer = self.compiler.buffers[node]
+        flat = self._flats.get(node)
+        if flat is None:
+            flat = self._flats[node] = self._flat(buffer)
+        return buffer.layout, flat
+
+    def _put(self, node: Node, array: Array) -> None:
+        layout, flat = self._memory(node)
+        layout.put(flat, array)
 
     def put(self, place: int, array: Any) -> None:
         """Give the input at `place` its value, and the copies of it theirs."""
         node = self.inputs[place]
         value = np.asarray(array, node.dtype)
         value = value.T if place in self.compiler.turned else value
-        self._put(self.compiler.buffers[node], value)
+        self._put(node, value)
         for copy, source in self.compiler.copies.items():
             if source == place:
-                self._put(self.compiler.buffers[self.inputs[copy]], value.T)
+                self._put(self.inputs[copy], value.T)
 
     def take_input(self, place: int) -> Array:
         """The value that stands where the input at `place` stood."""
         node = self.inputs[place]
-        buffer = self.compiler.buffers[node]
-        taken: Array = buffer.layout.take(self._flat(buffer), bind_rows(node.shape, self.job.rows))
+        layout, flat = self._memory(node)
+        taken: Array = layout.take(flat, bind_rows(node.shape, self.job.rows))
         return np.ascontiguousarray(taken.T) if place in self.compiler.turned else taken
 
     def take_output(self, place: int, rows: int) -> Array:
@@ -134,9 +147,10 @@ class Machine:
 
     def release(self) -> None:
         """Let go of the rows."""
-        held = [PLACES.order, PLACES.weights, PLACES.shuffle_scratch, PLACES.records, PLACES.steps]
-        for place in [*held, *range(PLACES.data, self.compiler.context_words)]:
-            self._point(place, None)
+        self._held = {place: self._held[place] for place in _FOR_GOOD}
+        for block in (self.context, self._sizes) if self.job.checked else (self.context,):
+            block[_OF_ROWS] = 0
+            block[PLACES.data : self.compiler.context_words] = 0
 
     def shuffled(self, *, shuffle: bool) -> None:
         """Whether each epoch has its rows in another order."""
@@ -187,10 +201,10 @@ class Machine:
         context[PLACES.first], context[PLACES.last] = first, last
         context[PLACES.running : PLACES.running + 2].view(np.float64)[:] = sums
         if alone:
-            run(self._function, context.ctypes.data, threads)
+            run(self._function, self._address, threads)
         else:
-            stop = context.ctypes.data + 8 * PLACES.stop
-            run(self._function, context.ctypes.data, threads, poll=poll, stop_flag=stop)
+            stop = self._address + 8 * PLACES.stop
+            run(self._function, self._address, threads, poll=poll, stop_flag=stop)
         self._look()
 
     def _rows_given(self) -> list[Node]:

@@ -399,15 +399,19 @@ class NativeExecutor:
         learned, kept = len(flatten(parameters)), len(flatten(optimizer))
         places = unflatten(parameters, range(learned)), unflatten(optimizer, range(learned, learned + kept))
         chosen = choose(*places)
-        return unflatten(chosen, [_frozen(self._machine.take_input(place)) for place in flatten(chosen)])
+        return unflatten(chosen, self._taken(flatten(chosen)))
+
+    def _taken(self, places: Iterable[int]) -> list[Array]:
+        return [_frozen(self._machine.take_input(place)) for place in places]
 
     def fetch(self) -> None:
         if self._is_fetched:
             return
         started, state = time.perf_counter(), self._state
-        state.parameters, state.optimizer = self.values(lambda *everything: everything)
+        values = self._taken(range(len(self._carried(state))))
+        state.parameters, state.optimizer = unflatten((state.parameters, state.optimizer), values)
         state.step, state.epoch, state.batch, state.sums = self._step, self._epoch, self._batch, self._in_epoch
-        self._machine.standing = dict(enumerate(self._carried(state)))
+        self._machine.standing = dict(enumerate(values))
         self._pace.fetched = time.perf_counter()
         self._pace.fetch = self._pace.fetched - started
         self._is_fetched = True
