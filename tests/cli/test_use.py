@@ -149,6 +149,14 @@ def test_evaluate_prints_metrics_for_people_and_one_object_for_programs(run, iri
     assert float(lines[1].split()[1]) == pytest.approx(found["metrics"]["accuracy"], rel=1e-5)
 
 
+def test_a_metric_that_rows_of_one_class_do_not_tell_is_a_dash_for_people_and_null_for_programs(run, tmp_path):
+    write(tmp_path / "t.csv", ["x", "y"], [[place, "no" if place < 30 else "yes"] for place in range(60)])
+    write(tmp_path / "one.csv", ["x", "y"], [[place, "yes"] for place in range(40, 60)])
+    assert run("train", "t.csv", "--target", "y", "--out", "m", *QUICK).status == 0
+    assert "  auc                -  these rows do not tell it" in run("evaluate", "m", "one.csv").out.splitlines()
+    assert json.loads(run("evaluate", "m", "one.csv", "--json").out)["metrics"]["auc"] is None
+
+
 def test_evaluating_on_the_test_rows_gives_the_score_of_the_training(run, tmp_path):
     lines = Path(ABALONE).read_text().splitlines()
     (tmp_path / "a.csv").write_text("\n".join(lines[:1000]) + "\n")

@@ -1,5 +1,6 @@
 """`backpass evaluate`: how good a model is on rows whose answers are known."""
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -96,11 +97,16 @@ def _shown(metrics: dict[str, float], targets: tuple[str, ...]) -> list[str]:
     names = [name for name in names if not name.startswith("below_")]
     if len(targets) < 2:
         width = max(map(len, names))
-        return [f"{name:<{width}}  {metrics[name]:.6g}" for name in names]
+        return [f"{name:<{width}}  {_value(metrics[name])}" for name in names]
     names = [name for name in ("rmse", "mae", "r2") if name in metrics]
     width = max(map(len, targets))
-    rows = [(target, *(f"{metrics[f'{name}_{target}']:.6g}" for name in names)) for target in targets]
+    rows = [(target, *(_value(metrics[f"{name}_{target}"]) for name in names)) for target in targets]
     return [
         f"{first:<{width}}  {'  '.join(f'{cell:<11}' for cell in cells)}".rstrip()
         for first, *cells in [("", *names), *rows]
     ]
+
+
+def _value(metric: float) -> str:
+    """An auc needs rows of both classes, an r2 targets that differ."""
+    return "-  these rows do not tell it" if math.isnan(metric) else f"{metric:.6g}"

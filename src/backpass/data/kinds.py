@@ -24,7 +24,7 @@ class Column:
     """One column as the training rows show it.
 
     `missing` counts the training rows without a value, `distinct` the different values. A skipped column has the
-    `reason` why; a number its written `style` and the stray texts read as missing; a date its `format`.
+    `reason` why; a number its written `style`, and the stray texts and `codes` read as missing; a date its `format`.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Column:
     style: NumberStyle = PLAIN
     strays: tuple[str, ...] = ()
     format: str = ""
+    codes: tuple[float, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -46,6 +47,7 @@ class Column:
             "style": self.style.to_json(),
             "strays": list(self.strays),
             "format": self.format,
+            **({"codes": list(self.codes)} if self.codes else {}),
         }
 
     @classmethod
@@ -59,6 +61,7 @@ class Column:
             style=NumberStyle.from_json(record.record("style")),
             strays=record.texts("strays"),
             format=record.choice("format", ("", *FORMAT_NAMES)),
+            codes=record.numbers("codes") if record.has("codes") else (),
         )
         if (column.kind == "date") != bool(column.format):
             raise fault(f"{record.where}.format", "that of a date" if column.format else "there")

@@ -48,7 +48,7 @@ class Reader:
         else:
             raise self._mismatch(column, SPOKEN[family])
         self._refuse_infinite(column, found)
-        return found
+        return np.where(np.isin(found, column.codes), np.nan, found) if column.codes else found
 
     def seconds(self, column: Column) -> Floats:
         """(rows,) seconds since 1970 (or since midnight for times of day), NaN where missing."""

@@ -45,7 +45,8 @@ class NumberEncoder:
         """The features of a few rows, for plain numbers; None where `fill` must judge them."""
         if any(isinstance(cell, str) for cell in cells):
             return None
-        values = [math.nan if cell is None else float(cell) for cell in cells]
+        codes = self.column.codes
+        values = [math.nan if cell is None or cell in codes else float(cell) for cell in cells]
         if any(map(math.isinf, values)):
             return None
         scaled = map(self.scaling.apply_one, values)
