@@ -447,7 +447,10 @@ def _doctor(planned: "Plan", outcome: "Outcome", folder: Path) -> list[str]:
         found = examination.examine(
             planned, own.parameters, outcome.history, calibration=calibration, telling=tell
         ).findings
-    return wrapped([f"doctor: {found[0].name}; try {found[0].advice}: backpass doctor {folder}"]) if found else []
+    if not found:
+        return []
+    what = found[0].advice if found[0].remedy is None else f"try {found[0].advice}"
+    return wrapped([f"doctor: {found[0].name}; {what}: backpass doctor {folder}"])
 
 
 def _indented(outcome: "Outcome") -> list[str]:

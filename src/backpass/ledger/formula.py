@@ -14,16 +14,15 @@ ROUNDINGS = 8  # of the engine's type, that a term and the way to it may have go
 
 
 def number(value: float) -> str:
-    """Five digits; there is no 0 below 0."""
-    return f"{value + 0.0:.5g}"
+    """Five digits, or those before the point where they are a few more; there is no 0 below 0."""
+    return f"{value:.0f}" if 1e5 <= abs(value) < 1e9 else f"{value + 0.0:.5g}"
 
 
 def cell(raw: str) -> str:
     """What stands in a cell of a table; a long fraction, as programs write them, in five digits like other numbers."""
     if not re.fullmatch(r"[-+]?\d+\.\d{7,}([eE][-+]?\d+)?", raw):
         return raw
-    value = float(raw)
-    return number(value) if abs(value) < 1e5 else f"{value:.0f}"
+    return number(float(raw))
 
 
 class Term(NamedTuple):

@@ -192,7 +192,7 @@ def of_why(found: Why, terms: int | None = None) -> Iterator[Line]:
     yield from _ended("   sum", total, "result")
     yield from _ended(f"   {found.output} less that of the mean", found.value - found.baseline, "result")
     points = f"{found.points:,} points on the way"
-    yield Line(f"   the sum is off by {abs(found.error):.1e} ({points})", "less")
+    yield Line(f"   the sum is off by {abs(found.error):.2g} ({points})", "less")
 
 
 def verdict(ledger: Ledger) -> Iterator[Line]:
