@@ -46,6 +46,7 @@ Examples:
 
 _PARTS = {"validation": "validating", "calibration": "calibrating", "test": "testing"}
 ENOUGH = 0.5  # of the usual epochs: with fewer, made in a time that was given, a score may be low for it
+SOME = 3  # rows of a class, of which none is answered so
 NEARLY_PERFECT = 0.995  # of accuracy or R², where a column that tells the answer is likelier than so good a network
 
 
@@ -459,6 +460,19 @@ def _indented(outcome: "Outcome") -> list[str]:
     return [f"  {line}" for line in table(outcome.scores, outcome.heads)]
 
 
+def _unanswered(planned: "Plan", outcome: "Outcome") -> list[str]:
+    """Classes that are never answered, though some rows have them: mostly they are rare."""
+    from backpass.data.naming import listed
+
+    score, names = outcome.scores[0], planned.prepared.tabular.targets.schema.classes
+    rare = [(names[label], rows) for label, rows in score.unanswered if rows >= SOME]
+    if not rare:
+        return []
+    rows = sum(rows for _, rows in rare)
+    remedy = "" if planned.class_weights else ": --class-weights balanced lets them count more"
+    return wrapped([f"  never answered: {listed(name for name, _ in rare)}, {rows} of these rows{remedy}"], 4)
+
+
 def _doubt(planned: "Plan", outcome: "Outcome") -> list[str]:
     """A score too good to be true is worth a question, and one surely below the linear model's a hint."""
     from backpass.model.metrics import of_target
@@ -468,6 +482,7 @@ def _doubt(planned: "Plan", outcome: "Outcome") -> list[str]:
     own = [of_target(outcome.metrics, name) for name in outcome.heads] or [outcome.metrics]
     if max(each.get(name, 0.0) for each in own for name in ("accuracy", "r2")) >= NEARLY_PERFECT:
         lines.append("  nearly perfect: --exclude columns that are known only after the answer")
+    lines += _unanswered(planned, outcome)
     linear = next((each for each in outcome.scores if each.label == "linear model"), None)
     if planned.recipe.hidden and linear is not None and surely_better(linear, outcome.scores[0]):
         lines.append("  the linear model is better here: --hidden 0 trains such a one")

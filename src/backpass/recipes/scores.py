@@ -27,12 +27,14 @@ class Score:
         margins: half the widths of their 95 % intervals, by sampling alone.
         losses: how bad each row's answer is, (rows,): minus the logarithm of the right class's probability, or the
             squared error, in several targets' variances; of quantiles their pinball loss.
+        unanswered: of classes, by their numbers, those that some rows have and no answer is, with how many rows.
     """
 
     label: str
     metrics: dict[str, float]
     margins: dict[str, float]
     losses: Array
+    unanswered: tuple[tuple[int, int], ...] = ()
 
     def of(self, target: str) -> "Score":
         """Of several heads that of one target; without what each row's loss is."""
@@ -45,6 +47,7 @@ class Score:
 @np.errstate(over="ignore", invalid="ignore")  # squares of numbers near 1e300: such a margin is not finite
 def score(label: str, predictions: Predictions, actual: Array) -> Score:
     """The metrics of `predictions` where `actual` was right: class numbers, or numbers in the table's units."""
+    unanswered: tuple[tuple[int, int], ...] = ()
     if predictions.parts:
         beside = predictions.beside(actual)
         return _together(label, beside, [score(label, each, right) for each, right in beside])
@@ -59,7 +62,14 @@ def score(label: str, predictions: Predictions, actual: Array) -> Score:
         given = predictions.probabilities[np.arange(len(actual)), actual].astype(np.float64)
         losses = -np.log(np.clip(given, 1e-15, 1))
         margins = _class_margins(predictions.probabilities, actual, predictions.threshold, losses)
-    return Score(label, predictions.scores(actual), margins, losses)
+        unanswered = _unanswered(chosen(predictions.probabilities, predictions.threshold), actual)
+    return Score(label, predictions.scores(actual), margins, losses, unanswered)
+
+
+def _unanswered(answers: Array, actual: Array) -> tuple[tuple[int, int], ...]:
+    classes, counts = np.unique(actual, return_counts=True)
+    answered = np.isin(classes, answers)
+    return tuple((int(label), int(rows)) for label, rows in zip(classes[~answered], counts[~answered], strict=True))
 
 
 def _together(label: str, beside: Sequence[tuple[Predictions, Array]], own: Sequence[Score]) -> Score:
