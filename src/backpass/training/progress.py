@@ -131,16 +131,16 @@ def _bar() -> Iterator[Callable[[Watch], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    columns = (TextColumn("epoch {task.description}"), BarColumn(bar_width=8), TextColumn("{task.fields[numbers]}"))
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=8), TextColumn("{task.fields[numbers]}"))
     with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=8) as progress:
-        task = progress.add_task("", total=None, numbers="")
+        task = progress.add_task("making the program", total=None, numbers="")
         last = 0.0
 
         def show(watch: Watch) -> None:
             nonlocal last
             if time.monotonic() - last > 0.1:
                 last = time.monotonic()
-                epoch = f"{min(watch.epoch + 1, watch.epochs)}/{watch.epochs}"
+                epoch = f"epoch {min(watch.epoch + 1, watch.epochs)}/{watch.epochs}"
                 progress.update(task, completed=watch.seen, total=watch.total, description=epoch, numbers=watch.numbers)
 
         yield show
