@@ -11,6 +11,7 @@ from backpass.training.events import EpochFinished, Event, Listener, RolledBack,
 GUESSING = 10.0  # seconds, until the time left is told, where a quarter of an epoch takes longer
 THOUSANDS = 1e4  # rows a second from which on they are told in thousands
 LARGE = 1e5  # a loss beyond this is shown by its size
+WIDE = 100  # columns of a terminal, from which on all numbers fit in a line
 SECONDS_BETWEEN_LINES = 5.0  # where there is no terminal, and so no bar
 
 
@@ -43,7 +44,7 @@ class Watch:
         self._speed = 0.0
         self._first: tuple[float, int] | None = None
         self.loss = float("nan")
-        self.validation = self._best = ""
+        self.validation = self._best = self._best_epoch = ""
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, TrainingStarted):
@@ -73,8 +74,9 @@ class Watch:
     def _note_validation(self, event: EpochFinished) -> None:
         loss = event.record.get("validation_loss")
         if loss is not None:
-            self._best = f"{loss:.4f} at {self.epoch}" if event.best else self._best
-            self.validation = f" validation {loss:.4f}" + (f" (best {self._best})" if self._best else "")
+            if event.best:
+                self._best, self._best_epoch = f" (best {loss:.4f} at {self.epoch})", f" (best at {self.epoch})"
+            self.validation = f" validation {loss:.4f}"
 
     @property
     def total(self) -> int:
@@ -108,8 +110,17 @@ class Watch:
 
     @property
     def numbers(self) -> str:
+        return f"{self._losses}{self._best}  {self.speed}"
+
+    @property
+    def fewer_numbers(self) -> str:
+        """What a line of 80 columns has room for."""
+        return f"{self._losses}{self._best_epoch}"
+
+    @property
+    def _losses(self) -> str:
         loss = f"{self.loss:.4f}" if abs(self.loss) < LARGE else f"{self.loss:.3g}"
-        return f"{self.left}loss {loss}{self.validation}  {self.speed}"
+        return f"{self.left}loss {loss}{self.validation}"
 
 
 def _lines() -> Callable[[Watch], None]:
@@ -131,7 +142,7 @@ def _bar() -> Iterator[Callable[[Watch], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=8), TextColumn("{task.fields[numbers]}"))
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=6), TextColumn("{task.fields[numbers]}"))
     with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=8) as progress:
         task = progress.add_task("making the program", total=None, numbers="")
         last = 0.0
@@ -141,6 +152,7 @@ def _bar() -> Iterator[Callable[[Watch], None]]:
             if time.monotonic() - last > 0.1:
                 last = time.monotonic()
                 epoch = f"epoch {min(watch.epoch + 1, watch.epochs)}/{watch.epochs}"
-                progress.update(task, completed=watch.seen, total=watch.total, description=epoch, numbers=watch.numbers)
+                numbers = watch.numbers if progress.console.width >= WIDE else watch.fewer_numbers
+                progress.update(task, completed=watch.seen, total=watch.total, description=epoch, numbers=numbers)
 
         yield show
