@@ -38,10 +38,11 @@ WAVE = 265  # multiplications: as long as one takes a cosine with all that is le
 STEP, STEP_OF_MEMBER = 5e-6, 3e-6  # seconds: what a step takes, however few its rows are
 EPOCH = 1e-3  # and what an epoch takes, however few its steps are
 MORE_THREADS, SHARED = 0.8, 1e-5  # of its speed each further thread adds; and takes seconds of each step
-BEGIN, BEGIN_A_MEMBER, BEGIN_WAVES = 0.5, 0.27, 0.3  # seconds: to make the programs
+BEGIN, BEGIN_A_MEMBER, BEGIN_WAVES = 0.25, 0.26, 0.21  # seconds: to make the programs
 PLAIN = 0.3  # of that a network without hidden layers takes
 MADE = 0.05  # of that time is left where an earlier training has made them
-END, END_A_ROW = 0.5, 2e-5  # seconds: the linear model, the scores and the report
+END, END_A_ROW = 0.45, 2e-5  # seconds: the linear model, the scores and the report
+END_OF_FOLDS = 0.08  # and of what it takes to make the programs, where each network leaves rows out
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def guess(planned: "Plan", recipe: "Recipe | None" = None, now: Speed | None = N
         now.slow * left * (BEGIN + begin),
         min(learned) + now.slow * (steps * step + epoch),
         held_out * row / 3 / (1 + MORE_THREADS * (threads - 1)),
-        now.slow * (END + END_A_ROW * held_out + (0.3 * begin if prepared.folds else 0.0)),
+        now.slow * (END + END_A_ROW * held_out + (END_OF_FOLDS * begin if prepared.folds else 0.0)),
     )
     return Guess(**{name: now.busy * seconds for name, seconds in vars(alone).items()})
 
