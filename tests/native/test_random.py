@@ -71,7 +71,7 @@ def drawing(bits, scalar, draw):
     """A function that fills [ROWS, 64 GROUPS] with what `draw(b, source, group, row)` emits, for a seed and a step."""
     module = Module()
     b, (result, seed, step) = define(module, "drawn", [("result", PTR), ("seed", I64), ("step", I64)])
-    source = random.source(b, seed, step, STREAM, target(bits).lanes(I32))
+    source = random.source(b, seed, step, b.i64(STREAM), target(bits).lanes(I32))
     with b.loop(0, ROWS) as rows, b.loop(0, GROUPS) as groups:
         start = b.mul(b.add(b.mul(rows.index, GROUPS), groups.index), 64)
         vectors = draw(b, source, groups.index, rows.index)
@@ -111,7 +111,7 @@ def test_elements_anywhere_have_the_words_of_the_reference(bits, vectors):
     lanes = 0 if vectors == "neither" else target(bits).lanes(I32)
     module = Module()
     b, (rows, columns, found) = define(module, "elements", [("rows", PTR), ("columns", PTR), ("found", PTR)])
-    source = random.source(b, b.i64(-5), b.i64(7), STREAM, target(bits).lanes(I32))
+    source = random.source(b, b.i64(-5), b.i64(7), b.i64(STREAM), target(bits).lanes(I32))
     row = b.load(I64.vector(lanes if vectors in ("rows", "both") else 0), rows)
     column = b.load(I64.vector(lanes if vectors in ("columns", "both") else 0), columns)
     for second in (False, True):

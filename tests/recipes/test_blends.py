@@ -11,7 +11,11 @@ import pytest
 import backpass as bp
 from backpass import losses, nn
 from backpass.cli.main import main
-from backpass.errors import UsageError
+from backpass.cli.train import _understood
+from backpass.data.arrays import row_shape
+from backpass.errors import ShapeError, UsageError
+from backpass.model.network import ForwardPass
+from backpass.model.tabular import network_inputs
 from backpass.recipes import again, defaults, duration, plan
 from backpass.recipes.blending import best_shares
 from backpass.recipes.main_job import fit_into
@@ -118,6 +122,50 @@ def test_whatever_is_asked_for_shares_are_found_on_rows_that_validate(options):
     assert len(shares) == (0 if "validation" in options else 2)
     assert outcome.own_model.network.shares == shares
     assert len(outcome.model.predict(rows)) == 150
+
+
+def test_after_a_training_nothing_is_compiled_to_predict_and_evaluate(folder, monkeypatch):
+    """The program that validated serves, whatever the shares are: for many rows and for few."""
+    expected = bp.load(folder).evaluate(folder.parent / "t.parquet")
+
+    def compiled(*_):
+        raise AssertionError("it was made before")
+
+    monkeypatch.setattr("backpass.native.program.compile_text", compiled)
+    model = bp.load(folder)
+    assert model.evaluate(folder.parent / "t.parquet") == expected
+    rows = table()
+    assert model.predict({name: values[:1] for name, values in rows.items()})[0] == model.predict(rows)[0]
+    shared = replace(model, network=replace(model.network, shares=(0.25, 0.75)))
+    assert not np.array_equal(shared.predict(rows), model.predict(rows))
+
+
+def test_a_blend_answers_natively_what_its_graph_says(folder):
+    """What networks answer is put together beside the program, by the same rule: of rows left out, and of new ones."""
+    model, new = bp.load(folder), table(40, seed=2)
+    inputs = network_inputs(model.tabular.inputs.encode(bp.Table.from_data(new)))
+    network = nn.CrossFitted(model.network, 2, alone="numbers")
+    rows = {"numbers": inputs, "fold": np.arange(40) % 3 - 1}
+    native = ForwardPass(network, model.parameters, row_shape(rows), precision="float32")
+    np.testing.assert_allclose(native(model.parameters, rows), network(model.parameters, rows), rtol=1e-5, atol=1e-6)
+    kinds = native.of_groups(model.parameters, rows)
+    whole = sum(share * each for share, each in zip(model.network.shares, kinds, strict=True))
+    np.testing.assert_allclose(native(model.parameters, rows), whole, rtol=1e-5, atol=1e-6)
+
+
+def test_kinds_whose_outputs_differ_are_refused_before_any_step():
+    network = nn.Blend(nn.Dense(2), 2, others=(nn.Dense(1),))
+    with pytest.raises(
+        ShapeError, match=r"Blend: the outputs of kind 1 are \[batch, 2\] and those of kind 2 \[batch, 1\]"
+    ):
+        bp.Trainer(network, losses.Squared()).build(np.ones((3, 4)))
+
+
+def test_the_plan_names_the_kinds():
+    lines = _understood(plan(table(), "y", effort="best"))
+    assert any(
+        line.startswith("network     2 inputs -> waves 64-32, wide 256, additive, linear -> 1 ") for line in lines
+    )
 
 
 def test_shares_are_those_with_which_held_out_rows_are_answered_best():

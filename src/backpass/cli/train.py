@@ -275,16 +275,21 @@ def _understood(planned: "Plan") -> list[str]:
     """What the table was understood to be, and the network chosen for it."""
     from backpass import nn
     from backpass.ops import Key
-    from backpass.recipes import duration
+    from backpass.recipes import defaults, duration
 
     shape = planned.prepared.row_shape
     parameters = nn.count(planned.network.init(shape, Key.of(0)))
     inputs = len(planned.prepared.tabular.inputs.feature_names)
     embedded = len(planned.prepared.tabular.inputs.embeddings)
     first = _several(inputs, "input") + (f" and {_several(embedded, 'embedded column')}" if embedded else "")
-    waves = f", each number also as {_several(planned.recipe.waves, 'cosine')}" if planned.recipe.waves else ""
-    outputs = planned.prepared.tabular.targets.outputs
-    sizes_shown = " -> ".join([first + waves, *map(str, planned.recipe.hidden), str(outputs)])
+    recipe, outputs = planned.recipe, planned.prepared.tabular.targets.outputs
+    if recipe.kinds:
+        sizes = {kind: "-".join(map(str, defaults.hidden_of(recipe, kind))) for kind in recipe.kinds}
+        between = [", ".join(f"{kind} {own}".rstrip() for kind, own in sizes.items())]
+    else:
+        first += f", each number also as {_several(recipe.waves, 'cosine')}" if recipe.waves else ""
+        between = list(map(str, recipe.hidden))
+    sizes_shown = " -> ".join([first, *between, str(outputs)])
     rows = planned.prepared.rows()
     parts = [f"training on {rows['train']:,} rows"]
     folds = planned.prepared.folds

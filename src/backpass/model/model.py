@@ -57,12 +57,16 @@ class Model(Content):
         """See `predict_arrays`; so many rows of a table came `before`."""
         rows = as_inputs(inputs, self.precision)
         forward = self._forward(row_shape(rows), threads)
-        outputs, predictions = forward.with_predictions(self.loss, self.parameters, rows)
+        calibration = None if self.tabular is None else self.tabular.calibration
+        if calibration is None or calibration.reads_as_they_are:
+            outputs, predictions = forward.with_predictions(self.loss, self.parameters, rows)
+        else:
+            outputs = predictions = forward.outputs_of(self.loss, self.parameters, rows)
         if not looks_finite(outputs):
             _refuse_infinite(outputs, before)
-        if self.tabular is None or self.tabular.calibration.reads_as_they_are:
+        if calibration is None or calibration.reads_as_they_are:
             return predictions
-        return self.tabular.calibration.predictions(self.loss, outputs)
+        return calibration.predictions(self.loss, outputs)
 
     def predict_table(
         self,

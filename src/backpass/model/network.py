@@ -1,6 +1,6 @@
 """A network with its parameters: what is common to training it and using it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,11 @@ def typed(parameters: Structure, dtype: Any) -> Structure:
 
 
 class ForwardPass:
-    """The network in use: outputs for rows, by one program for any number of them."""
+    """The network in use: outputs for rows, by one program for any number of them.
+
+    Of networks of several kinds the program gives the outputs of each network, which are put together here. So one
+    program serves whatever is asked of them, with whatever shares, of rows that some of them left out and of others.
+    """
 
     def __init__(
         self,
@@ -47,7 +51,11 @@ class ForwardPass:
         threads: int | None = None,
     ) -> None:
         require_count("threads", threads, MOST_THREADS)
-        self._traced = partial(_traced, network, map_structure(like, parameters), specs(row_shape, precision))
+        members: Any = network if network.groups else None
+        given = specs(row_shape, precision)
+        given = given if members is None else members.own(given)
+        self._members = members
+        self._traced = partial(_traced, network, map_structure(like, parameters), given)
         traced = self._traced()
         self._graph: Graph | None = simplify(traced.graph)
         self._executor = executor
@@ -70,19 +78,39 @@ class ForwardPass:
 
     def __call__(self, parameters: Structure, inputs: Inputs) -> Array:
         """The outputs, shape (rows, ...)."""
+        if self._members:
+            return self._together(self._run(None, parameters, self._members.own(inputs)), inputs)
         return self._run(None, parameters, inputs)[0]
+
+    def of_groups(self, parameters: Structure, inputs: Inputs) -> list[Array]:
+        """Of networks of several kinds the outputs of those of each: see `nn.Layer.groups`."""
+        if not self._members:
+            return []
+        found = self._run(None, parameters, self._members.own(inputs))
+        return [self._together(found, inputs, group) for group in self._members.groups]
+
+    def outputs_of(self, loss: Loss, parameters: Structure, inputs: Inputs) -> Array:
+        """The outputs alone, by the program of `with_predictions`, which need not be made twice."""
+        return self(parameters, inputs) if self._members else self._run(loss, parameters, inputs)[0]
 
     def with_predictions(self, loss: Loss, parameters: Structure, inputs: Inputs) -> tuple[Array, Array]:
         """The outputs, and what they mean to people: `loss.predictions` of them, both of shape (rows, ...)."""
+        if self._members:
+            outputs = self(parameters, inputs)
+            return outputs, np.asarray(loss.predictions(outputs))
         outputs, predictions = self._run(loss, parameters, inputs)
         return outputs, predictions
+
+    def _together(self, outputs: list[Array], inputs: Inputs, places: Sequence[int] | None = None) -> Array:
+        with np.errstate(all="ignore"):
+            return np.asarray(self._members.together(outputs, inputs, places))
 
     def _run(self, loss: Loss | None, parameters: Structure, inputs: Inputs) -> list[Array]:
         if parameters is not self._known[0]:
             self._known = parameters, flatten(parameters)
         fixed = self._known[1]
         count = count_rows(inputs)
-        program = self._program(loss, count if count <= FEW else self._rows)
+        program = self._program(loss, count if count <= FEW and not self._members else self._rows)
         if count <= self._piece:
             return _given(program, fixed, inputs)
         cuts = [slice(at, at + self._piece) for at in range(0, count, self._piece)]
@@ -96,7 +124,7 @@ class ForwardPass:
 
         require_count("batch_size", rows, MOST_ROWS)
         rows = self._rows if rows is None else rows
-        graph = simplify(self._traced(loss).graph)
+        graph = simplify(self._traced(None if self._members else loss).graph)
         job = Job(graph, rows=rows, threads=self._threads or 0, available=available_threads())
         return Explanation(job, f"predictions for {rows:,} rows at a time", dict(enumerate(flatten(parameters))))
 
@@ -117,9 +145,11 @@ class ForwardPass:
 
 
 def _traced(network: Layer, parameters: Structure, inputs: Structure, loss: Loss | None = None) -> Traced:
-    """The graph of the outputs and, with a loss, of what they mean."""
+    """The graph of the outputs and, with a loss, of what they mean; of several kinds those of each network."""
 
     def run(p: Structure, x: Any) -> Any:
+        if network.groups:
+            return network.outputs_of_members(p, x)  # type: ignore[attr-defined]
         outputs = network(p, x)
         if loss is None:
             return outputs

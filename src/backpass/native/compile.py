@@ -1,9 +1,10 @@
 """From a graph to machine code: kernels as functions, memory, and the loop over steps and epochs."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import field
+from dataclasses import field, replace
 from functools import cached_property, partial
 from itertools import chain
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from backpass.graph import BATCH, Batch, Graph, Node, rewrite, scope, size
 from backpass.native import matmul, random
+from backpass.native.alike import Form, form_of, numbers_of
 from backpass.native.barrier import BARRIER_BYTES, emit_barrier, emit_flush_denormals
 from backpass.native.bounds import CheckedModule, asked_for
 from backpass.native.context import PLACES, Reason
@@ -20,7 +22,7 @@ from backpass.native.kernel import Slot, Writer, chunks_of
 from backpass.native.layout import COLUMNS_AT_ONCE, SPARE, Layout, layout_of, panels_of
 from backpass.native.loops import Loops
 from backpass.native.narrow import turn_narrow
-from backpass.native.plan import Kernel, Plan, Product, Space, operands, plan, product, space, turned
+from backpass.native.plan import Kernel, Plan, Product, Space, Use, operands, plan, product, space, turned
 from backpass.native.pointwise import SCALARS
 from backpass.native.prepare import prepare
 from backpass.native.products import write_dots_product, write_rows_product, write_weights_product
@@ -42,6 +44,7 @@ NEAR = 1 << 16  # bytes that are read quickly without being asked for before
 WAIT = 3e-6
 SHORT_WAIT = 2e-7  # the same, where processors share a cache and nobody else wants them
 GAIN = 1.15  # a further thread must make a step quicker by so much at least
+ALIKE = 3  # parts of a kernel have functions of their own where so many have one in common, in the mean
 
 
 @dataclass(frozen=True)
@@ -177,6 +180,7 @@ class Compiler:
         self.copies = mirrored.copies
         self.graph, self.carried = _distinct(mirrored.graph, mirrored.carried)
         self.plan: Plan = plan(self.graph)
+        self.numbers = numbers_of(self.graph)
         self.scalar = self._main_scalar()
         self.lanes = target.lanes(self.scalar)
         self.most_rows = -(-(job.rows + 64) // 64) * 64
@@ -198,6 +202,9 @@ class Compiler:
         self.remarks = False
         """Whether the text says which node of the graph its lines calculate."""
         self.calls: list[Call] = []
+        self._texts: dict[tuple[str, str], Function] = {}
+        self._forms: dict[tuple[Any, ...], tuple[Function, list[int]]] = {}
+        """The functions of kernels by their form; and which of its things each is given."""
         self.text = ""
 
     # Memory
@@ -286,17 +293,24 @@ class Compiler:
         home = self.plan.home[node]
         if home.phase == 0 and any(old is x for scalar in self.plan.scalars for x in scalar.inputs):
             return False
-        for reader, kernel in self.plan.home.items():
-            for use in self.plan.uses[reader]:
-                if use.node is not old:
-                    continue
-                if kernel is home:
-                    late = kernel.place(reader) > kernel.place(node) and not kernel.product
-                    if not use.same or late:
-                        return False
-                elif kernel.phase >= home.phase:
+        for reader, use in self._uses_of.get(old, ()):
+            kernel = self.plan.home[reader]
+            if kernel is home:
+                late = kernel.place(reader) > kernel.place(node) and not kernel.product
+                if not use.same or late:
                     return False
+            elif kernel.phase >= home.phase:
+                return False
         return True
+
+    @cached_property
+    def _uses_of(self) -> dict[Node, list[tuple[Node, Use]]]:
+        """Of what stands in memory, who reads it, and how."""
+        found: dict[Node, list[tuple[Node, Use]]] = {}
+        for reader in self.plan.home:
+            for use in self.plan.uses[reader]:
+                found.setdefault(use.node, []).append((reader, use))
+        return found
 
     def _worthwhile(self, available: int) -> tuple[int, ...]:
         """The number of threads with which a step is expected to end first.
@@ -406,9 +420,9 @@ class Compiler:
         kernels = self.plan.phases
         takes = [self._take_function(node) for _, node in self.batch_inputs()]
         gives = [self._give_function(place) for place in self.row_outputs()]
-        functions = [[self._kernel_function(kernel) for kernel in phase] for phase in kernels]
-        for kernel, call in zip(chain(*kernels), chain(*functions), strict=True):
-            self.functions[kernel] = call.function
+        functions = [[self._kernel_functions(kernel) for kernel in phase] for phase in kernels]
+        for kernel, calls in zip(chain(*kernels), chain(*functions), strict=True):
+            self.functions[kernel] = calls[0].function
         prologue = self._scalars_function()
         step = self._step_function(takes, gives, prologue, kernels, functions)
         self._program_function(step)
@@ -464,9 +478,7 @@ class Compiler:
                             value = b.load(vector, data, b.add(source, at))
                         b.store(value, to, b.add(target, at))
         b.ret()
-        call = Call(b.function.name, [node])
-        self.calls.append(call)
-        return call
+        return self._called(b.function, [self.buffers[node]])
 
     def _give_function(self, place: int) -> "Call":
         """Copy the rows [begin, end) of an output to where the caller wants them, one after the other."""
@@ -494,9 +506,7 @@ class Compiler:
                         else:
                             b.store(value, to, b.add(target, at))
         b.ret()
-        call = Call(b.function.name, [buffer])
-        self.calls.append(call)
-        return call
+        return self._called(b.function, [buffer])
 
     def _define(
         self, name: str, arguments: Sequence[tuple[str, Type]], *, internal: bool = True
@@ -510,8 +520,8 @@ class Compiler:
     def _writer(
         self, b: Builder, rows: Value, status: Value, made_here: Sequence[Node]
     ) -> tuple[Writer, "_Slots", "_Sinks"]:
-        slots = _Slots(b, self.buffers, self._name_of)
-        writer = Writer(b, self.lanes, slots, rows, status, made_here)
+        slots = _Slots(b, self.buffers, self.numbers, self._name_of)
+        writer = Writer(b, self.lanes, slots, rows, status, made_here, slots.number)
         writer.remarks = self.remarks
         return writer, slots, _Sinks(slots, self.sinks)
 
@@ -524,8 +534,54 @@ class Compiler:
 
     _ARGUMENTS = (("status", PTR), ("private", PTR), ("n", I64), ("begin", I64), ("end", I64))
 
-    def _kernel_function(self, kernel: Kernel) -> "Call":
-        name = f"kernel.{kernel.phase}.{kernel.order}"
+    def _kernel_functions(self, kernel: Kernel) -> list["Call"]:
+        """Those of a kernel: one; or of each part where most are alike, as those of networks side by side are."""
+        parts = [replace(kernel, nodes=nodes) for nodes in self._parts_apart(kernel)]
+        if len(parts) < ALIKE or ALIKE * len({self._form(part).key for part in parts}) > len(parts):
+            return [self._kernel_function(kernel)]
+        return [self._kernel_function(part, f".{number}") for number, part in enumerate(parts)]
+
+    def _form(self, kernel: Kernel) -> Form:
+        beside = self._beside(kernel) if kernel.product is Product.WEIGHTS else []
+        return form_of(kernel, self.buffers, self.sinks, self._checked(kernel), beside, self.numbers)
+
+    def _parts_apart(self, kernel: Kernel) -> list[list[Node]]:
+        """The nodes of a kernel of loops, cut where all that others read of them can be made before.
+
+        Together stay a value and its only reader, and what is written where others read or write.
+        """
+        readers = Counter(use.node for node in kernel.nodes for use in self.plan.uses[node])
+        written = {buffer for node in kernel.nodes for buffer in self.sinks.get(node, ())}
+        group = {node: [node] for node in kernel.nodes}
+        touched: dict[Buffer, Node] = {}
+        for node in kernel.nodes:
+            read = [use.node for use in self.plan.uses[node] if use.node is not node]
+            near = [other for other in read if other in group and readers[other] == 1]
+            old = [self.buffers[x] for x in read if x not in group and x in self.buffers]
+            near += [touched.setdefault(each, node) for each in (*old, *self.sinks.get(node, ())) if each in written]
+            for other in near:
+                if group[other] is not group[node]:
+                    whole = group[other] + group[node]
+                    group.update(dict.fromkeys(whole, whole))
+        parts: dict[int, list[Node]] = {}
+        for node in kernel.nodes:
+            parts.setdefault(id(group[node]), []).append(node)
+        found = list(parts.values())
+        number = {node: n for n, nodes in enumerate(found) for node in nodes}
+        inside = [(use.node, node) for node in kernel.nodes for use in self.plan.uses[node] if use.node in group]
+        in_order = all(number[made] <= number[reader] for made, reader in inside)
+        return found if in_order and not kernel.product else [kernel.nodes]
+
+    def _kernel_function(self, kernel: Kernel, part: str = "") -> "Call":
+        form = self._form(kernel)
+        if form.key in self._forms:
+            function, asked = self._forms[form.key]
+            function.comment += f"\n{_described(kernel)}"
+            things = list(form.things)
+            call = Call(function.name, self._given([things[place] for place in asked]))
+            self.calls.append(call)
+            return call
+        name = f"kernel.{kernel.phase}.{kernel.order}{part}"
         b, (status, private, n, begin, end) = self._define(name, self._ARGUMENTS)
         b.function.comment = _described(kernel)
         if self._is_single:
@@ -550,7 +606,16 @@ class Compiler:
         else:
             Loops(writer, sinks, checked).write(kernel, begin, end)
         b.ret()
-        return self._called(b.function, slots)
+        call = self._called(b.function, self._given(slots.asked), slots.arguments)
+        # Of a checked program the text names what stands in memory, and with remarks what it calculates.
+        if not (self.job.checked or self.remarks):
+            function = self._texts[b.function.arguments_text(), b.function.body()]
+            self._forms[form.key] = function, [form.things[thing] for thing in slots.asked]
+        return call
+
+    def _given(self, asked: Sequence[Buffer | Node]) -> list[Buffer | int]:
+        """What is given for the arguments that a function asked for: memory, or numbers."""
+        return [self.numbers[each] if isinstance(each, Node) else each for each in asked]
 
     def _onto(self, kernel: Kernel) -> Node | None:
         """The sum of a product of weights and of what stands in memory, where it is made in one operation.
@@ -576,18 +641,14 @@ class Compiler:
         carried = {self.outputs[place] for place in self.carried}
         return {node for node in kernel.nodes if node in carried and node.dtype.kind == "f"}
 
-    def _called(self, function: Function, slots: "_Slots") -> "Call":
-        """How to call a function; one with the same text as another before is dropped for that."""
-        function.arguments.extend(slots.arguments)
-        body = function.body()
-        for other in self.module.functions:
-            same = other is not function and other.arguments_text() == function.arguments_text()
-            if same and other.body() == body:
-                self.module.functions.remove(function)
-                other.comment += f"\n{function.comment}"
-                function = other
-                break
-        call = Call(function.name, list(slots.buffers))
+    def _called(self, function: Function, given: list[Any], arguments: Sequence[Value] = ()) -> "Call":
+        """How to call a function, which takes more `arguments`; one with the text of another is dropped for that."""
+        function.arguments.extend(arguments)
+        first = self._texts.setdefault((function.arguments_text(), function.body()), function)
+        if first is not function:
+            self.module.functions.remove(function)
+            first.comment += f"\n{function.comment}"
+        call = Call(first.name, given)
         self.calls.append(call)
         return call
 
@@ -603,7 +664,7 @@ class Compiler:
             index = [writer.zero] * node.ndim
             loops.keep(node, index, loops.calculate(node, index))
         b.ret()
-        return self._called(b.function, slots)
+        return self._called(b.function, self._given(slots.asked), slots.arguments)
 
     def _step_function(
         self,
@@ -611,7 +672,7 @@ class Compiler:
         gives: list["Call"],
         prologue: "Call | None",
         phases: list[list[Kernel]],
-        functions: list[list["Call"]],
+        functions: list[list[list["Call"]]],
     ) -> str:
         arguments = [("context", PTR), ("thread", I64), ("start", I64), ("n", I64), ("step", I64)]
         b, (context, thread, start, n, step) = self._define("step", arguments)
@@ -638,7 +699,7 @@ class Compiler:
         sums = b.offset(private, self.sums_at, Type("i8")) if self.job.timed else None
         lap = Laps(b, sums, self.target)
         for number, call in enumerate(takes):
-            to, source = memory.of(self.buffers[call.values[0]]), word.pointer(PLACES.data + number)
+            to, source = memory.of(call.values[0]), word.pointer(PLACES.data + number)
             b.call(call.function, VOID, to, source, order, begin, end)
         lap(Parts.ROWS)
         if prologue is not None:
@@ -647,9 +708,10 @@ class Compiler:
         barrier = word.at(PLACES.barrier, BARRIER_BYTES // 8)
         for number, (kernels, calls) in enumerate(zip(phases, functions, strict=True)):
             splits = self._splits(kernels)
-            for kernel, call in zip(kernels, calls, strict=True):
+            for kernel, parts in zip(kernels, calls, strict=True):
                 with self._share(b, kernel, splits, thread, threads, (begin, end)) as (low, high):
-                    self._call(b, call, memory, status, private, n, low, high)
+                    for part in parts:
+                        self._call(b, part, memory, status, private, n, low, high)
                 lap(self.parts.kernel(kernel))
             if number == len(phases) - 1:
                 self._give_rows(b, word, memory, gives, start, begin, end)
@@ -690,8 +752,8 @@ class Compiler:
     def _call(
         self, b: Builder, call: "Call", memory: "_Pointers", status: Value, private: Value, *numbers: Value
     ) -> None:
-        pointers = [memory.of(value if isinstance(value, Buffer) else self.buffers[value]) for value in call.values]
-        b.call(call.function, VOID, status, private, *numbers, *pointers)
+        given = [b.i64(each) if isinstance(each, int) else memory.of(each) for each in call.values]
+        b.call(call.function, VOID, status, private, *numbers, *given)
 
     def _give_rows(
         self,
@@ -853,28 +915,47 @@ class Compiler:
 
 @dataclass
 class Call:
-    """A function of the module, and the values whose memory it is given."""
+    """A function of the module, and the values whose memory, and the numbers, it is given."""
 
     function: str
     values: list[Any]
 
 
 class _Slots(Mapping[Node, Slot]):
-    """Where values stand, as pointers that the function is given: an argument for each that is asked for."""
+    """Where values stand, as pointers that the function is given: an argument for each that is asked for.
 
-    def __init__(self, b: Builder, buffers: Mapping[Node, Buffer], name_of: Callable[[Buffer], str]) -> None:
+    Numbers in which kernels differ that are the same otherwise, as those of networks side by side, are such arguments,
+    too: so these have one function.
+    """
+
+    def __init__(
+        self,
+        b: Builder,
+        buffers: Mapping[Node, Buffer],
+        numbers: Mapping[Node, int],
+        name_of: Callable[[Buffer], str],
+    ) -> None:
         self._b = b
         self._known = buffers
+        self._given = numbers
         self._name_of = name_of
         self._pointers: dict[Buffer, Value] = {}
+        self._numbers: dict[Node, Value] = {}
 
     @property
     def arguments(self) -> list[Value]:
-        return list(self._pointers.values())
+        return [*self._pointers.values(), *self._numbers.values()]
 
     @property
-    def buffers(self) -> list[Buffer]:
-        return list(self._pointers)
+    def asked(self) -> list[Buffer | Node]:
+        """What the arguments are: memory, and nodes whose numbers they are."""
+        return [*self._pointers, *self._numbers]
+
+    def number(self, node: Node) -> Value | None:
+        """The whole number that `node` is made with, where it is an argument."""
+        if node not in self._given:
+            return None
+        return self._numbers.setdefault(node, Value(f"%k{len(self._numbers)}", I64))
 
     def __contains__(self, node: object) -> bool:
         return node in self._known

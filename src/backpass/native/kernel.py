@@ -55,7 +55,9 @@ class Writer(Lowering):
         lanes: elements of a vector.
         slots: where stored values stand.
         rows: the number of rows of the batch, i64.
-        shared: the shared word in which a bad index is reported, a pointer to i64.
+        status: the shared word in which a bad index is reported, a pointer to i64.
+        made_here: the nodes of the kernel.
+        told: what gives the whole number that a node is made with, i64, where that is an argument of the function.
     """
 
     def __init__(
@@ -65,7 +67,8 @@ class Writer(Lowering):
         slots: Mapping[Node, Slot],
         rows: Value,
         status: Value,
-        made_here: Sequence[Node] = (),
+        made_here: Sequence[Node],
+        told: Callable[[Node], Value | None],
     ) -> None:
         super().__init__(builder)
         self.width = lanes
@@ -75,6 +78,7 @@ class Writer(Lowering):
         self.slots = slots
         self.rows = rows
         self.status = status
+        self.told = told
         self.levels = [_Level({}, [])]
         self.zero = Index(self, builder.i64(0))
         self._start = builder.place()
@@ -219,7 +223,7 @@ class Writer(Lowering):
         with self._scalar_unless(any(place.varies for place in index)):
             match op:
                 case Source() if "value" in attributes:
-                    return [self.b.constant(_number(attributes["value"]), self.scalar(node))]
+                    return [self.told(node) or self.b.constant(_number(attributes["value"]), self.scalar(node))]
                 case Source():
                     return [self.b.convert(self.rows, self.scalar(node))]
                 case Pointwise():
@@ -749,7 +753,8 @@ class Writer(Lowering):
     def _source(self, node: Node, seed: Value, step: Value, lanes: int) -> random.Source:
         stream = node.attributes["stream"]
         key = "stream", stream, node.inputs[0], lanes
-        found: random.Source = self.once(key, 0, lambda: random.source(self.b, seed, step, stream, lanes))
+        given = self.told(node) or self.b.i64(stream)
+        found: random.Source = self.once(key, 0, lambda: random.source(self.b, seed, step, given, lanes))
         return found
 
     def _drawn_at(self, node: Node, index: Sequence[Index]) -> tuple[Index, Index]:

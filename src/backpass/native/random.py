@@ -38,10 +38,10 @@ class Source:
     lanes: int
 
 
-def source(b: Builder, seed: Value, step: Value, stream: int, lanes: int) -> Source:
-    """The numbers of `stream` for a seed and step, both i64, to be drawn in vectors of `lanes` words."""
+def source(b: Builder, seed: Value, step: Value, stream: Value, lanes: int) -> Source:
+    """The numbers of `stream` for a seed and step, all i64, to be drawn in vectors of `lanes` words."""
     key = seed, b.shift_right(b.bit_xor(seed, step), 32)
-    return Source(step, b.i64(stream), _round_keys(b, key, lanes // 2), lanes)
+    return Source(step, stream, _round_keys(b, key, lanes // 2), lanes)
 
 
 def group(b: Builder, source: Source, number: Value, row: Value, *, second: bool = False) -> list[Value]:

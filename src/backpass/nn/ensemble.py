@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import field
+from functools import reduce
+from itertools import groupby
+from operator import add, itemgetter
 from typing import Any, ClassVar
 
 import numpy as np
 
-from backpass.errors import UsageError
-from backpass.graph import scope
+from backpass.errors import ShapeError, UsageError
+from backpass.graph import scope, show_shape
 from backpass.nn.checks import require_kind, require_whole
 from backpass.nn.layer import Layer, Parameters, Part, RowShape
 from backpass.nn.shaping import Identity
@@ -67,12 +70,20 @@ class Ensemble(Layer):
 
     def __call__(self, parameters: Parameters, x: Value, key: Key | None = None) -> Any:
         outputs = self.outputs_of_members(parameters, x, key)
-        if key is not None:
-            return tuple(outputs)
-        total = outputs[0]
-        for each in outputs[1:]:
-            total = total + each
-        return total * (1 / self.count)
+        return self.together(outputs, x) if key is None else tuple(outputs)
+
+    def together(self, outputs: Sequence[Any], x: Any, places: Sequence[int] | None = None) -> Any:
+        """What the outputs of all members for the rows `x` come to; or of those at `places`, from 0 on, alone."""
+        del x
+        places = places or range(self.count)
+        total = outputs[places[0]]
+        for place in places[1:]:
+            total = total + outputs[place]
+        return total * (1 / len(places))
+
+    def own(self, inputs: Any) -> Any:
+        """What the members take, of inputs or of their shapes."""
+        return inputs
 
     def outputs_of_members(self, parameters: Parameters, x: Value, key: Key | None = None) -> list[Any]:
         """The outputs of each, in the order of their numbers."""
@@ -90,10 +101,9 @@ class Ensemble(Layer):
         del name
         return self.member
 
-    def share(self, place: int, among: Sequence[int]) -> float:
-        """The part of the member at `place`, from 0 on, in an answer that only those `among` all have a say in."""
-        del place
-        return 1 / len(among)
+    def shares_among(self, places: Sequence[int]) -> list[float]:
+        """The parts of the members at `places`, from 0 on, in an answer that no others have a say in."""
+        return [1 / len(places)] * len(places)
 
     def _names(self) -> list[str]:
         return [str(number) for number in range(1, self.count + 1)]
@@ -147,22 +157,35 @@ class Blend(Ensemble):
             own = None if parameters is None else parameters.get(str(1 + number * each), {})
             yield f"each of {each}, kind {number + 1}", kind, shape, own
 
-    def __call__(self, parameters: Parameters, x: Value, key: Key | None = None) -> Any:
-        outputs, total = self.outputs_of_members(parameters, x, key), None
-        if key is not None:
-            return tuple(outputs)
+    def outputs_of_members(self, parameters: Parameters, x: Value, key: Key | None = None) -> list[Any]:
+        outputs = super().outputs_of_members(parameters, x, key)
+        first = outputs[0].shape
         for place, each in enumerate(outputs):
-            part = each * self.share(place, range(self.count))
-            total = part if total is None else total + part
-        return total
+            if each.shape != first:
+                other = f"those of kind {self.kind_of(place) + 1} {show_shape(each.shape)}"
+                raise ShapeError(f"Blend: the outputs of kind 1 are {show_shape(first)} and {other}, expected the same")
+        return outputs
+
+    @property
+    def groups(self) -> tuple[range, ...]:
+        each = self.count // len(self.kinds)
+        return tuple(range(start, start + each) for start in range(0, self.count, each))
+
+    def together(self, outputs: Sequence[Any], x: Any, places: Sequence[int] | None = None) -> Any:
+        del x
+        places = places or range(self.count)
+        alike = groupby(zip(self.shares_among(places), places, strict=True), key=itemgetter(0))
+        parts = (reduce(add, [outputs[place] for _, place in some]) * share for share, some in alike)
+        return reduce(add, parts)
 
     def of(self, name: str) -> Layer:
         return self.kinds[self.kind_of(int(name) - 1)]
 
-    def share(self, place: int, among: Sequence[int]) -> float:
-        weights = self.shares or (1.0,) * len(self.kinds)
-        total = sum(weights[self.kind_of(each)] for each in among)
-        return weights[self.kind_of(place)] / total if total else 1 / len(among)
+    def shares_among(self, places: Sequence[int]) -> list[float]:
+        each, of_kinds = self.count // len(self.kinds), self.shares or (1.0,) * len(self.kinds)
+        weights = [of_kinds[place // each] for place in places]
+        total = sum(weights)
+        return [weight / total for weight in weights] if total else super().shares_among(places)
 
 
 @dataclass(frozen=True)
@@ -198,28 +221,49 @@ class CrossFitted(Layer):
             )
 
     def init(self, shape: RowShape, key: Key, after: Layer | None = None) -> Parameters:
-        return self.ensemble.init(self._own(shape), key, after)
+        return self.ensemble.init(self.own(shape), key, after)
 
     def parts(self, shape: RowShape | None, parameters: Parameters | None) -> Iterator[Part]:
-        return self.ensemble.parts(None if shape is None else self._own(shape), parameters)
+        return self.ensemble.parts(None if shape is None else self.own(shape), parameters)
 
     def __call__(self, parameters: Parameters, x: Any, key: Key | None = None) -> Any:
-        outputs = self.ensemble.outputs_of_members(parameters, self._own(x), key)
-        numbers = reshape(x[self.fold], (outputs[0].shape[0], *[1] * (len(outputs[0].shape) - 1)))
-        held_out = [equal(numbers, number) for number in range(self.folds)]
-        if key is not None:
-            own = ((held_out[place % self.folds], each) for place, each in enumerate(outputs))
-            return tuple(where(mine, stop_gradient(each), each) for mine, each in own)
-        new, total = less(numbers, 0), None
-        for place, each in enumerate(outputs):
-            beside = range(place % self.folds, len(outputs), self.folds)
-            alone, of_all = (self.ensemble.share(place, among) for among in (beside, range(len(outputs))))
-            share = where(new, of_all, where(held_out[place % self.folds], alone, 0.0))
-            part = each * cast(share, each.dtype)
+        outputs = self.outputs_of_members(parameters, self.own(x), key)
+        if key is None:
+            return self.together(outputs, x)
+        numbers = self._numbers(x, outputs[0])
+        own = ((equal(numbers, place % self.folds), each) for place, each in enumerate(outputs))
+        return tuple(where(mine, stop_gradient(each), each) for mine, each in own)
+
+    @property
+    def groups(self) -> tuple[range, ...]:
+        groups = self.ensemble.groups
+        return groups if all(len(group) >= self.folds for group in groups) else ()
+
+    def outputs_of_members(self, parameters: Parameters, x: Value, key: Key | None = None) -> list[Any]:
+        """The outputs of each, of what the ensemble takes."""
+        return self.ensemble.outputs_of_members(parameters, x, key)
+
+    def together(self, outputs: Sequence[Any], x: Any, places: Sequence[int] | None = None) -> Any:
+        """As an Ensemble's: of a row the outputs of those that did not learn from it."""
+        numbers, places, total = self._numbers(x, outputs[0]), places or range(len(outputs)), None
+        new, parts = less(numbers, 0), {}
+        beside = [[place for place in places if place % self.folds == fold] for fold in range(self.folds)]
+        among = (dict(zip(some, self.ensemble.shares_among(some), strict=True)) for some in beside if some)
+        alone = {place: share for some in among for place, share in some.items()}
+        for place, of_all in zip(places, self.ensemble.shares_among(places), strict=True):
+            key = place % self.folds, alone[place], of_all
+            if key not in parts:
+                share = where(new, of_all, where(equal(numbers, place % self.folds), alone[place], 0.0))
+                parts[key] = cast(share, outputs[place].dtype)
+            part = outputs[place] * parts[key]
             total = part if total is None else total + part
         return total
 
-    def _own(self, inputs: Any) -> Any:
+    def _numbers(self, inputs: Any, outputs: Any) -> Any:
+        """Of the folds of rows, in the form of outputs."""
+        return reshape(inputs[self.fold], (outputs.shape[0], *[1] * (len(outputs.shape) - 1)))
+
+    def own(self, inputs: Any) -> Any:
         """What the ensemble takes, of inputs or of their shapes."""
         if self.alone is not None:
             return inputs[self.alone]

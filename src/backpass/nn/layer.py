@@ -30,6 +30,11 @@ class Layer:
     whole: ClassVar[bool] = False
     """Whether it is always a whole network, never a part of one."""
 
+    @property
+    def groups(self) -> tuple[range, ...]:
+        """The places, from 0 on, of the members that are of one kind, where there are members of several kinds."""
+        return ()
+
     def init(self, shape: RowShape, key: Key, after: "Layer | None" = None) -> Parameters:
         """New parameters for rows of `shape`, as NumPy arrays in float64.
 

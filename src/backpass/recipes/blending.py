@@ -1,15 +1,12 @@
 """How much each kind of network has to say in a blend: what the rows that validate tell after the training."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backpass import nn
-from backpass.data.arrays import Array, Inputs, as_inputs, row_shape
+from backpass.data.arrays import Array, Inputs
 from backpass.losses import Loss
-from backpass.model.network import ForwardPass
 from backpass.records import dataclass
 
 if TYPE_CHECKING:
@@ -21,42 +18,19 @@ MOST_ROWS = 5000  # say enough of so few numbers
 
 @dataclass(frozen=True, eq=False)
 class Blended:
-    """The kinds of networks of a trained blend, each with its share in the answer.
+    """A trained blend with the share of each kind of its networks in the answer."""
 
-    Attributes:
-        loss: of the training; it says what outputs mean.
-        kinds: for each kind its networks, and their parameters.
-        shares: of the kinds.
-        precision: of the inputs.
-    """
-
-    loss: Loss
-    kinds: tuple[tuple[ForwardPass, Any], ...]
+    trainer: "Trainer"
     shares: tuple[float, ...]
-    precision: str
 
-    def apart(self, inputs: Inputs) -> list[Array]:
-        """The outputs of each kind: of a row that members left out, those of these members."""
-        rows = as_inputs(inputs, self.precision)
-        return [forward(parameters, rows) for forward, parameters in self.kinds]
+    @property
+    def loss(self) -> Loss:
+        """Of the training; it says what outputs mean."""
+        return self.trainer.loss
 
     def outputs(self, inputs: Inputs) -> Array:
-        """Those of the blend."""
-        return mixed(self.apart(inputs), self.shares)
-
-
-def blended(network: nn.Blend, trainer: "Trainer", inputs: Inputs, precision: str, threads: int | None) -> Blended:
-    """The kinds of a blend that was trained, with equal shares; `inputs` are those of the training."""
-    trained, parameters = trainer.network, trainer.parameters
-    each, count = network.count // len(network.kinds), len(network.kinds)
-    kinds = []
-    for place, member in enumerate(network.kinds):
-        alone = nn.Ensemble(member, each, network.first)
-        own = replace(trained, ensemble=alone) if isinstance(trained, nn.CrossFitted) else alone
-        named = {str(number): parameters.get(str(place * each + number), {}) for number in range(1, each + 1)}
-        named = {"first": parameters.get("first", {})} | named
-        kinds.append((ForwardPass(own, named, row_shape(inputs), precision=precision, threads=threads), named))
-    return Blended(trainer.loss, tuple(kinds), (1 / count,) * count, precision)
+        """Those of the blend: of a row that members left out, those of these members."""
+        return mixed(self.trainer.outputs_of_groups(inputs), self.shares)
 
 
 def mixed(outputs: Sequence[Array], shares: Sequence[float]) -> Array:

@@ -267,7 +267,7 @@ def _network(
     if kind in (ADDITIVE, LINEAR):
         return linear_network(encoder, targets, beside)
     wide = kind == WIDE_PIECED
-    sizes, activations = ((WIDE,), ("relu",)) if wide else (recipe.hidden, recipe.activations)
+    sizes, activations = hidden_of(recipe, kind), ("relu",) if wide else recipe.activations
     dropout = min(MORE_DROPOUT * recipe.dropout, MOST_DROPOUT) if wide else recipe.dropout
     hidden: dict[str, nn.Layer] = {}
     for number, (units, activation) in enumerate(zip(sizes, activations, strict=True), start=1):
@@ -278,6 +278,11 @@ def _network(
     return nn.Sequential(
         **input_layers(encoder, beside), **hidden, output=nn.Dense(targets.outputs, initializer=nn.Glorot())
     )
+
+
+def hidden_of(recipe: Recipe, kind: str) -> tuple[int, ...]:
+    """The nodes of each hidden layer of a network of a kind."""
+    return () if kind in (ADDITIVE, LINEAR) else (WIDE,) if kind == WIDE_PIECED else recipe.hidden
 
 
 def _require_sane(recipe: Recipe, encoder: TableEncoder, places: tuple[int, ...]) -> None:

@@ -76,7 +76,7 @@ def judge(planned: Plan, model: Model) -> Judged | None:
     )
 
     def predict(inputs: Inputs) -> Predictions:
-        outputs, _ = forward.with_predictions(model.loss, model.parameters, inputs)
+        outputs = forward.outputs_of(model.loss, model.parameters, inputs)
         return answers(tabular, tabular.calibration.predictions(model.loss, outputs))
 
     return Judged(name, part, of, tabular, predict, predict(part.inputs), tabular.targets.actual(part.targets))

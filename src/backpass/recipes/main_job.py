@@ -23,7 +23,7 @@ from backpass.model.network import MOST_THREADS, require_count
 from backpass.model.tabular import Tabular, answers
 from backpass.optimizers import Adam, Cosine
 from backpass.recipes import defaults, duration, fields, run, scores
-from backpass.recipes.blending import Blended, best_shares, blended
+from backpass.recipes.blending import Blended, best_shares
 from backpass.recipes.calibrate import calibrate, class_weights_of, few_groups, numbered, require_rows, require_weights
 from backpass.recipes.crossed import FAILURES, Fold, count_done, fit_folds, told, why
 from backpass.recipes.defaults import Recipe
@@ -291,15 +291,14 @@ class Plan:
         validation, network = self.prepared.validation, self.network
         if not isinstance(network, nn.Blend) or validation is None:
             return self, trainer
-        found = blended(network, trainer, validation.inputs, self.precision, self.threads)
         of_class = () if self.prepared.tabular.targets.parts else class_weights_of(self.prepared, self.class_weights)
         shares = best_shares(
-            found.apart(validation.inputs),
+            trainer.outputs_of_groups(validation.inputs),
             validation.targets,
             self.loss(replace(self.recipe, label_smoothing=0.0)),
             np.array(of_class)[validation.targets] if of_class else None,
         )
-        return replace(self, network=replace(network, shares=shares)), replace(found, shares=shares)
+        return replace(self, network=replace(network, shares=shares)), Blended(trainer, shares)
 
     def trainer(self, listeners: Sequence[Listener] = (), steering: Steering | None = None) -> Trainer:
         """A new Trainer for it."""

@@ -107,6 +107,10 @@ class Executor(Protocol):
         """Bring the State to where the run is."""
 
     @property
+    def step(self) -> int:
+        """Steps made in all; the State may be behind."""
+
+    @property
     def finished(self) -> list[EpochSum]:
         """Epochs that a `run` which raised had done, and could not return."""
 
@@ -128,6 +132,10 @@ class ReferenceExecutor:
         pairs = zip(graph.inputs, graph.outputs[1:], strict=False)
         self._changed = [None if old is new else old.name for old, new in pairs]
         self._seconds = 0.0  # of the epoch that is under way
+
+    @property
+    def step(self) -> int:
+        return self._state.step
 
     @property
     def finished(self) -> list[EpochSum]:
@@ -334,13 +342,13 @@ class NativeExecutor:
         epochs, steps = self._feed.epochs_done, self._feed.steps_done
         self._batch += steps - epochs * self._work.steps
         self._epoch += epochs
-        self._step += steps
+        self.step += steps
         self._in_epoch = self._feed.running if self._batch else (0.0, 0.0)
 
     def _stand_at_state(self) -> None:
         """Where the next call begins: at the last state that is known."""
         state = self._state
-        self._epoch, self._step, self._batch, self._in_epoch = state.epoch, state.step, state.batch, state.sums
+        self._epoch, self.step, self._batch, self._in_epoch = state.epoch, state.step, state.batch, state.sums
 
     def _sums(self, seconds: float) -> list[EpochSum]:
         """What the whole epochs of the last call came to, which took so long."""
@@ -362,7 +370,7 @@ class NativeExecutor:
         self._losses = np.zeros(epochs * self._work.steps) if self._work.tell else None
         self._feed.run(
             seed=self._work.seed,
-            step=self._step,
+            step=self.step,
             epoch=self._epoch,
             epochs=epochs,
             batch=self._work.batch_size,
@@ -391,7 +399,7 @@ class NativeExecutor:
             seen = min(work.data.count, (inside + 1) * work.batch_size)
             loss = float(losses[self._told])
             self._told += 1
-            work.tell(self._step + self._told, self._epoch + epoch + 1, loss, seen)
+            work.tell(self.step + self._told, self._epoch + epoch + 1, loss, seen)
 
     def values(self, choose: Choice) -> Structure:
         """Only what is chosen is copied out of the program's memory: the state may be several times as much."""
@@ -410,7 +418,7 @@ class NativeExecutor:
         started, state = time.perf_counter(), self._state
         values = self._taken(range(len(self._carried(state))))
         state.parameters, state.optimizer = unflatten((state.parameters, state.optimizer), values)
-        state.step, state.epoch, state.batch, state.sums = self._step, self._epoch, self._batch, self._in_epoch
+        state.step, state.epoch, state.batch, state.sums = self.step, self._epoch, self._batch, self._in_epoch
         self._machine.standing = dict(enumerate(values))
         self._pace.fetched = time.perf_counter()
         self._pace.fetch = self._pace.fetched - started
@@ -436,7 +444,7 @@ class NativeExecutor:
         """Say why the program stopped, with the state as it was before the epoch in which it did."""
         from backpass.native import Reason
 
-        step = self._step + self._feed.steps_done
+        step = self.step + self._feed.steps_done
         epoch = self._epoch + self._feed.epochs_done + 1
         # Of two threads that find something in the same step, either may speak last: the loss comes first.
         bad_loss = reason == Reason.LOSS or not np.isfinite(self._feed.running[0])

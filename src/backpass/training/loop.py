@@ -180,9 +180,9 @@ class Loop:
             turns = [at for at, _ in progress.rates if at > state.step]
             until = min([step, *turns])
             try:
-                while state.step < until:
-                    self._go_on(executor, state, progress, until - state.step)
-                    executor.fetch()
+                while executor.step < until:
+                    self._go_on(executor, state, progress, until - executor.step)
+                executor.fetch()
             finally:
                 executor.close()
 

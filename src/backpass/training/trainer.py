@@ -497,7 +497,13 @@ class Trainer:
         """The network's raw outputs (logits, for classification), shape (rows, ...)."""
         rows = as_inputs(inputs, self.precision)
         state, forward = self._built(rows)
-        return forward.with_predictions(self.loss, state.parameters, rows)[0]  # one program for both
+        return forward.outputs_of(self.loss, state.parameters, rows)
+
+    def outputs_of_groups(self, inputs: Any) -> list[Array]:
+        """Where there are networks of several kinds, the raw outputs of those of each: see `nn.Layer.groups`."""
+        rows = as_inputs(inputs, self.precision)
+        state, forward = self._built(rows)
+        return forward.of_groups(state.parameters, rows)
 
     def predict(self, inputs: Any) -> Array:
         """What the outputs mean: probabilities, rates or numbers, shape (rows, ...); for a table its own answers."""
