@@ -38,7 +38,7 @@ WAVE = 265  # multiplications: as long as one takes a cosine with all that is le
 STEP, STEP_OF_MEMBER = 5e-6, 3e-6  # seconds: what a step takes, however few its rows are
 EPOCH = 1e-3  # and what an epoch takes, however few its steps are
 MORE_THREADS, SHARED = 0.8, 1e-5  # of its speed each further thread adds; and takes seconds of each step
-BEGIN, BEGIN_A_MEMBER, BEGIN_WAVES = 0.25, 0.26, 0.21  # seconds: to make the programs
+BEGIN, BEGIN_A_KIND, BEGIN_A_MEMBER, BEGIN_WAVES = 0.25, 0.25, 0.1, 0.75  # seconds: to make the programs
 PLAIN = 0.3  # of that a network without hidden layers takes
 MADE = 0.05  # of that time is left where an earlier training has made them
 END, END_A_ROW = 0.45, 2e-5  # seconds: the linear model, the scores and the report
@@ -111,8 +111,9 @@ def guess(planned: "Plan", recipe: "Recipe | None" = None, now: Speed | None = N
     threads = planned.threads or available_threads()
     learned = [rows * row / (1 + MORE_THREADS * (count - 1)) + steps * SHARED * (count > 1) for count in {1, threads}]
     held_out = 0 if prepared.validation is None else prepared.validation.rows
-    begin = of_each * sum(
-        BEGIN_A_MEMBER * (1.0 if layers > 1 else PLAIN) + BEGIN_WAVES * (waves > 0) for _, waves, layers in sizes
+    begin = sum(
+        (BEGIN_A_KIND + of_each * BEGIN_A_MEMBER) * (1.0 if layers > 1 else PLAIN) + BEGIN_WAVES * (waves > 0)
+        for _, waves, layers in sizes
     )
     left = MADE if recipe == planned.recipe and _are_made(planned) else 1.0
     step, epoch = STEP + STEP_OF_MEMBER * members, EPOCH if held_out else 0.0
