@@ -35,6 +35,7 @@ LEAST = 0.1  # seconds: a training gets so many in any case
 TURN = 2e-8
 PART = 0.77  # of the speed of the product of two matrices is what whole steps come to
 WAVE = 265  # multiplications: as long as one takes a cosine with all that is learned of it
+OF_KINDS = 1.5  # times as long take networks of several kinds, for Mish and pieces are no products
 STEP, STEP_OF_MEMBER = 5e-6, 3e-6  # seconds: what a step takes, however few its rows are
 EPOCH = 1e-3  # and what an epoch takes, however few its steps are
 MORE_THREADS, SHARED = 0.8, 1e-5  # of its speed each further thread adds; and takes seconds of each step
@@ -42,7 +43,7 @@ BEGIN, BEGIN_A_KIND, BEGIN_A_MEMBER, BEGIN_WAVES = 0.25, 0.25, 0.1, 0.75  # seco
 PLAIN = 0.3  # of that a network without hidden layers takes
 MADE = 0.05  # of that time is left where an earlier training has made them
 END, END_A_ROW = 0.45, 2e-5  # seconds: the linear model, the scores and the report
-END_OF_FOLDS = 0.08  # and of what it takes to make the programs, where each network leaves rows out
+END_OF_FOLDS = 0.15  # and of what it takes to make the programs, where each network leaves rows out
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ def guess(planned: "Plan", recipe: "Recipe | None" = None, now: Speed | None = N
     of_each = members / len(sizes)
     product = 1 / (PART * now.products)
     row = of_each * sum(3 * weights + WAVE * waves for weights, waves, _ in sizes) * product
+    row *= OF_KINDS if recipe.kinds else 1.0
     steps = math.ceil(rows / recipe.batch_size)
     threads = planned.threads or available_threads()
     learned = [rows * row / (1 + MORE_THREADS * (count - 1)) + steps * SHARED * (count > 1) for count in {1, threads}]
