@@ -227,12 +227,13 @@ def _onward(case: Case, findings: list[Finding], rules: Sequence[Rule], rows_rul
         if found is None or found.remedy is None:
             break
         more = treatment.then(found.remedy)
+        case.telling(f"training with the remedy of {found.name}")
         after = _after(more.applied(case))
         if found.promise is not None and not _kept(after.own, now.own):  # a trial that was good by chance
             waiting.remove(found)
             told = [each for each in told if each is not found]
             continue
-        if treated:
+        if treated and found.name not in treated:
             place = 1 + next(n for n, each in enumerate(told) if each.name == treated[-1])
             once = f"once {treated[-1]} is treated: {found.evidence}"
             told = [each for each in told if each.name != found.name]
@@ -241,7 +242,7 @@ def _onward(case: Case, findings: list[Finding], rules: Sequence[Rule], rows_rul
         treatment, now = more, after
         waiting = findings_of(Chart(after), rules)
         waiting += [each for rule in AFTERWARDS if rule in rows_rules and (each := rule(after)) is not None]
-        waiting = [each for each in waiting if each.name not in treated]
+        waiting = [each for each in waiting if each.name != treated[-1]]
     return Diagnosis(case, tuple(told), treatment if treated else None)
 
 

@@ -31,6 +31,7 @@ SAME = 0.9999  # correlation with a number to predict
 TWICE = 0.5  # of the held-out rows that chance does not explain, that stand among those learned from
 VARIOUS = 0.2  # of the rows: so many values of a column, and rows are not equal by chance
 NEXT_TO_NOTHING = 1e-6  # of a column's spread
+NEEDED = 0.05  # of skill, that rows to judge by lose without a column that is needed
 SHIFTED, CHANCE = 0.25, 1e-4  # the largest difference of two distribution functions, and how likely it is by chance
 DOUBTFUL = 0.04  # of the labels, that the other rows contradict where it is clear
 CONTRADICTED = 0.5  # of the middle of how clear it is: how far likelier another label must be than a row's own
@@ -43,12 +44,7 @@ FLAT = 0.75  # as often wrong where it is clearest as in all: as if drawn by lot
 FEWEST_TO_COMPARE, MOST_COMPARED = 50, 1000  # rows, each compared with each
 RARE, SELDOM, USUAL = 0.1, 0.25, 0.5  # of the rows, a class; and answered right, of its rows and of the others
 FEWEST_HELD = 5  # rows of a class held out
-TOO_FEW, HANDFUL, FEW, FALLS_SHORT = (
-    8,
-    16,
-    40,
-    0.15,
-)  # rows: that say nothing, hardly anything, or little; and of skill, what is lost on others
+TOO_FEW, FEW = 8, 40  # rows: that say nothing, or little
 
 
 def leakage(case: Case) -> Finding | None:
@@ -177,10 +173,11 @@ def _shifted(case: Case, what: str) -> Finding | None:
     )
     remedy = Remedy(without=tuple(found)) if len(found) < own.shape[1] else None
     if remedy is not None:
-        explained, without = case.own[1], remedy.applied(case).tried()[1]
-        evidence += f"; of these rows {max(explained, 0.0):.0%} is explained, "
-        evidence += f"in a short trial without it {max(without, 0.0):.0%}"
-        remedy = remedy if without > explained else None
+        name = "shifted columns"
+        explained, without = case.tried(trying=name)[1], remedy.applied(case).tried(trying=name)[1]
+        evidence += f"; of these rows a short trial explains {max(explained, 0.0):.0%}, "
+        evidence += f"without it {max(without, 0.0):.0%}"
+        remedy = remedy if without > explained - NEEDED else None
     advice = f"see why; until then leave out {told}" if remedy is not None else "see why: it is not to be left out"
     return Finding("shifted columns", evidence, advice, remedy, stands="first")
 
@@ -445,12 +442,8 @@ def few_rows(case: Case) -> Finding | None:
         "too few rows",
         f"{case.rows} rows to learn from, and {held}",
         "more rows: no setting makes up for them",
-        stands="alone" if case.rows < TOO_FEW else "first" if case.rows <= HANDFUL or _falls_short(case) else "last",
+        stands="alone" if case.rows < TOO_FEW else "second",
     )
-
-
-def _falls_short(case: Case) -> bool:
-    return case.guarded and case.own[0] - max(case.own[1], 0.0) > FALLS_SHORT
 
 
 def nothing_to_learn(case: Case) -> Finding | None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from backpass import losses, nn
-from backpass.doctor.chart import BY_HEART, ONE_BATCH_STEPS, Chart, Stuck
+from backpass.doctor.chart import BY_HEART, ONE_BATCH_STEPS, TOO_HIGH, TOO_LOW, Chart, Stuck
 from backpass.doctor.dial import changed
 from backpass.doctor.remedies import Remedy, at_the_end, told
 from backpass.ledger.watching import rebuilt
@@ -31,7 +31,6 @@ HARDLY_ANY = 2  # epochs, of which the loss says nothing of those to come
 MORE, LEAST_EPOCHS = 5, 40  # how many times as many epochs are tried, and how many at least
 FITS = 0.88  # of skill on the rows learned from, beyond which nothing hinders learning
 SLOW = 0.15  # of skill, that more steps or longer ones must bring: a little is always left to learn
-TOO_HIGH, TOO_LOW = "learning rate too high", "learning rate too low"
 RATES = (TOO_HIGH, TOO_LOW)
 FEW_STEPS = 100  # from which on a learning rate can be judged while the loss still falls
 SAME_NUMBER = 0.05  # of the spread of targets, by which answers differ that are worth no more than one
