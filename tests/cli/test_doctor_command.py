@@ -48,9 +48,10 @@ def test_the_doctor_of_a_run_that_did_not_end_for_programs(run, slow, tmp_path):
     """It looks at what was saved last; --json prints one object with the findings and their remedies."""
     copy = shutil.copytree(slow, tmp_path / "copy")
     (copy / "model.safetensors").unlink()
-    found = json.loads(run("doctor", copy, "--json").out)["findings"]
-    assert found[0]["name"] == "learning rate too low"
-    assert found[0]["remedy"]["rate"] >= 1000
+    told = json.loads(run("doctor", copy, "--json").out)
+    assert told["findings"][0]["name"] == "learning rate too low"
+    assert told["findings"][0]["remedy"]["rate"] >= 1000
+    assert told["networks"] == {}
 
 
 def test_a_training_that_is_not_finite_names_the_doctor_where_something_was_saved(slow):

@@ -9,7 +9,8 @@ from ward import case, found, network, table
 import backpass as bp
 from backpass import losses, nn, optimizers
 from backpass.doctor import Diagnosis, rows, rules
-from backpass.doctor.case import case_of
+from backpass.doctor import diagnosis as onward
+from backpass.doctor.case import Case, case_of
 from backpass.doctor.chart import Chart
 from backpass.doctor.diagnosis import examined
 from backpass.doctor.dial import dialled, with_rate
@@ -127,6 +128,15 @@ def test_a_column_that_differs_in_held_out_rows_alone_is_scaled_by_its_size():
     assert (applied.held_out[0][:, 3] == 1).all()
 
 
+def test_a_rare_1_among_zeros_stays_1_apart_when_columns_are_scaled():
+    """Of two values neither comes out far from all that the network has seen, in whatever units they were."""
+    X, y = table()
+    X[:, 2:] = np.where(np.arange(len(X)) == 7, 1, 0)[:, None] * np.float32([1, 1000])
+    applied = Remedy(inputs=True).applied(case(rows=(X, y), epochs=1))
+    assert np.allclose(np.ptp(applied.inputs[:, 2:], axis=0), 1)
+    assert np.allclose(applied.inputs[:, :2].std(axis=0), 1, atol=1e-3)
+
+
 def leaking(X, y):
     return np.column_stack([X, 3.0 * y.reshape(-1) + 1]).astype(np.float32), y
 
@@ -205,6 +215,14 @@ def test_a_column_that_is_shifted_and_needed_is_not_to_be_left_out():
     assert finding.advice == "see why: it is not to be left out"
 
 
+@pytest.mark.parametrize(("without", "left_out"), [(0.9, True), (0.86, True), (0.8, False)])
+def test_a_column_that_is_shifted_and_adds_nothing_is_left_out(without, left_out, monkeypatch):
+    """Only what rows to judge by lose much without is needed: a little more or less is chance."""
+    patient = case(rows=spoiled(True, moved), epochs=1)
+    monkeypatch.setattr(Case, "tried", lambda self, **_: (0.9, 0.9 if self.inputs is patient.inputs else without))
+    assert (rows.shifted(patient).remedy is not None) == left_out
+
+
 def test_of_many_equal_classes_none_is_rare():
     """Some are answered badly by chance; and a tenth of the rows is more than their share."""
     rng = np.random.default_rng(0)
@@ -249,6 +267,16 @@ def test_so_few_rows_that_no_setting_makes_up_for_them():
     finding = found(case(take=20, epochs=2), of_rows=(rows.few_rows,))["too few rows"]
     assert finding.evidence.startswith("20 rows")
     assert finding.remedy is None
+
+
+def test_too_few_rows_stand_after_what_is_likeliest_of_the_network(monkeypatch):
+    """They hide nothing that can be treated, and more than that does not hide them."""
+    suspicions = [rules.Suspicion(name, "0", ((Remedy(starts=True), ""),)) for name in ("cause", "another")]
+    monkeypatch.setattr(Chart, "tried", lambda *_: (2.0, 2.0))
+    monkeypatch.setattr(onward, "_kept", lambda *_: True)
+    told = examined(case(take=20, epochs=1), [lambda _, s=s: s for s in suspicions], (rows.few_rows,)).findings
+    assert sorted(each.name for each in told) == ["another", "cause", "too few rows"]
+    assert [each.name for each in told[:2]] == ["cause", "too few rows"]
 
 
 def saturated_and_apart():
@@ -299,6 +327,63 @@ def test_a_trial_that_was_good_by_chance_is_no_finding():
         patched.setattr(Chart, "tried", lambda *_: (2.0, 2.0))
         assert [each.name for each in findings_of(Chart(patient), (hopeful,))] == ["hope"]
         assert examined(patient, (hopeful,), ()).findings == ()
+
+
+def test_a_trial_of_no_change_is_the_training_itself():
+    """So what a trial says of a change is what a training with it comes to, early stopping and all."""
+    patient = case(epochs=20, patience=2)
+    assert len(patient.history) < patient.epochs
+    assert patient.tried() == patient.own
+
+
+def test_a_rate_is_not_too_low_where_a_lower_one_is_better_as_well(monkeypatch):
+    """Then chance has made the training bad: a rate that is too low gets worse on the other side."""
+    patient = case(epochs=15)
+    monkeypatch.setattr(Case, "own", (0.5, 0.5))
+    monkeypatch.setattr(Chart, "stride", None)
+    for lower, names in (((0.4, 0.4), ["learning rate too low"]), ((0.8, 0.7), [])):
+        ladder = {0.1: lower, 1.0: (0.5, 0.5), 10.0: (0.9, 0.9)}
+        monkeypatch.setattr(Chart, "ladder", ladder)
+        found_low = findings_of(Chart(patient), (rules.rate_too_low,))
+        assert [each.name for each in found_low] == names
+
+
+def test_what_shows_that_something_is_wrong_stands_after_what_it_is(monkeypatch):
+    """However much more the change of all at once brings than that of the cause."""
+    one, all_at_once = Remedy(starts=True), Remedy(starts=True, wider=2)
+    suspicions = [rules.Suspicion("sign", "0", ((all_at_once, ""),), general=True)]
+    suspicions += [rules.Suspicion("cause", "0", ((one, ""),))]
+    trials = {one: (0.5, 0.5), all_at_once: (0.9, 0.9)}
+    monkeypatch.setattr(Chart, "tried", lambda _, remedy, __: trials.get(remedy, (0.0, 0.0)))
+    chart = Chart(case(optimizer=optimizers.SGD(0.0), epochs=1))
+    assert [each.name for each in findings_of(chart, [lambda _, s=s: s for s in suspicions])] == ["cause", "sign"]
+
+
+def test_a_rate_may_be_treated_twice(monkeypatch):
+    """What suits units that are alike is too low once they are not: it is told once, and treated again."""
+
+    def low(chart):
+        rate = chart.case.optimizer.learning_rate
+        return rules.Suspicion("low", "0", ((Remedy(rate=10.0), ""),)) if rate < 0.01 else None
+
+    def alike(chart):
+        started = chart.case.network.layers["dense_1"].initializer is None
+        return None if started else rules.Suspicion("alike", "0", ((Remedy(starts=True), ""),))
+
+    monkeypatch.setattr(Chart, "tried", lambda *_: (2.0, 2.0))
+    monkeypatch.setattr(onward, "_kept", lambda *_: True)
+    patient = case(network(initializer=nn.Constant(0.1)), optimizers.SGD(1e-4), epochs=1)
+    found = examined(patient, (low, alike), ())
+    assert [each.name for each in found.findings] == ["low", "alike"]
+    assert found.treatment == Remedy(rate=100.0, starts=True)
+
+
+def test_more_epochs_come_with_more_patience():
+    """Or early stopping would end as soon; and what had none gets some only where that is the remedy."""
+    patient = case(epochs=2, patience=3)
+    assert Remedy(epochs=5).applied(patient).patience == 15
+    assert Remedy(epochs=5).applied(replace(patient, patience=None)).patience is None
+    assert Remedy(stop=True).applied(replace(patient, patience=None)).patience > 0
 
 
 def test_remedies_one_after_the_other():
@@ -445,12 +530,17 @@ def test_a_column_that_tells_all_stands_after_what_is_wrong_with_the_network():
 
 
 def test_the_trainer_stays_as_it_is_and_the_treated_one_learns():
-    """`diagnose` leaves weights and history alone; `treat` trains another, and tells before and after."""
+    """`diagnose` leaves weights and history alone, and tells of what each trial is; `treat` trains another, and tells
+    before and after.
+    """
     X, y = table()
     trainer = bp.Trainer(network(), losses.CrossEntropy(), optimizers.Adam(1e-6), threads=1)
     trainer.fit(X[:200], y[:200], epochs=20)
     before = trainer.parameters["dense_1"]["weight"].copy()
-    diagnosis = bp.diagnose(trainer, X[:200], y[:200], validation=(X[200:], y[200:]))
+    told = []
+    diagnosis = bp.diagnose(trainer, X[:200], y[:200], validation=(X[200:], y[200:]), telling=told.append)
+    assert any(line.startswith("learning rate too low: trial of 20 epochs at 10 times") for line in told)
+    assert "training with the remedy of learning rate too low" in told
     assert (trainer.parameters["dense_1"]["weight"] == before).all()
     assert len(trainer.history) == 20
     assert not diagnosis

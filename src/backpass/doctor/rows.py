@@ -35,8 +35,9 @@ NEEDED = 0.05  # of skill, that rows to judge by lose without a column that is n
 SHIFTED, CHANCE = 0.25, 1e-4  # the largest difference of two distribution functions, and how likely it is by chance
 DOUBTFUL = 0.04  # of the labels, that the other rows contradict where it is clear
 CONTRADICTED = 0.5  # of the middle of how clear it is: how far likelier another label must be than a row's own
-RARELY = 1e-3  # how likely it may be by chance that rows held out are contradicted less often
-SELDOM_SO, FAR_FEWER, AS_CLEAR = 0.03, 1 / 3, 0.5  # or: so likely, so much less often, and so large a part of it clear
+RARELY = 1e-3  # how likely by chance so much less may speak against rows held out, or a rare class be right so seldom
+SELDOM_SO, FAR_FEWER = 0.01, 1 / 3  # or: so likely, where so many times fewer of these are contradicted clearly
+DRAWS = 4000  # that tell what chance does
 MAYBE = 0.2  # how likely by chance it may be by all columns, that those that tell are asked
 TURNS, ASKED, MOST_COLUMNS = 4, 300, 16  # how often rows in doubt are left out; rows and columns that are tried
 TOO_HARD = 0.32  # of all: beyond, the other rows say too little to doubt a label
@@ -223,7 +224,8 @@ def _only_in_these(columns: Array, labels: Array, count: int, expected: Array) -
     columns, if chance would hardly make so many fewer of these; by all columns, or by those that tell.
 
     What chance decides is as often otherwise in rows held out; labels that only training sees wrong are not. Each row
-    is compared with all others of both kinds: so which are held out is chance alone, and the test keeps its level.
+    is compared with all others of both kinds: so which are held out is chance alone, and the test keeps its level. It
+    counts a label by how much speaks against it, for what is hard to tell is contradicted a little in any rows.
     """
     for telling in (False, True):
         places = _telling(columns, labels) if telling else list(range(columns.shape[1]))
@@ -232,10 +234,8 @@ def _only_in_these(columns: Array, labels: Array, count: int, expected: Array) -
         against = _against(expected, labels)
         wrong = against > CONTRADICTED * float(np.median(_clearness(expected)))
         own, there = float(wrong[:count].mean()), float(wrong[count:].mean())
-        chance = _by_chance(wrong[:count], wrong[count:])
-        # Of a few rows held out chance may make many or none: that they are clear where they are wrong speaks, too.
-        clear = own >= AS_CLEAR * float(np.mean(against[:count] > 0))
-        if own >= DOUBTFUL and (chance < RARELY or (chance < SELDOM_SO and clear and there <= FAR_FEWER * own)):
+        chance = _by_chance(against, count)
+        if own >= DOUBTFUL and (chance < RARELY or (chance < SELDOM_SO and there <= FAR_FEWER * own)):
             return own, there, places if telling else _telling(columns, labels)
         if chance > MAYBE:
             break
@@ -303,16 +303,15 @@ def _against(expected: Array, labels: Array) -> Array:
     return np.asarray(expected.max(axis=1) - expected[np.arange(len(labels)), labels])
 
 
-def _by_chance(wrong: Array, there: Array) -> float:
-    """How likely it is that so many more are wrong of those learned from: the exact test of Fisher."""
-    n, m, mine = len(wrong), len(there), int(wrong.sum())
-    both = mine + int(there.sum())
-
-    def ways(of: int, chosen: int) -> float:
-        return math.lgamma(of + 1) - math.lgamma(chosen + 1) - math.lgamma(of - chosen + 1)
-
-    logs = [ways(n, k) + ways(m, both - k) - ways(n + m, both) for k in range(mine, min(n, both) + 1)]
-    return float(sum(map(math.exp, logs)))
+def _by_chance(against: Array, count: int) -> float:
+    """How likely it is that so much speaks against the first `count` labels, were it chance which are held out: by
+    drawing these anew, an exact test (Fisher, 1935; Dwass, 1957).
+    """
+    rng, found = np.random.Generator(np.random.Philox(0)), 0
+    for _ in range(DRAWS // 500):
+        drawn = rng.permuted(np.tile(against, (500, 1)), axis=1)[:, :count].sum(axis=1)
+        found += int(np.count_nonzero(drawn >= against[:count].sum() * (1 - 1e-9)))
+    return (found + 1) / (DRAWS + 1)
 
 
 def _doubted(columns: Array, labels: Array) -> Array:

@@ -51,6 +51,8 @@ class Suspicion(NamedTuple):
     """What a person can do where no remedy helps; "" where it is then no finding."""
     general: bool = False
     """Whether it tells only that something is wrong, not what."""
+    beside: tuple[tuple[float, float], ...] = ()
+    """Skills that a trial must be better than, too, for without the sickness these would be no better."""
 
 
 Rule = Callable[[Chart], Suspicion | None]
@@ -218,6 +220,8 @@ def _rate(chart: Chart, name: str, wanted: Callable[[float], bool]) -> Suspicion
         ((Remedy(rate=near), f"a learning rate of {_rated(chart, near)}"),),
         fits_badly=name == TOO_LOW,
         gain=SLOW if name == TOO_LOW else 0.1,
+        # Where a change of the rate either way is better, chance has made it bad, as where early stopping fell.
+        beside=tuple(skills for factor, skills in ladder.items() if not wanted(factor)),
     )
 
 

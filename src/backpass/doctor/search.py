@@ -44,7 +44,7 @@ def _alone(chart: Chart, suspicion: Suspicion) -> Finding | None:
     """The suspicion as a finding, if a short trial with a remedy is surely better than the network as it is, or if it
     needs none.
     """
-    found = _best(chart, suspicion, suspicion.remedies, [chart.case.own])
+    found = _best(chart, suspicion, suspicion.remedies, [chart.case.own, *suspicion.beside])
     if found is None and not suspicion.general and suspicion.name not in RATES:
         # The remedy may bring to light that the rate is too high, as default starts do after ones next to 0.
         slower = [
