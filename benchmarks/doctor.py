@@ -17,8 +17,9 @@ says that something must be wrong of the network. Cured: the treated network is 
 and its skill on held-out rows is at most 0.1 below its twin's; how many are within 0.05 is told too. Where the doctor
 says that a person must act, as where there are too few rows, there is no cure to count. A finding of any kind about a
 healthy network is a false alarm. Healthy are good settings of the ward and the defaults of `backpass train` on tables
-of `--data`. A good setting is trained until twice as many epochs bring next to nothing, for a network that more of them
-make much better is not healthy; nor is one that learns nothing, or lacks 0.15 of skill beside a tenth of its rate.
+of `--data`. A good setting is trained until twice as many epochs, with twice the patience, bring next to nothing, for a
+network that more of them make much better is not healthy; nor is one that learns nothing, or lacks 0.15 of skill beside
+a tenth of its rate.
 """
 
 import argparse
@@ -568,12 +569,13 @@ def _is_sick(case: Case, own: float, twin: float, *, rare: bool) -> bool:
 def well(setting: Setting) -> dict[str, Any] | None:
     """What the doctor says of a healthy network; None where it is not.
 
-    It is trained until twice as many epochs bring next to nothing: before that, more of them are what it needs. It is
-    not healthy where it does not learn, or where a tenth of its rate makes so much more that it is sick beside that.
+    It is trained until twice as many epochs, with twice the patience, bring next to nothing: before that, more of them
+    are what it needs. It is not healthy where it does not learn, or where a tenth of its rate makes so much more that
+    it is sick beside that.
     """
     case = treated_case(setting.case())
     for _ in range(DOUBLED):
-        longer = treated_case(replace(case, epochs=2 * case.epochs, history=[], parameters=None))
+        longer = treated_case(Remedy(epochs=2).applied(case))
         gained = [now - before for now, before in zip(longer.own, case.own, strict=True)]
         if max(gained) < LITTLE:
             break

@@ -521,12 +521,13 @@ def test_how_far_the_first_step_goes():
 
 
 def test_a_column_that_tells_all_stands_after_what_is_wrong_with_the_network():
-    """It may be a legitimate cause: it is a question, and hides nothing."""
+    """It may be a legitimate cause: it is a question, and hides nothing. Both are treated."""
     diagnosis = examined(
         case(optimizer=optimizers.Adam(1e-6), rows=spoiled(True, leaking)), (rules.rate_too_low,), (rows.leakage,)
     )
     assert [each.name for each in diagnosis.findings] == ["learning rate too low", "leakage"]
     assert diagnosis.findings[1].advice.endswith("all that is needed")
+    assert diagnosis.treatment.parts() == ("rate", "without")
 
 
 def test_the_trainer_stays_as_it_is_and_the_treated_one_learns():

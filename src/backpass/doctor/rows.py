@@ -36,7 +36,7 @@ SHIFTED, CHANCE = 0.25, 1e-4  # the largest difference of two distribution funct
 DOUBTFUL = 0.04  # of the labels, that the other rows contradict where it is clear
 CONTRADICTED = 0.5  # of the middle of how clear it is: how far likelier another label must be than a row's own
 RARELY = 1e-3  # how likely by chance so much less may speak against rows held out, or a rare class be right so seldom
-SELDOM_SO, FAR_FEWER = 0.01, 1 / 3  # or: so likely, where so many times fewer of these are contradicted clearly
+SELDOM_SO, FAR_FEWER = 0.02, 1 / 4  # or: so likely, where so many times fewer of these are contradicted clearly
 DRAWS = 4000  # that tell what chance does
 MAYBE = 0.2  # how likely by chance it may be by all columns, that those that tell are asked
 TURNS, ASKED, MOST_COLUMNS = 4, 300, 16  # how often rows in doubt are left out; rows and columns that are tried
@@ -225,7 +225,7 @@ def _only_in_these(columns: Array, labels: Array, count: int, expected: Array) -
 
     What chance decides is as often otherwise in rows held out; labels that only training sees wrong are not. Each row
     is compared with all others of both kinds: so which are held out is chance alone, and the test keeps its level. It
-    counts a label by how much speaks against it, for what is hard to tell is contradicted a little in any rows.
+    counts a label by the square of what speaks against it: what is hard to tell is contradicted a little in any rows.
     """
     for telling in (False, True):
         places = _telling(columns, labels) if telling else list(range(columns.shape[1]))
@@ -234,7 +234,7 @@ def _only_in_these(columns: Array, labels: Array, count: int, expected: Array) -
         against = _against(expected, labels)
         wrong = against > CONTRADICTED * float(np.median(_clearness(expected)))
         own, there = float(wrong[:count].mean()), float(wrong[count:].mean())
-        chance = _by_chance(against, count)
+        chance = _by_chance(against**2, count)
         if own >= DOUBTFUL and (chance < RARELY or (chance < SELDOM_SO and there <= FAR_FEWER * own)):
             return own, there, places if telling else _telling(columns, labels)
         if chance > MAYBE:
