@@ -68,7 +68,7 @@ def test_a_bad_training_ends_with_a_line_of_the_doctor(run, tmp_path):
     bad = run("train", IRIS, *options, "--learning-rate", "1e-7", "--out", tmp_path / "bad")
     assert "doctor: learning rate too low; try" in bad.out
     assert f"backpass doctor {tmp_path / 'bad'}" in " ".join(bad.out.split())
-    good = run("train", IRIS, *options, "--hidden", "32", "--epochs", "150", "--out", tmp_path / "good")
+    good = run("train", IRIS, *options, "--hidden", "32", "--epochs", "80", "--out", tmp_path / "good")
     assert "doctor" not in good.out
 
 

@@ -33,7 +33,7 @@ def in_other_units(X, y):
 SICK = {
     "activation at the output": (
         rules.output_activation,
-        lambda: case(network(ends=nn.ReLU(), last=nn.Constant(-1.0))),
+        lambda: case(network(ends=nn.ReLU(), last=nn.Constant(-1.0)), epochs=12),
     ),
     "identical units": (
         rules.identical_units,
@@ -47,7 +47,7 @@ SICK = {
     "dead units": (rules.dead_units, lambda: case(network(bias_initializer=nn.Constant(-30.0)))),
     "saturated units": (
         rules.saturated_units,
-        lambda: case(network(2, activation="tanh", initializer=nn.Normal(30.0)), optimizers.SGD(0.02)),
+        lambda: case(network(2, activation="tanh", initializer=nn.Normal(30.0)), optimizers.SGD(0.02), epochs=15),
     ),
     "exploding errors": (
         rules.exploding_errors,
@@ -63,11 +63,11 @@ SICK = {
     "held back too strongly": (rules.held_back, lambda: case(optimizer=optimizers.AdamW(0.02, weight_decay=30.0))),
     "constant predictions": (
         rules.constant_predictions,
-        lambda: case(network(2, bias_initializer=nn.Constant(-30.0)), optimizers.SGD(1e-6)),
+        lambda: case(network(2, bias_initializer=nn.Constant(-30.0)), optimizers.SGD(1e-6), epochs=12),
     ),
     "cannot overfit one batch": (
         rules.one_batch,
-        lambda: case(network(2, activation="tanh", initializer=nn.Normal(100.0)), optimizers.SGD(1e-14)),
+        lambda: case(network(2, activation="tanh", initializer=nn.Normal(100.0)), optimizers.SGD(1e-14), epochs=8),
     ),
     "network too small": (rules.too_small, lambda: case(network(width=1))),
     "too few epochs": (rules.too_few_epochs, lambda: case(epochs=1)),
@@ -96,7 +96,7 @@ def test_a_rule_finds_the_sickness_that_it_is_for(name):
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_nothing_is_found_where_nothing_is_wrong(classes, activation):
     """All rules are silent about a network that learns."""
-    patient = case(network(2, activation=activation, outputs=2 if classes else 1), classes=classes, epochs=60)
+    patient = case(network(2, activation=activation, outputs=2 if classes else 1), classes=classes, epochs=40)
     assert min(patient.own) > 0.5
     assert examined(patient).findings == ()
 

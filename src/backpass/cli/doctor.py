@@ -54,7 +54,7 @@ def doctor(patient: Path, **options: Any) -> None:
         else:
             planned = _of_table(patient, options)
             diagnosis = examination.examine(planned, telling=tell)
-    voice.say([f"{patient}", *diagnosis.lines(), *examination.networks_told(planned)])
+    voice.say([f"{patient}", *diagnosis.lines(), *wrapped(examination.networks_told(planned))])
     told = diagnosis.to_json() | {"networks": examination.networks(planned)}
     if not options["treat"]:
         voice.result(told)

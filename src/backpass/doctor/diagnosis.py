@@ -236,6 +236,7 @@ def _onward(case: Case, findings: list[Finding], rules: Sequence[Rule], rows_rul
             continue
         if treated and found.name not in treated and found not in of_rows:
             place = 1 + next(n for n, each in enumerate(told) if each.name == treated[-1])
+            place += sum(each.stands == "second" for each in told[place:])
             once = f"once {treated[-1]} is treated: {found.evidence}"
             told = [each for each in told if each.name != found.name]
             told.insert(min(place, len(told)), replace(found, evidence=once, remedy=more))
