@@ -274,6 +274,8 @@ def test_too_few_rows_stand_after_what_is_likeliest_of_the_network(monkeypatch):
     suspicions = [rules.Suspicion(name, "0", ((Remedy(starts=True), ""),)) for name in ("cause", "another")]
     monkeypatch.setattr(Chart, "tried", lambda *_: (2.0, 2.0))
     monkeypatch.setattr(onward, "_kept", lambda *_: True)
+    monkeypatch.setattr(onward, "_after", lambda treated: treated)
+    monkeypatch.setattr(Case, "tried", lambda *_, **__: (0.1, 0.1))
     told = examined(case(take=20, epochs=1), [lambda _, s=s: s for s in suspicions], (rows.few_rows,)).findings
     assert sorted(each.name for each in told) == ["another", "cause", "too few rows"]
     assert [each.name for each in told[:2]] == ["cause", "too few rows"]
@@ -372,6 +374,8 @@ def test_a_rate_may_be_treated_twice(monkeypatch):
 
     monkeypatch.setattr(Chart, "tried", lambda *_: (2.0, 2.0))
     monkeypatch.setattr(onward, "_kept", lambda *_: True)
+    monkeypatch.setattr(onward, "_after", lambda treated: treated)
+    monkeypatch.setattr(Case, "tried", lambda *_, **__: (0.1, 0.1))
     patient = case(network(initializer=nn.Constant(0.1)), optimizers.SGD(1e-4), epochs=1)
     found = examined(patient, (low, alike), ())
     assert [each.name for each in found.findings] == ["low", "alike"]
