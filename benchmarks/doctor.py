@@ -17,8 +17,9 @@ says that something must be wrong of the network. Cured: the treated network is 
 and its skill on held-out rows is at most 0.1 below its twin's; how many are within 0.05 is told too. Where the doctor
 says that a person must act, as where there are too few rows, there is no cure to count. A finding of any kind about a
 healthy network is a false alarm. Healthy are good settings of the ward and the defaults of `backpass train` on tables
-of `--data`. A good setting is trained until twice as many epochs bring next to nothing, for a network that more of them
-make much better is not healthy.
+of `--data`. A good setting is trained until twice as many epochs, with twice the patience, bring next to nothing, for a
+network that more of them make much better is not healthy; nor is one that learns nothing, or lacks 0.15 of skill beside
+a tenth of its rate.
 """
 
 import argparse
@@ -37,7 +38,7 @@ from typing import Any
 import numpy as np
 
 from backpass import Trainer, __version__, losses, nn, optimizers
-from backpass.doctor import Diagnosis
+from backpass.doctor import Diagnosis, Remedy
 from backpass.doctor.case import Case, case_of
 from backpass.doctor.diagnosis import examined, trained
 from backpass.doctor.dial import Dial
@@ -385,7 +386,10 @@ REGRESSIONS = ("abalone", "wine", "waves")
 START = ("loss at the start", "exploding errors", "saturated units")
 SICKNESSES: dict[str, Sickness] = {
     "rate too high": Sickness(
-        ("learning rate too high",), (100.0, 1e3, 1e5), lambda s, d: replace(s, rate=s.rate * d, patience=None)
+        ("learning rate too high",),
+        (100.0, 1e3, 1e5),
+        lambda s, d: replace(s, rate=s.rate * d, patience=None),
+        lambda s, _: replace(s, patience=None),
     ),
     "rate too low": Sickness(("learning rate too low",), (1e-3, 1e-4, 1e-6), lambda s, d: replace(s, rate=s.rate * d)),
     "vanishing errors": Sickness(
@@ -563,18 +567,23 @@ def _is_sick(case: Case, own: float, twin: float, *, rare: bool) -> bool:
 
 
 def well(setting: Setting) -> dict[str, Any] | None:
-    """What the doctor says of a healthy network; None where it is not: it does not learn.
+    """What the doctor says of a healthy network; None where it is not.
 
-    It is trained until twice as many epochs bring next to nothing: before that, more of them are what it needs.
+    It is trained until twice as many epochs, with twice the patience, bring next to nothing: before that, more of them
+    are what it needs. It is not healthy where it does not learn, or where a tenth of its rate makes so much more that
+    it is sick beside that.
     """
     case = treated_case(setting.case())
     for _ in range(DOUBLED):
-        longer = treated_case(replace(case, epochs=2 * case.epochs, history=[], parameters=None))
+        longer = treated_case(Remedy(epochs=2).applied(case))
         gained = [now - before for now, before in zip(longer.own, case.own, strict=True)]
         if max(gained) < LITTLE:
             break
         case = longer
-    return None if case.own[1] < 0.2 else _told(str(setting), case.own[1], lambda: examined(case))
+    slower = Remedy(rate=0.1).applied(case).tried()
+    if case.own[1] < 0.2 or slower[1] >= case.own[1] + SICK:
+        return None
+    return _told(str(setting), case.own[1], lambda: examined(case))
 
 
 def _told(setting: str, score: float, ask: Callable[[], Diagnosis]) -> dict[str, Any]:
@@ -744,7 +753,11 @@ def report(patients: list[dict[str, Any]], left_out: Counter[str], healthy: list
         out = left_out[name] if name != "all" else sum(left_out[each] for each in by_name)
         shown = f"{cured} | {close}" if cures else "a person's | "
         lines.append(f"| {name} | {len(group)} | {named} | {shown} | {out} |")
-    lines += ["", f"healthy networks {len(healthy)}, false alarms {sum(bool(each['found']) for each in healthy)}"]
+    alarms = sum(bool(each["found"]) for each in healthy)
+    lines += [
+        "",
+        f"healthy networks {len(healthy)}, false alarms {alarms}, not healthy, left out {left_out['healthy']}",
+    ]
     lines += [
         f"- {each['setting']} (skill {each['skill']:.2f}): {', '.join(each['found'])}"
         for each in healthy

@@ -9,7 +9,8 @@ from ward import case, found, network, table
 import backpass as bp
 from backpass import losses, nn, optimizers
 from backpass.doctor import Diagnosis, rows, rules
-from backpass.doctor.case import case_of
+from backpass.doctor import diagnosis as onward
+from backpass.doctor.case import Case, case_of
 from backpass.doctor.chart import Chart
 from backpass.doctor.diagnosis import examined
 from backpass.doctor.dial import dialled, with_rate
@@ -32,7 +33,7 @@ def in_other_units(X, y):
 SICK = {
     "activation at the output": (
         rules.output_activation,
-        lambda: case(network(ends=nn.ReLU(), last=nn.Constant(-1.0))),
+        lambda: case(network(ends=nn.ReLU(), last=nn.Constant(-1.0)), epochs=12),
     ),
     "identical units": (
         rules.identical_units,
@@ -46,7 +47,7 @@ SICK = {
     "dead units": (rules.dead_units, lambda: case(network(bias_initializer=nn.Constant(-30.0)))),
     "saturated units": (
         rules.saturated_units,
-        lambda: case(network(2, activation="tanh", initializer=nn.Normal(30.0)), optimizers.SGD(0.02)),
+        lambda: case(network(2, activation="tanh", initializer=nn.Normal(30.0)), optimizers.SGD(0.02), epochs=15),
     ),
     "exploding errors": (
         rules.exploding_errors,
@@ -62,11 +63,11 @@ SICK = {
     "held back too strongly": (rules.held_back, lambda: case(optimizer=optimizers.AdamW(0.02, weight_decay=30.0))),
     "constant predictions": (
         rules.constant_predictions,
-        lambda: case(network(2, bias_initializer=nn.Constant(-30.0)), optimizers.SGD(1e-6)),
+        lambda: case(network(2, bias_initializer=nn.Constant(-30.0)), optimizers.SGD(1e-6), epochs=12),
     ),
     "cannot overfit one batch": (
         rules.one_batch,
-        lambda: case(network(2, activation="tanh", initializer=nn.Normal(100.0)), optimizers.SGD(1e-14)),
+        lambda: case(network(2, activation="tanh", initializer=nn.Normal(100.0)), optimizers.SGD(1e-14), epochs=8),
     ),
     "network too small": (rules.too_small, lambda: case(network(width=1))),
     "too few epochs": (rules.too_few_epochs, lambda: case(epochs=1)),
@@ -95,7 +96,7 @@ def test_a_rule_finds_the_sickness_that_it_is_for(name):
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_nothing_is_found_where_nothing_is_wrong(classes, activation):
     """All rules are silent about a network that learns."""
-    patient = case(network(2, activation=activation, outputs=2 if classes else 1), classes=classes, epochs=60)
+    patient = case(network(2, activation=activation, outputs=2 if classes else 1), classes=classes, epochs=40)
     assert min(patient.own) > 0.5
     assert examined(patient).findings == ()
 
@@ -125,6 +126,15 @@ def test_a_column_that_differs_in_held_out_rows_alone_is_scaled_by_its_size():
     applied = Remedy(inputs=True).applied(case(rows=(X, y), epochs=1))
     assert (applied.inputs[:, 3] == 0).all()
     assert (applied.held_out[0][:, 3] == 1).all()
+
+
+def test_a_rare_1_among_zeros_stays_1_apart_when_columns_are_scaled():
+    """Of two values neither comes out far from all that the network has seen, in whatever units they were."""
+    X, y = table()
+    X[:, 2:] = np.where(np.arange(len(X)) == 7, 1, 0)[:, None] * np.float32([1, 1000])
+    applied = Remedy(inputs=True).applied(case(rows=(X, y), epochs=1))
+    assert np.allclose(np.ptp(applied.inputs[:, 2:], axis=0), 1)
+    assert np.allclose(applied.inputs[:, :2].std(axis=0), 1, atol=1e-3)
 
 
 def leaking(X, y):
@@ -205,6 +215,14 @@ def test_a_column_that_is_shifted_and_needed_is_not_to_be_left_out():
     assert finding.advice == "see why: it is not to be left out"
 
 
+@pytest.mark.parametrize(("without", "left_out"), [(0.9, True), (0.86, True), (0.8, False)])
+def test_a_column_that_is_shifted_and_adds_nothing_is_left_out(without, left_out, monkeypatch):
+    """Only what rows to judge by lose much without is needed: a little more or less is chance."""
+    patient = case(rows=spoiled(True, moved), epochs=1)
+    monkeypatch.setattr(Case, "tried", lambda self, **_: (0.9, 0.9 if self.inputs is patient.inputs else without))
+    assert (rows.shifted(patient).remedy is not None) == left_out
+
+
 def test_of_many_equal_classes_none_is_rare():
     """Some are answered badly by chance; and a tenth of the rows is more than their share."""
     rng = np.random.default_rng(0)
@@ -249,6 +267,18 @@ def test_so_few_rows_that_no_setting_makes_up_for_them():
     finding = found(case(take=20, epochs=2), of_rows=(rows.few_rows,))["too few rows"]
     assert finding.evidence.startswith("20 rows")
     assert finding.remedy is None
+
+
+def test_too_few_rows_stand_after_what_is_likeliest_of_the_network(monkeypatch):
+    """They hide nothing that can be treated, and more than that does not hide them."""
+    suspicions = [rules.Suspicion(name, "0", ((Remedy(starts=True), ""),)) for name in ("cause", "another")]
+    monkeypatch.setattr(Chart, "tried", lambda *_: (2.0, 2.0))
+    monkeypatch.setattr(onward, "_kept", lambda *_: True)
+    monkeypatch.setattr(onward, "_after", lambda treated: treated)
+    monkeypatch.setattr(Case, "tried", lambda *_, **__: (0.1, 0.1))
+    told = examined(case(take=20, epochs=1), [lambda _, s=s: s for s in suspicions], (rows.few_rows,)).findings
+    assert sorted(each.name for each in told) == ["another", "cause", "too few rows"]
+    assert [each.name for each in told[:2]] == ["cause", "too few rows"]
 
 
 def saturated_and_apart():
@@ -299,6 +329,65 @@ def test_a_trial_that_was_good_by_chance_is_no_finding():
         patched.setattr(Chart, "tried", lambda *_: (2.0, 2.0))
         assert [each.name for each in findings_of(Chart(patient), (hopeful,))] == ["hope"]
         assert examined(patient, (hopeful,), ()).findings == ()
+
+
+def test_a_trial_of_no_change_is_the_training_itself():
+    """So what a trial says of a change is what a training with it comes to, early stopping and all."""
+    patient = case(epochs=20, patience=2)
+    assert len(patient.history) < patient.epochs
+    assert patient.tried() == patient.own
+
+
+def test_a_rate_is_not_too_low_where_a_lower_one_is_better_as_well(monkeypatch):
+    """Then chance has made the training bad: a rate that is too low gets worse on the other side."""
+    patient = case(epochs=15)
+    monkeypatch.setattr(Case, "own", (0.5, 0.5))
+    monkeypatch.setattr(Chart, "stride", None)
+    for lower, names in (((0.4, 0.4), ["learning rate too low"]), ((0.8, 0.7), [])):
+        ladder = {0.1: lower, 1.0: (0.5, 0.5), 10.0: (0.9, 0.9)}
+        monkeypatch.setattr(Chart, "ladder", ladder)
+        found_low = findings_of(Chart(patient), (rules.rate_too_low,))
+        assert [each.name for each in found_low] == names
+
+
+def test_what_shows_that_something_is_wrong_stands_after_what_it_is(monkeypatch):
+    """However much more the change of all at once brings than that of the cause."""
+    one, all_at_once = Remedy(starts=True), Remedy(starts=True, wider=2)
+    suspicions = [rules.Suspicion("sign", "0", ((all_at_once, ""),), general=True)]
+    suspicions += [rules.Suspicion("cause", "0", ((one, ""),))]
+    trials = {one: (0.5, 0.5), all_at_once: (0.9, 0.9)}
+    monkeypatch.setattr(Chart, "tried", lambda _, remedy, __: trials.get(remedy, (0.0, 0.0)))
+    chart = Chart(case(optimizer=optimizers.SGD(0.0), epochs=1))
+    assert [each.name for each in findings_of(chart, [lambda _, s=s: s for s in suspicions])] == ["cause", "sign"]
+
+
+def test_a_rate_may_be_treated_twice(monkeypatch):
+    """What suits units that are alike is too low once they are not: it is told once, and treated again."""
+
+    def low(chart):
+        rate = chart.case.optimizer.learning_rate
+        return rules.Suspicion("low", "0", ((Remedy(rate=10.0), ""),)) if rate < 0.01 else None
+
+    def alike(chart):
+        started = chart.case.network.layers["dense_1"].initializer is None
+        return None if started else rules.Suspicion("alike", "0", ((Remedy(starts=True), ""),))
+
+    monkeypatch.setattr(Chart, "tried", lambda *_: (2.0, 2.0))
+    monkeypatch.setattr(onward, "_kept", lambda *_: True)
+    monkeypatch.setattr(onward, "_after", lambda treated: treated)
+    monkeypatch.setattr(Case, "tried", lambda *_, **__: (0.1, 0.1))
+    patient = case(network(initializer=nn.Constant(0.1)), optimizers.SGD(1e-4), epochs=1)
+    found = examined(patient, (low, alike), ())
+    assert [each.name for each in found.findings] == ["low", "alike"]
+    assert found.treatment == Remedy(rate=100.0, starts=True)
+
+
+def test_more_epochs_come_with_more_patience():
+    """Or early stopping would end as soon; and what had none gets some only where that is the remedy."""
+    patient = case(epochs=2, patience=3)
+    assert Remedy(epochs=5).applied(patient).patience == 15
+    assert Remedy(epochs=5).applied(replace(patient, patience=None)).patience is None
+    assert Remedy(stop=True).applied(replace(patient, patience=None)).patience > 0
 
 
 def test_remedies_one_after_the_other():
@@ -436,21 +525,27 @@ def test_how_far_the_first_step_goes():
 
 
 def test_a_column_that_tells_all_stands_after_what_is_wrong_with_the_network():
-    """It may be a legitimate cause: it is a question, and hides nothing."""
+    """It may be a legitimate cause: it is a question, and hides nothing. Both are treated."""
     diagnosis = examined(
         case(optimizer=optimizers.Adam(1e-6), rows=spoiled(True, leaking)), (rules.rate_too_low,), (rows.leakage,)
     )
     assert [each.name for each in diagnosis.findings] == ["learning rate too low", "leakage"]
     assert diagnosis.findings[1].advice.endswith("all that is needed")
+    assert diagnosis.treatment.parts() == ("rate", "without")
 
 
 def test_the_trainer_stays_as_it_is_and_the_treated_one_learns():
-    """`diagnose` leaves weights and history alone; `treat` trains another, and tells before and after."""
+    """`diagnose` leaves weights and history alone, and tells of what each trial is; `treat` trains another, and tells
+    before and after.
+    """
     X, y = table()
     trainer = bp.Trainer(network(), losses.CrossEntropy(), optimizers.Adam(1e-6), threads=1)
     trainer.fit(X[:200], y[:200], epochs=20)
     before = trainer.parameters["dense_1"]["weight"].copy()
-    diagnosis = bp.diagnose(trainer, X[:200], y[:200], validation=(X[200:], y[200:]))
+    told = []
+    diagnosis = bp.diagnose(trainer, X[:200], y[:200], validation=(X[200:], y[200:]), telling=told.append)
+    assert any(line.startswith("learning rate too low: trial of 20 epochs at 10 times") for line in told)
+    assert "training with the remedy of learning rate too low" in told
     assert (trainer.parameters["dense_1"]["weight"] == before).all()
     assert len(trainer.history) == 20
     assert not diagnosis

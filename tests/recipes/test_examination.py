@@ -42,3 +42,23 @@ def test_a_threshold_that_answers_a_class_too_seldom_becomes_its_share(few):
     assert after.asked["threshold"] == pytest.approx(1 / 3, abs=0.01)
     assert examination.options(planned, after) == ["--threshold 0.33"]
     assert examination.options(plain, examination.treated(plain, Remedy(balanced=True))) == ["--class-weights balanced"]
+
+
+def test_of_networks_side_by_side_it_is_told_which_is_looked_at(few):
+    """The first, and of several kinds of which it is; of one network there is nothing to tell."""
+    given = {"test": 0.0, "validation": 0.0}
+    blend = plan(few, "y", recipe={"kinds": ("additive", "linear"), "members": 4}, **given)
+    assert examination.networks(blend) == {"looked_at": 1, "of": 4, "kind": "additive", "not": ["linear"]}
+    assert examination.networks_told(blend) == [
+        "looked at the first of 4 networks, of the kind additive; not at those of linear"
+    ]
+    alike, alone = (plan(few, "y", recipe={"members": count}, **given) for count in (2, 1))
+    assert examination.networks_told(alike) == ["looked at the first of 2 networks"]
+    assert examination.networks_told(alone) == []
+
+
+def test_more_epochs_of_a_run_come_with_as_much_more_patience(few):
+    """As in the trial that says what they bring."""
+    planned = plan(few, "y", test=0.0, validation=0.0, recipe={"epochs": 10, "patience": 4})
+    after = examination.treated(planned, Remedy(epochs=5))
+    assert (after.recipe.epochs, after.recipe.patience) == (50, 20)

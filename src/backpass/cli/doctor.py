@@ -54,11 +54,12 @@ def doctor(patient: Path, **options: Any) -> None:
         else:
             planned = _of_table(patient, options)
             diagnosis = examination.examine(planned, telling=tell)
-    voice.say([f"{patient}", *diagnosis.lines()])
+    voice.say([f"{patient}", *diagnosis.lines(), *wrapped(examination.networks_told(planned))])
+    told = diagnosis.to_json() | {"networks": examination.networks(planned)}
     if not options["treat"]:
-        voice.result(diagnosis.to_json())
+        voice.result(told)
         return
-    voice.result(diagnosis.to_json() | {"treated": _treat(voice, patient, planned, diagnosis, options)})
+    voice.result(told | {"treated": _treat(voice, patient, planned, diagnosis, options)})
 
 
 def _of_table(table: Path, options: dict[str, Any]) -> "Plan":

@@ -23,8 +23,7 @@ from backpass.training import EarlyStopping, Trainer
 from backpass.training.rows import Rows
 
 MOST_ROWS = 2000  # that are looked at
-MOST_WORK = 1e9  # of one trial: rows gone over times parameters, half a second or so
-FEWEST_EPOCHS, STEPS_AN_EPOCH = 8, 100  # of a trial; fewer steps are put together, as far as so many epochs are left
+MOST_WORK, LEAST_WORK = 1e9, 1e6  # of one trial, half a second or so, and of an epoch: rows gone over times parameters
 LEAST_PART = 1e-3  # of what there is to learn in the rows learned from, that is to be seen in those held out
 HELD_OUT = 0.2  # of the rows, where none were held out
 
@@ -246,32 +245,28 @@ class Case:
     @cached_property
     def trial_epochs(self) -> int:
         """So many that a trial takes a second or two at most, and not more than the training had."""
-        most = MOST_WORK / max(1, self.rows * max(100, count(self.first)))
+        most = MOST_WORK / max(LEAST_WORK, self.rows * max(100, count(self.first)))
         return max(1, min(self.epochs, int(most)))
 
-    def tried(self, factor: float = 1.0, *, epochs: int | None = None, exactly: bool = False) -> tuple[float, float]:
-        """The skills after a training from the first weights, with that multiple of the learning rate.
-
-        Short epochs cost more than their steps: several are one, in which rows come as often as there are; not if it
-        is `exactly` the epoch to stop at that matters.
+    def tried(self, factor: float = 1.0, *, epochs: int | None = None, trying: str = "") -> tuple[float, float]:
+        """The skills after a training from the first weights, with that multiple of the learning rate. `trying` says
+        of what it is a trial.
         """
         trainer = self.trainer
         trainer.optimizer = with_rate(self.optimizer, lambda rate: dialled(rate, factor))
         trainer.restart()
         epochs = epochs or self.trial_epochs
         at = "" if factor == 1 else f" at {factor:g} times the learning rate"
-        self.telling(f"trial of {epochs:,} epochs{at}, on {self.rows:,} rows")
-        together = 1 if exactly else max(1, min(epochs // FEWEST_EPOCHS, STEPS_AN_EPOCH * self.batch_size // self.rows))
-        places = np.tile(np.arange(self.rows), together)
-        patience = None if self.patience is None else max(2, -(-self.patience // together))
-        stopping = None if patience is None or not self.guarded else EarlyStopping(patience)
+        what = f"{trying}: trial" if trying else "trial"
+        self.telling(f"{what} of {epochs:,} epochs{at}, on {self.rows:,} rows")
+        stopping = None if self.patience is None or not self.guarded else EarlyStopping(self.patience)
         try:
             with np.errstate(all="ignore"):
                 trainer.fit(
-                    take_rows(self.inputs, places),
-                    self.targets[places],
-                    weights=None if self.weights is None else self.weights[places],
-                    epochs=-(-epochs // together),
+                    self.inputs,
+                    self.targets,
+                    weights=self.weights,
+                    epochs=epochs,
                     validation=None if stopping is None else self.held_out,
                     stopping=stopping,
                 )

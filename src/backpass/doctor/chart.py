@@ -22,8 +22,13 @@ LOOKED_AT = 256  # rows, at every layer
 STEP, FARTHEST = 10.0, 7  # of the range test: from one learning rate to the next, and how often either way
 WORSE, STILL = 0.2, 0.003  # of skill: where the range test has gone far enough up, and down
 LOW, HIGH = 0.02, 0.98  # of its range: beyond, a sigmoid's slope is below a twelfth of its largest
-ONE_BATCH, ONE_BATCH_STEPS = 32, 500  # rows at most, and how often they are gone over
+ONE_BATCH, ONE_BATCH_STEPS, ONE_BATCH_EPOCHS = (
+    32,
+    500,
+    10,
+)  # rows at most, how often they are gone over, in how many epochs
 BY_HEART = 0.5  # of skill on them: what any network comes to that can learn
+TOO_HIGH, TOO_LOW = "learning rate too high", "learning rate too low"
 _RANGES = {nn.Sigmoid: (0.0, 1.0), nn.Tanh: (-1.0, 1.0)}
 
 
@@ -46,8 +51,8 @@ class Chart:
         self._tried: dict[Remedy, tuple[float, float]] = {}
         self._treated: dict[Remedy, Case] = {}
 
-    def tried(self, remedy: Remedy) -> tuple[float, float]:
-        """The skills after a short trial of the remedy."""
+    def tried(self, remedy: Remedy, trying: str) -> tuple[float, float]:
+        """The skills after a short trial of the remedy. `trying` says what is suspected."""
         if remedy.parts() == ("rate",):
             return self.ladder[remedy.rate]
         if remedy not in self._tried:
@@ -55,7 +60,7 @@ class Chart:
             if at_its_rate not in self._treated:
                 self._treated[at_its_rate] = at_its_rate.applied(self.case)
             treated = self._treated[at_its_rate]
-            self._tried[remedy] = treated.tried(remedy.rate, epochs=epochs, exactly=remedy.stop)
+            self._tried[remedy] = treated.tried(remedy.rate, epochs=epochs, trying=trying)
         return self._tried[remedy]
 
     def _sights(self, parameters: Any) -> tuple[float, list[Sight]]:
@@ -128,7 +133,8 @@ class Chart:
     def one_batch(self) -> tuple[int, dict[float, float]]:
         """Of how many rows, and the skill on them, once they alone were learned for long, at multiples of the rate."""
         case = self.case
-        places = _mixed(case)[: min(case.batch_size, ONE_BATCH)]
+        batch = _mixed(case)[: min(case.batch_size, ONE_BATCH)]
+        places = np.tile(batch, ONE_BATCH_STEPS // ONE_BATCH_EPOCHS)  # epochs of one step cost more than their steps
         inputs, targets = take_rows(case.inputs, places), case.targets[places]
         weights = None if case.weights is None else case.weights[places]
         alone = replace(
@@ -138,14 +144,16 @@ class Chart:
             weights=weights,
             held_out=(inputs, targets, weights),
             patience=None,
-            batch_size=len(places),
+            batch_size=len(batch),
         )
         found: dict[float, float] = {}
         for power in (0, -1, -2, *range(1, FARTHEST + 1)):
-            found[STEP**power] = skill = alone.tried(STEP**power, epochs=ONE_BATCH_STEPS)[0]
+            found[STEP**power] = skill = alone.tried(STEP**power, epochs=ONE_BATCH_EPOCHS, trying="one batch by heart")[
+                0
+            ]
             if skill > BY_HEART or (power > 2 and not math.isfinite(skill)):
                 break
-        return len(places), found
+        return len(batch), found
 
     @cached_property
     def alike(self) -> str:
@@ -162,9 +170,9 @@ class Chart:
         """The skills after a short training at multiples of the learning rate, until these get surely worse."""
         found = {1.0: self.case.tried()}
         for factor in (STEP, 1 / STEP):
-            best, worse = min(found[1.0]), 0
+            best, worse, trying = min(found[1.0]), 0, TOO_LOW if factor > 1 else TOO_HIGH
             for power in range(1, FARTHEST + 1):
-                found[factor**power] = skills = self.case.tried(factor**power)
+                found[factor**power] = skills = self.case.tried(factor**power, trying=trying)
                 best = max(best, min(skills))
                 worse = worse + 1 if min(skills) < best - WORSE and (factor > 1 or best > WORSE) else 0
                 stands_still = factor < 1 and abs(skills[0] - self.untrained) < STILL

@@ -220,6 +220,7 @@ def examined(case: Case, rules: Sequence[Rule] = RULES, rows_rules: Sequence[Row
 def _onward(case: Case, findings: list[Finding], rules: Sequence[Rule], rows_rules: Sequence[RowsRule]) -> Diagnosis:
     """With what is still wrong once the first is treated: each is treated by a training, and that is examined."""
     told, waiting = list(findings), list(findings)
+    of_rows = [each for each in findings if each.stands != "last"]  # these stay whatever is done about the network
     treated: list[str] = []
     treatment, now = Remedy(), case
     while len(treated) < FARTHEST:
@@ -227,21 +228,23 @@ def _onward(case: Case, findings: list[Finding], rules: Sequence[Rule], rows_rul
         if found is None or found.remedy is None:
             break
         more = treatment.then(found.remedy)
+        case.telling(f"training with the remedy of {found.name}")
         after = _after(more.applied(case))
         if found.promise is not None and not _kept(after.own, now.own):  # a trial that was good by chance
             waiting.remove(found)
             told = [each for each in told if each is not found]
             continue
-        if treated:
+        if treated and found.name not in treated and found not in of_rows:
             place = 1 + next(n for n, each in enumerate(told) if each.name == treated[-1])
+            place += sum(each.stands == "second" for each in told[place:])
             once = f"once {treated[-1]} is treated: {found.evidence}"
             told = [each for each in told if each.name != found.name]
             told.insert(min(place, len(told)), replace(found, evidence=once, remedy=more))
         treated.append(found.name)
         treatment, now = more, after
-        waiting = findings_of(Chart(after), rules)
+        waiting = [each for each in of_rows if each.name not in treated] + findings_of(Chart(after), rules)
         waiting += [each for rule in AFTERWARDS if rule in rows_rules and (each := rule(after)) is not None]
-        waiting = [each for each in waiting if each.name not in treated]
+        waiting = [each for each in waiting if each.name != treated[-1]]
     return Diagnosis(case, tuple(told), treatment if treated else None)
 
 

@@ -19,7 +19,6 @@ from backpass.records import dataclass
 from backpass.training.rows import weights_by_label
 
 PATIENCE = 10
-LEAST_SPREAD = 0.1  # of a column's range, which scaling spreads to 10 at most
 
 
 @dataclass(frozen=True)
@@ -131,9 +130,15 @@ class Remedy:
             ),  # as many steps with fewer rows
             history=[],
             parameters=None,
-            patience=PATIENCE if self.stop and case.patience is None else case.patience,
+            patience=self.patience(case.patience),
             shares=shares,
         )
+
+    def patience(self, given: int | None) -> int | None:
+        """What early stopping waits: with more epochs as many times as long, or it would end as soon."""
+        if given is None:
+            return PATIENCE if self.stop else None
+        return given * self.epochs
 
     def network(self, network: Layer) -> Layer:
         if self.bare:
@@ -248,8 +253,10 @@ def _moments(values: Array) -> tuple[Array, Array]:
 @real_columns
 def _scaled(values: Array, learned: Array) -> Array:
     center, spread = _moments(learned)
-    # A rare 1 among zeros is not to come out far from all that the network has seen.
-    return np.asarray((values - center) / np.maximum(spread, LEAST_SPREAD * np.ptp(learned, axis=0)))
+    low, high = learned.min(axis=0), learned.max(axis=0)
+    # Of two values that are 1 apart, however rare one is, neither comes out far from all that the network has seen.
+    two = ((learned == low) | (learned == high)).all(axis=0) & (low < high)
+    return np.asarray((values - center) / np.where(two, high - low, spread))
 
 
 def _levelled(inputs: Inputs, columns: tuple[int, ...], learned: Inputs) -> Inputs:

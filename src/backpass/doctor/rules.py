@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from backpass import losses, nn
-from backpass.doctor.chart import BY_HEART, ONE_BATCH_STEPS, Chart, Stuck
+from backpass.doctor.chart import BY_HEART, ONE_BATCH_STEPS, TOO_HIGH, TOO_LOW, Chart, Stuck
 from backpass.doctor.dial import changed
 from backpass.doctor.remedies import Remedy, at_the_end, told
 from backpass.ledger.watching import rebuilt
@@ -31,7 +31,6 @@ HARDLY_ANY = 2  # epochs, of which the loss says nothing of those to come
 MORE, LEAST_EPOCHS = 5, 40  # how many times as many epochs are tried, and how many at least
 FITS = 0.88  # of skill on the rows learned from, beyond which nothing hinders learning
 SLOW = 0.15  # of skill, that more steps or longer ones must bring: a little is always left to learn
-TOO_HIGH, TOO_LOW = "learning rate too high", "learning rate too low"
 RATES = (TOO_HIGH, TOO_LOW)
 FEW_STEPS = 100  # from which on a learning rate can be judged while the loss still falls
 SAME_NUMBER = 0.05  # of the spread of targets, by which answers differ that are worth no more than one
@@ -52,6 +51,8 @@ class Suspicion(NamedTuple):
     """What a person can do where no remedy helps; "" where it is then no finding."""
     general: bool = False
     """Whether it tells only that something is wrong, not what."""
+    beside: tuple[tuple[float, float], ...] = ()
+    """Skills that a trial must be better than, too, for without the sickness these would be no better."""
 
 
 Rule = Callable[[Chart], Suspicion | None]
@@ -219,6 +220,8 @@ def _rate(chart: Chart, name: str, wanted: Callable[[float], bool]) -> Suspicion
         ((Remedy(rate=near), f"a learning rate of {_rated(chart, near)}"),),
         fits_badly=name == TOO_LOW,
         gain=SLOW if name == TOO_LOW else 0.1,
+        # Where a change of the rate either way is better, chance has made it bad, as where early stopping fell.
+        beside=tuple(skills for factor, skills in ladder.items() if not wanted(factor)),
     )
 
 

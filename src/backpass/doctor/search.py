@@ -5,16 +5,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import reduce
 
-from backpass.doctor.chart import STEP, Chart
+from backpass.doctor.chart import STEP, TOO_HIGH, TOO_LOW, Chart
 from backpass.doctor.findings import Finding
 from backpass.doctor.remedies import Remedy, told
-from backpass.doctor.rules import FITS, RATES, TOO_HIGH, TOO_LOW, Rule, Suspicion, rate_evidence
+from backpass.doctor.rules import FITS, RATES, Rule, Suspicion, rate_evidence
 
 BETTER, BETTER_HELD = 0.1, 0.05  # what the skill of a trial must gain on held-out rows, alone and beside the others
 WORSE = 0.3  # what it may lose on the rows where it gains so much on those held out: it learned less by heart
 ALIKE = 0.1  # two remedies whose trials differ by less are ordered by what causes what
 CHANCE = 1.5  # of skill, that one held-out row may add: of 15 rows a tenth
 NO_LESS = 0.05  # of skill, that a part of a remedy must bring to stay in it
+TOGETHER = "several at once"
 
 Skills = tuple[float, float]
 
@@ -22,17 +23,19 @@ Skills = tuple[float, float]
 def findings_of(chart: Chart, rules: Sequence[Rule]) -> list[Finding]:
     """Of a network, likeliest cause first."""
     suspected = [suspicion for rule in rules if (suspicion := rule(chart)) is not None]
+    general = {place for place, each in enumerate(suspected) if each.general}
     found = {place: finding for place, each in enumerate(suspected) if (finding := _alone(chart, each)) is not None}
-    if all(suspected[place].general for place in found):
+    if found.keys() <= general:
         found = {place: _smallest(chart, each) for place, each in found.items()} | dict(_together(chart, suspected))
-    best = max((min(each.promise) for each in found.values() if each.promise), default=0.0)
+    causes = (found[place].promise for place in found.keys() - general)
+    best = max((min(promise) for promise in causes if promise), default=0.0)
 
     # Where all rows learned from are learned, what is left to gain is little, and less of it sets remedies apart.
     alike = NO_LESS if chart.case.own[0] > FITS else ALIKE
 
-    def rank(place: int) -> tuple[bool, int]:
-        # What is about as good as the best comes in the order of causes, the rest after it.
-        return min(found[place].promise or (-math.inf,)) < best - alike, place
+    def rank(place: int) -> tuple[bool, bool, int]:
+        # What is about as good as the best comes in the order of causes, the rest after it; what is no cause, last.
+        return place in general, min(found[place].promise or (-math.inf,)) < best - alike, place
 
     return [found[place] for place in sorted(found, key=rank)]
 
@@ -41,7 +44,7 @@ def _alone(chart: Chart, suspicion: Suspicion) -> Finding | None:
     """The suspicion as a finding, if a short trial with a remedy is surely better than the network as it is, or if it
     needs none.
     """
-    found = _best(chart, suspicion, suspicion.remedies, [chart.case.own])
+    found = _best(chart, suspicion, suspicion.remedies, [chart.case.own, *suspicion.beside])
     if found is None and not suspicion.general and suspicion.name not in RATES:
         # The remedy may bring to light that the rate is too high, as default starts do after ones next to 0.
         slower = [
@@ -49,9 +52,9 @@ def _alone(chart: Chart, suspicion: Suspicion) -> Finding | None:
             for remedy, words in suspicion.remedies
             if not remedy.stop and remedy.epochs == 1
         ]
-        found = (
-            _best(chart, suspicion, slower, [chart.case.own, chart.tried(Remedy(rate=1 / STEP))]) if slower else None
-        )
+        if slower:
+            tenth = chart.tried(Remedy(rate=1 / STEP), TOO_HIGH)
+            found = _best(chart, suspicion, slower, [chart.case.own, tenth])
     if found is None and suspicion.otherwise:
         return Finding(suspicion.name, suspicion.evidence, suspicion.otherwise)
     return found
@@ -63,7 +66,7 @@ def _best(
     best: Finding | None = None
     held = len(chart.case.held_out[1])
     for remedy, words in remedies:
-        skills = chart.tried(remedy)
+        skills = chart.tried(remedy, suspicion.name)
         if not all(_surely_better(skills, each, remedy, suspicion, held) for each in before):
             continue
         if best is None or min(skills) > min(best.promise or skills) + NO_LESS:
@@ -84,10 +87,10 @@ def _smallest(chart: Chart, finding: Finding) -> Finding:
     remedy = finding.remedy
     if remedy is None:
         return finding
-    skills = chart.tried(remedy)
+    skills = chart.tried(remedy, finding.name)
     for part in remedy.parts():
         less = remedy.lacking(part)
-        if less.parts() and min(fewer := chart.tried(less)) >= min(skills) - NO_LESS:
+        if less.parts() and min(fewer := chart.tried(less, finding.name)) >= min(skills) - NO_LESS:
             remedy, skills = less, fewer
     return replace(finding, remedy=remedy, promise=skills, advice=told(remedy))
 
@@ -140,7 +143,7 @@ def _pruned(chart: Chart, remedies: dict[int, Remedy]) -> tuple[dict[int, Remedy
     kept = dict(remedies)
     for place in sorted(remedies, reverse=True):
         fewer = {other: remedy for other, remedy in kept.items() if other != place}
-        if fewer and min(chart.tried(replace(_union(fewer.values()), rate=rate))) >= min(skills) - NO_LESS:
+        if fewer and min(chart.tried(replace(_union(fewer.values()), rate=rate), TOGETHER)) >= min(skills) - NO_LESS:
             kept = fewer
     return kept, rate, skills
 

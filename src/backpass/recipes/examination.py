@@ -132,6 +132,23 @@ def _first(network: nn.Layer, parameters: Structure | None) -> tuple[nn.Layer, S
     return nn.Sequential(**parts), own
 
 
+def networks(planned: Plan) -> dict[str, Any]:
+    """How many of the networks side by side are looked at, and of which of several kinds; empty where there is one."""
+    if not isinstance(planned.network, nn.Ensemble):
+        return {}
+    kinds = planned.recipe.kinds
+    return {"looked_at": 1, "of": planned.network.count} | ({"kind": kinds[0], "not": list(kinds[1:])} if kinds else {})
+
+
+def networks_told(planned: Plan) -> list[str]:
+    """The same in words."""
+    found = networks(planned)
+    if not found:
+        return []
+    others = f", of the kind {found['kind']}; not at those of {', '.join(found['not'])}" if found.get("not") else ""
+    return [f"looked at the first of {found['of']} networks{others}"]
+
+
 def is_bad(outcome: Any) -> bool:
     """Whether a training ended so badly that it is worth asking why: hardly better than one answer for all, or surely
     worse than a linear model. Of one cut short, that is no question. It costs nothing.
@@ -182,7 +199,7 @@ def _chosen(remedy: Remedy, planned: Plan) -> dict[str, Any]:
     if remedy.wider != 1:
         chosen["hidden"] = [units * remedy.wider for units in recipe.hidden]
     if remedy.epochs != 1:
-        chosen |= {"epochs": recipe.epochs * remedy.epochs, "patience": recipe.patience * 2}
+        chosen |= {"epochs": recipe.epochs * remedy.epochs, "patience": remedy.patience(recipe.patience)}
     return chosen
 
 
