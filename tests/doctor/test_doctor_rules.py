@@ -301,6 +301,13 @@ def test_what_is_still_wrong_once_the_first_is_treated():
     assert {"inputs", "starts"} <= set(diagnosis.treatment.parts())
 
 
+def test_where_the_first_finding_alone_is_asked_for_it_is_that_of_the_whole_diagnosis():
+    patient, asked = saturated_and_apart(), (rules.unscaled_inputs, rules.saturated_units)
+    alone = examined(patient, asked, (), first=True)
+    assert [each.name for each in alone.findings] == [examined(patient, asked, ()).findings[0].name]
+    assert alone.treatment is None
+
+
 def test_two_things_of_which_neither_alone_helps():
     """Both are named, with a remedy for both; what adds nothing is no part of it."""
     patient = case(network(bias_initializer=nn.Constant(-30.0)), optimizers.SGD(1e-6))
@@ -329,6 +336,7 @@ def test_a_trial_that_was_good_by_chance_is_no_finding():
         patched.setattr(Chart, "tried", lambda *_: (2.0, 2.0))
         assert [each.name for each in findings_of(Chart(patient), (hopeful,))] == ["hope"]
         assert examined(patient, (hopeful,), ()).findings == ()
+        assert examined(patient, (hopeful,), (), first=True).findings == ()
 
 
 def test_a_trial_of_no_change_is_the_training_itself():

@@ -451,7 +451,7 @@ def _doctor(planned: "Plan", outcome: "Outcome", folder: Path) -> list[str]:
         own = outcome.own_model
         calibration = None if own.tabular is None else own.tabular.calibration
         found = examination.examine(
-            planned, own.parameters, outcome.history, calibration=calibration, telling=tell
+            planned, own.parameters, outcome.history, calibration=calibration, telling=tell, first=True
         ).findings
     if not found:
         return []

@@ -163,6 +163,7 @@ def diagnose(
     parameters: Structure | None = None,
     shares: Array | None = None,
     telling: Callable[[str], None] | None = None,
+    first: bool = False,
 ) -> Diagnosis:
     """What is wrong with a training, on the evidence of its own numbers and of short trials.
 
@@ -181,6 +182,7 @@ def diagnose(
         shares: of each class, that its probability is divided by before the likeliest is the answer; None for the
             likeliest as it is. Of two classes, (1 - p, p) answers the second from the probability p on.
         telling: is called with what is looked at or tried next, in words.
+        first: whether only the likeliest finding is asked for, and no treatment.
     """
     return examined(
         case_of(
@@ -198,12 +200,19 @@ def diagnose(
             parameters=parameters,
             shares=shares,
             **({} if telling is None else {"telling": telling}),
-        )
+        ),
+        first=first,
     )
 
 
-def examined(case: Case, rules: Sequence[Rule] = RULES, rows_rules: Sequence[RowsRule] = ROWS_RULES) -> Diagnosis:
-    """The diagnosis of a case, by some rules."""
+def examined(
+    case: Case,
+    rules: Sequence[Rule] = RULES,
+    rows_rules: Sequence[RowsRule] = ROWS_RULES,
+    *,
+    first: bool = False,
+) -> Diagnosis:
+    """The diagnosis of a case, by some rules; or no more than its `first` finding."""
     of_rows = []
     for rule in rows_rules:
         case.telling("looking at the rows")
@@ -212,9 +221,21 @@ def examined(case: Case, rules: Sequence[Rule] = RULES, rows_rules: Sequence[Row
     alone = tuple(finding for finding in of_rows if finding.stands == "alone")
     if alone:
         return Diagnosis(case, alone, None)
-    first, second, last = ([each for each in of_rows if each.stands == where] for where in ("first", "second", "last"))
+    before, second, last = ([each for each in of_rows if each.stands == where] for where in ("first", "second", "last"))
+    if first and before:
+        return Diagnosis(case, (before[0],), None)
     of_network = findings_of(Chart(case), rules)
-    return _onward(case, [*first, *of_network[:1], *second, *of_network[1:], *last], rules, rows_rules)
+    found = [*before, *of_network[:1], *second, *of_network[1:], *last]
+    return _only_first(case, found) if first else _onward(case, found, rules, rows_rules)
+
+
+def _only_first(case: Case, findings: list[Finding]) -> Diagnosis:
+    """The first that is not due to a trial which was good by chance."""
+    for found in findings:
+        remedy = found.remedy
+        if found.promise is None or remedy is None or _kept(_after(remedy.applied(case)).own, case.own):
+            return Diagnosis(case, (found,), None)
+    return Diagnosis(case, (), None)
 
 
 def _onward(case: Case, findings: list[Finding], rules: Sequence[Rule], rows_rules: Sequence[RowsRule]) -> Diagnosis:
@@ -223,7 +244,7 @@ def _onward(case: Case, findings: list[Finding], rules: Sequence[Rule], rows_rul
     of_rows = [each for each in findings if each.stands != "last"]  # these stay whatever is done about the network
     treated: list[str] = []
     treatment, now = Remedy(), case
-    while len(treated) < FARTHEST:
+    while True:
         found = next((each for each in waiting if each.remedy is not None), None)
         if found is None or found.remedy is None:
             break
@@ -242,6 +263,8 @@ def _onward(case: Case, findings: list[Finding], rules: Sequence[Rule], rows_rul
             told.insert(min(place, len(told)), replace(found, evidence=once, remedy=more))
         treated.append(found.name)
         treatment, now = more, after
+        if len(treated) == FARTHEST:
+            break
         waiting = [each for each in of_rows if each.name not in treated] + findings_of(Chart(after), rules)
         waiting += [each for rule in AFTERWARDS if rule in rows_rules and (each := rule(after)) is not None]
         waiting = [each for each in waiting if each.name != treated[-1]]

@@ -31,6 +31,7 @@ def examine(
     *,
     calibration: Calibration | None = None,
     telling: Callable[[str], None] | None = None,
+    first: bool = False,
 ) -> Diagnosis:
     """The diagnosis of a training from a table: of its first network, where there are several side by side.
 
@@ -40,6 +41,7 @@ def examine(
         history: one record an epoch.
         calibration: how its outputs become answers; None where that is not known yet.
         telling: is called with what is looked at or tried next, in words.
+        first: whether only the likeliest finding is asked for, and no treatment.
 
     Raises:
         UsageError: the targets are of several kinds, of which no rule has been tried.
@@ -85,6 +87,7 @@ def examine(
         parameters=own,
         shares=_shares(planned, calibration),
         telling=telling,
+        first=first,
     )
 
 
