@@ -57,7 +57,7 @@ def evaluate(
         metrics = loaded.evaluate(opened, coerce=names(coerce), notes=notes, threads=threads)
     seconds = time.perf_counter() - started
     voice.say(wrapped(f"note: {note}" for note in (*opened.notes, *notes)))
-    voice.say([f"{opened.name}    {opened.rows:,} rows    {seconds:.2f} s"])
+    voice.say([f"{opened.name}    {opened.rows:,} row{'s' * (opened.rows != 1)}    {seconds:.2f} s"])
     told = loaded.calibration_told(metrics)
     voice.say(f"  {line}" for line in _lines(metrics, loaded))
     voice.say(wrapped((f"  {line}" for line in told), 4))

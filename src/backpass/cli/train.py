@@ -46,7 +46,9 @@ Examples:
 
 _PARTS = {"validation": "validating", "calibration": "calibrating", "test": "testing"}
 ENOUGH = 0.5  # of the usual epochs: with fewer, made in a time that was given, a score may be low for it
+FEWEST = 10  # rows: fewer are all answered right by chance
 SOME = 3  # rows of a class, of which none is answered so
+NOTHING_LEARNED = "it finds nothing to mend: the columns may tell nothing of the target"
 NEARLY_PERFECT = 0.995  # of accuracy or R², where a column that tells the answer is likelier than so good a network
 
 
@@ -447,14 +449,14 @@ def _doctor(planned: "Plan", outcome: "Outcome", folder: Path) -> list[str]:
 
     if not outcome.finished or outcome.interrupted_by or outcome.heads or not examination.is_bad(outcome):
         return []
-    with working("asking the doctor why it went badly") as tell:
+    with working("asking the doctor why") as tell:
         own = outcome.own_model
         calibration = None if own.tabular is None else own.tabular.calibration
         found = examination.examine(
             planned, own.parameters, outcome.history, calibration=calibration, telling=tell, first=True
         ).findings
     if not found:
-        return []
+        return wrapped([f"doctor: {NOTHING_LEARNED}"]) if examination.learned_nothing(outcome) else []
     what = found[0].advice if found[0].remedy is None else f"try {found[0].advice}"
     return wrapped([f"doctor: {found[0].name}; {what}: backpass doctor {folder}"])
 
@@ -481,14 +483,17 @@ def _unanswered(planned: "Plan", outcome: "Outcome") -> list[str]:
 def _doubt(planned: "Plan", outcome: "Outcome") -> list[str]:
     """A score too good to be true is worth a question, and one surely below the linear model's a hint."""
     from backpass.model.metrics import of_target
+    from backpass.recipes import examination
     from backpass.recipes.scores import surely_better
 
     lines = []
     own = [of_target(outcome.metrics, name) for name in outcome.heads] or [outcome.metrics]
-    if max(each.get(name, 0.0) for each in own for name in ("accuracy", "r2")) >= NEARLY_PERFECT:
+    best = max(each.get(name, 0.0) for each in own for name in ("accuracy", "r2"))
+    if best >= NEARLY_PERFECT and len(outcome.scores[0].losses) >= FEWEST:
         lines.append("  nearly perfect: --exclude columns that are known only after the answer")
     lines += _unanswered(planned, outcome)
     linear = next((each for each in outcome.scores if each.label == "linear model"), None)
-    if planned.recipe.hidden and linear is not None and surely_better(linear, outcome.scores[0]):
+    asked = not outcome.heads and examination.is_bad(outcome)  # then the doctor says why
+    if planned.recipe.hidden and linear is not None and not asked and surely_better(linear, outcome.scores[0]):
         lines.append("  the linear model is better here: --hidden 0 trains such a one")
     return lines

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
     from backpass.data.families import Floats
 
-NINES = re.compile(r"-?9{2,}(\.9+)?")
+NINES = re.compile(r"-9{2,}(\.9+)?|9{3,}(\.9+)?")
 LEAST_ROWS = 3  # fewer may be slips of the pen
+OTHERS = 10  # different numbers at least: of fewer, as of prices 9, 99 and 999, a far one may be one of them
 FAR = 2.0  # times the spread of all others lie between: a largest income of 99,999 stands nearer to the next
 
 
@@ -27,7 +28,7 @@ def codes_among(levels: Floats, counts: npt.NDArray[np.int64]) -> tuple[float, .
     found: list[float] = []
     order = np.argsort(levels)
     levels, counts = levels[order], counts[order]
-    while len(levels) > 1:
+    while len(levels) > OTHERS:
         low, high = levels[0], levels[-1]
         if counts[0] >= LEAST_ROWS and may_be_code(low) and _is_apart(levels[1] - low, levels[1:], low):
             place = 0
@@ -41,8 +42,13 @@ def codes_among(levels: Floats, counts: npt.NDArray[np.int64]) -> tuple[float, .
 
 
 def may_be_code(value: float) -> bool:
-    """Is a number written as codes are?"""
-    return NINES.fullmatch(f"{value:.15g}") is not None
+    """Is a number written as codes are, in the digits that 32 bits hold of it?"""
+    return NINES.fullmatch(f"{value:.7g}") is not None
+
+
+def are_codes(values: Floats, codes: tuple[float, ...]) -> npt.NDArray[np.bool_]:
+    """Which of some numbers are codes, whether they come in 32 or in 64 bits."""
+    return np.isin(values.astype(np.float32), np.array(codes, np.float32))
 
 
 def _is_apart(gap: float, others: Floats, code: float) -> bool:
@@ -50,9 +56,16 @@ def _is_apart(gap: float, others: Floats, code: float) -> bool:
 
 
 def told(name: str, codes: tuple[float, ...], part: float) -> str:
-    """The note of a column of which codes, so much of its rows, are read as missing."""
+    """The note of a column of which codes, so much of the rows to train on, are read as missing."""
+    return f"column {quoted(name)}: {_where(codes, part)} is read as missing; --column {name}=number keeps it a number"
+
+
+def told_of_target(name: str, codes: tuple[float, ...], part: float) -> str:
+    """The same of a target, of which nothing is left out unasked."""
+    doubt = "is learned as an amount: if it stands for a missing answer, empty these cells, and the rows are left out"
+    return f"target {quoted(name)}: {_where(codes, part)} {doubt}"
+
+
+def _where(codes: tuple[float, ...], part: float) -> str:
     share = f"{part:.1%}".replace("%", " %") if part >= 0.001 else "under 0.1 %"
-    return (
-        f"column {quoted(name)}: {', '.join(f'{code:g}' for code in codes)} in {share} of the rows is read as missing; "
-        f"--column {name}=number reads it as a number"
-    )
+    return f"{', '.join(f'{code:g}' for code in codes)} in {share} of the rows to train on"

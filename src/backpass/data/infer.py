@@ -148,7 +148,7 @@ def _as_number(table: Table, name: str, texts: Series, tally: Tally) -> Found | 
     if values.has_nulls():
         return _as_styled(name, tally, table.delimiter) or _as_mostly_numbers(name, tally, table.delimiter)
     column = Column(name, "number", missing=tally.missing, distinct=tally.distinct)
-    notes = () if table.delimiter else (_from_typed_text(name),)
+    notes = _maybe_thousands(table, name, tally.levels) if table.delimiter else (_from_typed_text(name),)
     column, remarks = _with_codes(_number(column, texts, None), as_floats(values), tally.counts)
     return column, (*notes, *remarks) if column.kind == "number" else ()
 
@@ -161,6 +161,15 @@ def _with_codes(column: Column, levels: Floats, counts: npt.NDArray[np.int64]) -
     rows = int(counts[np.isin(levels, codes)].sum())
     note = told(column.name, codes, rows / (int(counts.sum()) + column.missing))
     return replace(column, missing=column.missing + rows, distinct=column.distinct - len(codes), codes=codes), (note,)
+
+
+def _maybe_thousands(table: Table, name: str, levels: Series) -> tuple[str, ...]:
+    """A note where dots may well stand between thousands: fields are separated by semicolons, as commas are decimal."""
+    if table.delimiter != ";" or not levels.str.contains(r"^[1-9]\d{0,2}\.\d{3}$").all():
+        return ()
+    example = levels.sort()[0]
+    other = example.replace(".", "")
+    return (f"column {quoted(name)}: {quoted(example)} is read as {float(example):g}, not as {other}",)
 
 
 def _from_typed_text(name: str) -> str:

@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
+from backpass.data.codes import codes_among, told_of_target
 from backpass.data.infer import ROW_NUMBERS, infer_column
 from backpass.data.kinds import KINDS, TASKS, Column, Kind, Schema, Task
 from backpass.data.labels import NO_LABEL, read_labels
@@ -43,7 +44,18 @@ def infer_schema(
     used = usable_rows(table, draft)
     columns, notes = _infer_columns(used, wanted, overrides, exclude)
     schema = replace(draft, columns=columns, rows=used.rows)
-    return replace(schema, notes=(*used.notes, *notes, *repeats(used, schema)))
+    return replace(schema, notes=(*used.notes, *_codes_in_targets(used, draft), *notes, *repeats(used, schema)))
+
+
+def _codes_in_targets(table: Table, schema: Schema) -> list[str]:
+    """A note for each target of amounts among which some look like codes for none."""
+    notes = []
+    for column in (target for head in schema.heads if not head.classes for target in head.targets):
+        levels, counts = np.unique(Reader(table).numbers(column), return_counts=True)
+        codes = codes_among(levels, counts)
+        if codes:
+            notes.append(told_of_target(column.name, codes, float(counts[np.isin(levels, codes)].sum()) / table.rows))
+    return notes
 
 
 def as_names(targets: Sequence[str]) -> list[str]:

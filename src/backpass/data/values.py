@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from backpass.data.codes import are_codes
 from backpass.data.dates import FORMATS, ISO_CLOCKS, ISO_MOMENTS, is_clock, typed_microseconds
 from backpass.data.families import SPOKEN, Floats, as_floats, as_text, family_of
 from backpass.data.kinds import Column
@@ -48,7 +49,7 @@ class Reader:
         else:
             raise self._mismatch(column, SPOKEN[family])
         self._refuse_infinite(column, found)
-        return np.where(np.isin(found, column.codes), np.nan, found) if column.codes else found
+        return np.where(are_codes(found, column.codes), np.nan, found) if column.codes else found
 
     def seconds(self, column: Column) -> Floats:
         """(rows,) seconds since 1970 (or since midnight for times of day), NaN where missing."""

@@ -256,9 +256,8 @@ class Case:
         trainer.optimizer = with_rate(self.optimizer, lambda rate: dialled(rate, factor))
         trainer.restart()
         epochs = epochs or self.trial_epochs
-        at = "" if factor == 1 else f" at {factor:g} times the learning rate"
-        what = f"{trying}: trial" if trying else "trial"
-        self.telling(f"{what} of {epochs:,} epochs{at}, on {self.rows:,} rows")
+        at = "" if factor == 1 else f" at {factor:g} times the rate"
+        self.telling(f"{trying or 'trial'}: {epochs:,} epochs{at}")
         stopping = None if self.patience is None or not self.guarded else EarlyStopping(self.patience)
         try:
             with np.errstate(all="ignore"):

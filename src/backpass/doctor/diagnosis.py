@@ -21,6 +21,7 @@ from backpass.training import EarlyStopping, Trainer
 
 WIDTH = 80
 FARTHEST = 3  # treatments, one on top of the other
+NEXT_TO_NOTHING = 0.02  # of skill
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,13 +66,21 @@ class Diagnosis:
 
     def lines(self) -> list[str]:
         if not self.findings:
-            return ["nothing is wrong, as far as its numbers tell", *self._looked_at()]
+            return ["nothing is wrong, as far as its numbers tell", *self._learned(), *self._looked_at()]
         told = []
         for number, finding in enumerate(self.findings, start=1):
             told.append(f"{number}  {finding.name}")
             for what in (finding.evidence, f"try: {finding.advice}", _promised(finding)):
                 told += textwrap.wrap(what, WIDTH, initial_indent="   ", subsequent_indent="     ")
         return told + self._looked_at()
+
+    def _learned(self) -> list[str]:
+        """That a network learned next to nothing is no fault of its own where no remedy helps, but is to be told."""
+        skill = 1.0 if self.case.parameters is None else self.case.own[1]
+        if skill >= NEXT_TO_NOTHING:
+            return []
+        told = f"it explains {max(skill, 0.0):.0%} of held-out rows: the columns may tell nothing of the target"
+        return textwrap.wrap(told, WIDTH)
 
     def _looked_at(self) -> list[str]:
         """Of how many rows, where these are not all."""

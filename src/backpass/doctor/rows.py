@@ -211,8 +211,8 @@ def wrong_labels(case: Case) -> Finding | None:
     rows = _doubted(columns[:, places], labels)
     return Finding(
         "wrong labels",
-        f"by the other rows {own:.1%} of the labels are surely wrong, of those held out {of_held:.1%}; likely wrong: "
-        f"rows {_shown(rows)}",
+        f"by the other rows {own:.1%} of the labels are clearly contradicted, of those held out {of_held:.1%}; "
+        f"likely wrong: rows {_shown(rows)}",
         f"look at these {len(rows):,} rows; until then leave them out",
         Remedy(forget=tuple(rows.tolist())) if 0 < len(rows) < len(labels) // 2 else None,
         stands="first",
@@ -220,8 +220,8 @@ def wrong_labels(case: Case) -> Finding | None:
 
 
 def _only_in_these(columns: Array, labels: Array, count: int, expected: Array) -> tuple[float, float, list[int]] | None:
-    """The part of the first `count` labels that is surely wrong, that of the rest, which were held out, and by which
-    columns, if chance would hardly make so many fewer of these; by all columns, or by those that tell.
+    """The part of the first `count` labels that is clearly contradicted, that of the rest, which were held out, and by
+    which columns, if chance would hardly make so many fewer of these; by all columns, or by those that tell.
 
     What chance decides is as often otherwise in rows held out; labels that only training sees wrong are not. Each row
     is compared with all others of both kinds: so which are held out is chance alone, and the test keeps its level. It

@@ -15,7 +15,7 @@ from backpass.data.arrays import Array
 from backpass.data.checked_json import Record, fault
 from backpass.errors import UsageError
 from backpass.losses import Heads, Loss
-from backpass.model.metrics import RATES
+from backpass.model.metrics import RATES, rounded
 from backpass.records import dataclass
 
 # Beyond these a temperature tells nothing but "certain" or "no idea".
@@ -133,13 +133,15 @@ class Calibration:
             for target in targets if "interval_coverage" in scores else ():
                 end, whose = (f"_{target}", f"{target}: ") if len(targets) > 1 else ("", "")
                 inside, width = scores[f"interval_coverage{end}"], scores[f"interval_width{end}"]
-                lines.append(f"  {whose}of these rows {100 * inside:.1f} % do; their mean width is {width:.4g}")
+                lines.append(f"  {whose}of these rows {100 * inside:.1f} % do; their mean width is {rounded(width)}")
         if self.threshold is not None:
             why = f", the best {self.threshold.metric} of the rows that validated" if self.threshold.metric else ""
             lines.append(
                 f'threshold: the answer is "{classes[1]}" from a probability of {self.threshold.value:.3g} on{why}'
             )
-            shown = ", ".join(f"{name} {scores[name]:.3f}" for name in RATES if name in scores)
+            shown = ", ".join(
+                f"{name} {scores[name]:.3f}" for name in RATES if math.isfinite(scores.get(name, math.nan))
+            )
             lines += [f"  of these rows: {shown}"] if shown else []
         if abs(math.log(self.temperature)) > _WORTH_TELLING:
             more = "less" if self.temperature > 1 else "more"

@@ -116,7 +116,8 @@ def _place(path: Path) -> Path:
     place = path / "model.safetensors" if path.is_dir() else path
     if not place.is_file():
         if (path / "run.json").is_file():
-            raise ModelFileError(f"the run is not finished, it has no model yet: backpass resume {path}")
+            diverged = f"or backpass doctor {path} if it diverged"
+            raise ModelFileError(f"the run is not finished, it has no model yet: backpass resume {path}, {diverged}")
         hint = "there is no such file" if place == path else "the folder holds no model.safetensors"
         raise ModelFileError(f"{hint}: name a run's folder or a model file")
     return place

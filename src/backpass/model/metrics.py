@@ -8,7 +8,7 @@ import numpy as np
 
 from backpass.data.ranks import auc, ranks
 
-__all__ = ["accuracy", "auc", "calibration_error", "log_loss", "mae", "r2", "ranks", "rmse"]
+__all__ = ["accuracy", "auc", "calibration_error", "log_loss", "mae", "r2", "ranks", "rmse", "rounded"]
 
 Array = np.ndarray[Any, Any]
 
@@ -101,3 +101,8 @@ def of_target(scores: Mapping[str, float], target: str) -> dict[str, float]:
 
 def _is_number(text: str) -> bool:
     return text.replace(".", "", 1).isdigit()
+
+
+def rounded(value: float) -> str:
+    """An amount in four digits, or in those before the point where they are more."""
+    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:.4g}"

@@ -51,7 +51,7 @@ class ForwardPass:
         threads: int | None = None,
     ) -> None:
         require_count("threads", threads, MOST_THREADS)
-        members: Any = network if network.groups else None
+        members: Any = network if network.member_groups else None
         given = specs(row_shape, precision)
         given = given if members is None else members.own(given)
         self._members = members
@@ -83,11 +83,11 @@ class ForwardPass:
         return self._run(None, parameters, inputs)[0]
 
     def of_groups(self, parameters: Structure, inputs: Inputs) -> list[Array]:
-        """Of networks of several kinds the outputs of those of each: see `nn.Layer.groups`."""
+        """Of networks of several kinds the outputs of those of each: see `nn.Layer.member_groups`."""
         if not self._members:
             return []
         found = self._run(None, parameters, self._members.own(inputs))
-        return [self._together(found, inputs, group) for group in self._members.groups]
+        return [self._together(found, inputs, group) for group in self._members.member_groups]
 
     def outputs_of(self, loss: Loss, parameters: Structure, inputs: Inputs) -> Array:
         """The outputs alone, by the program of `with_predictions`, which need not be made twice."""
@@ -148,7 +148,7 @@ def _traced(network: Layer, parameters: Structure, inputs: Structure, loss: Loss
     """The graph of the outputs and, with a loss, of what they mean; of several kinds those of each network."""
 
     def run(p: Structure, x: Any) -> Any:
-        if network.groups:
+        if network.member_groups:
             return network.outputs_of_members(p, x)  # type: ignore[attr-defined]
         outputs = network(p, x)
         if loss is None:

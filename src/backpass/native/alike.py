@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from backpass.graph import Graph, Node
+from backpass.graph import Batch, Graph, Node
 from backpass.native.plan import Kernel
 from backpass.ops.kinds import Random, Source
 from backpass.records import dataclass
@@ -123,4 +123,15 @@ class _Forming:
 
 
 def _plain(value: Any) -> Any:
-    return (str(value.dtype), value.shape, value.tobytes()) if isinstance(value, np.ndarray) else repr(value)
+    """What stands for an attribute: equal for what is surely the same, and no more. Any other object is only itself."""
+    if isinstance(value, np.ndarray):
+        return str(value.dtype), value.shape, value.tobytes()
+    if type(value) in (tuple, list):
+        return type(value), tuple(map(_plain, value))
+    if (
+        value is None
+        or type(value) in (bool, int, float, str, slice, Batch)
+        or isinstance(value, (np.generic, np.dtype))
+    ):
+        return type(value), repr(value)
+    return type(value), id(value)

@@ -392,8 +392,9 @@ class NativeProgram:
         return outputs
 
     def _are_known(self, inputs: Sequence[Any]) -> bool:
-        same = map(is_, map(inputs.__getitem__, self._fixed), self._fixed.values())
-        return len(inputs) == len(self.graph.inputs) and all(same)
+        fixed = self._fixed.values()
+        same = map(is_, map(inputs.__getitem__, self._fixed), fixed)
+        return len(inputs) == len(self.graph.inputs) and all(same) and all(map(_is_frozen, fixed))
 
     def _bound(self, inputs: Sequence[Any]) -> Sequence[Any]:
         """All inputs checked; those that are no rows go to the machine, once it is there."""

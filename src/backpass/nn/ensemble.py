@@ -167,7 +167,7 @@ class Blend(Ensemble):
         return outputs
 
     @property
-    def groups(self) -> tuple[range, ...]:
+    def member_groups(self) -> tuple[range, ...]:
         each = self.count // len(self.kinds)
         return tuple(range(start, start + each) for start in range(0, self.count, each))
 
@@ -235,8 +235,8 @@ class CrossFitted(Layer):
         return tuple(where(mine, stop_gradient(each), each) for mine, each in own)
 
     @property
-    def groups(self) -> tuple[range, ...]:
-        groups = self.ensemble.groups
+    def member_groups(self) -> tuple[range, ...]:
+        groups = self.ensemble.member_groups
         return groups if all(len(group) >= self.folds for group in groups) else ()
 
     def outputs_of_members(self, parameters: Parameters, x: Value, key: Key | None = None) -> list[Any]:

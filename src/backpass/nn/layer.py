@@ -31,7 +31,7 @@ class Layer:
     """Whether it is always a whole network, never a part of one."""
 
     @property
-    def groups(self) -> tuple[range, ...]:
+    def member_groups(self) -> tuple[range, ...]:
         """The places, from 0 on, of the members that are of one kind, where there are members of several kinds."""
         return ()
 

@@ -266,7 +266,7 @@ class Run:
             as_inputs(inputs, planned.precision),
             words=names,
             number=row,
-            raw=cells(own, 0, prepared.tabular.inputs.columns),
+            raw=cells(own, 0, prepared.tabular.inputs.columns, prepared.tabular.inputs),
             output=output,
             among=heads[0].outputs,
             temperature=np.repeat(temperatures, [head.outputs for head in heads]),
@@ -311,7 +311,7 @@ class Run:
         moment = replace(moment, after=unflatten(moment.before, [old + change for old, change in pairs]))
         names = words_of(prepared)
         shown = [*prepared.tabular.inputs.columns, *names.targets]
-        names = replace(names, row=lambda _: row, raw=lambda _: cells(own, 0, shown))
+        names = replace(names, row=lambda _: row, raw=lambda _: cells(own, 0, shown, prepared.tabular.inputs))
         return ledger(moment, 0, member=member, words=names)
 
     def _in_use(self) -> Layer:

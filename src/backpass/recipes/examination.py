@@ -166,6 +166,13 @@ def is_bad(outcome: Any) -> bool:
     return not finite or not surely_better(ours, always) or any(surely_better(each, ours) for each in linear)
 
 
+def learned_nothing(outcome: Any) -> bool:
+    """Whether what was learned is not surely better than one answer for all."""
+    from backpass.recipes.scores import surely_better
+
+    return not surely_better(outcome.scores[0], outcome.scores[-1])
+
+
 def changes(remedy: Remedy, planned: Plan) -> dict[str, Any]:
     """Arguments of `plan` that do what the remedy says, but for what they cannot do, such as leaving out rows.
 

@@ -9,7 +9,7 @@ import numpy as np
 from backpass.data.arrays import Array
 from backpass.model import Predictions
 from backpass.model.calibration import Calibration, Threshold
-from backpass.model.metrics import of_target
+from backpass.model.metrics import of_target, rounded
 from backpass.model.tabular import chosen, pinball
 from backpass.records import dataclass
 
@@ -246,7 +246,7 @@ _PARTS = ("accuracy", "auc", "log_loss", "calibration_error", "r2")
 
 def shown_value(name: str, value: float) -> str:
     """A metric with as many digits as people look at."""
-    return f"{value:z.3f}" if name in _PARTS or name.startswith("r2_") else f"{value:.4g}"
+    return f"{value:z.3f}" if name in _PARTS or name.startswith("r2_") else rounded(value)
 
 
 def _cell(each: Score, name: str) -> str:

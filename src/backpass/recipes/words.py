@@ -6,8 +6,9 @@ from functools import lru_cache
 import numpy as np
 
 from backpass.data import Table
-from backpass.data.encoders.table import NUMBERS
+from backpass.data.encoders.table import NUMBERS, TableEncoder
 from backpass.data.targets import TargetEncoder
+from backpass.data.values import Reader
 from backpass.errors import UsageError
 from backpass.ledger import Words
 from backpass.recipes.prepare import Prepared
@@ -30,7 +31,7 @@ def words_of(prepared: Prepared, *, held_out: bool = False) -> Words:
         return place if drawn is None else int(drawn[place])
 
     def raw(place: int) -> Mapping[str, str]:
-        return cells(train, own(place), shown)
+        return cells(train, own(place), shown, inputs)
 
     return Words(
         features={
@@ -71,10 +72,13 @@ def _scalings(targets: TargetEncoder) -> dict[str, str]:
     return found
 
 
-def cells(table: Table, place: int, columns: list[str]) -> dict[str, str]:
-    """A row as it stands in the table; "" where a value is lacking."""
+def cells(table: Table, place: int, columns: list[str], inputs: TableEncoder) -> dict[str, str]:
+    """A row as it stands in the table; "" where a value is lacking, or is read so by the encoder of the inputs."""
     values = {name: table.column(name)[place] for name in columns}
-    return {name: "" if value is None else str(value) for name, value in values.items()}
+    found = {name: "" if value is None else str(value) for name, value in values.items()}
+    coded = [encoder.column for encoder in inputs.block if encoder.column.codes and encoder.column.name in columns]
+    lacking = [column.name for column in coded if np.isnan(Reader(table.take([place])).numbers(column)).any()]
+    return found | dict.fromkeys(lacking, "")
 
 
 def trained_place(prepared: Prepared, row: int) -> int:

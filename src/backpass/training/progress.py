@@ -43,7 +43,7 @@ class Watch:
         self._before = 0
         self._speed = 0.0
         self._first: tuple[float, int] | None = None
-        self.loss = float("nan")
+        self.loss = self._of_epoch = math.nan  # that of the last whole epoch: a few batches tell little of the next
         self.validation = self._best = self._best_epoch = ""
 
     def __call__(self, event: Event) -> None:
@@ -52,7 +52,7 @@ class Watch:
             self.epochs, self.rows, self.epoch = event.epochs, event.rows, event.done
             self.seen = self._before = event.done * event.rows
         elif isinstance(event, StepFinished):
-            self.loss = event.loss
+            self.loss = event.loss if math.isnan(self._of_epoch) else self._of_epoch
             self.seen = self.epoch * self.rows + event.rows
             self._show(self)
         elif isinstance(event, RolledBack):
@@ -61,6 +61,7 @@ class Watch:
             print(told, file=sys.stderr, flush=True)  # noqa: T201
         elif isinstance(event, EpochFinished):
             self.epoch += 1
+            self._of_epoch = self.loss = event.record["loss"]
             self._note_speed()
             self._note_validation(event)
 
@@ -131,7 +132,8 @@ def _lines() -> Callable[[Watch], None]:
         nonlocal last
         if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
             last = time.monotonic()
-            print(f"epoch {watch.epoch + 1}/{watch.epochs}  {watch.numbers}", file=sys.stderr, flush=True)  # noqa: T201
+            line = f"epoch {watch.epoch + 1}/{watch.epochs}  {watch.fewer_numbers}  {watch.speed}"
+            print(line, file=sys.stderr, flush=True)  # noqa: T201
 
     return show
 

@@ -500,7 +500,7 @@ class Trainer:
         return forward.outputs_of(self.loss, state.parameters, rows)
 
     def outputs_of_groups(self, inputs: Any) -> list[Array]:
-        """Where there are networks of several kinds, the raw outputs of those of each: see `nn.Layer.groups`."""
+        """Where there are networks of several kinds, the raw outputs of those of each: see `nn.Layer.member_groups`."""
         rows = as_inputs(inputs, self.precision)
         state, forward = self._built(rows)
         return forward.of_groups(state.parameters, rows)

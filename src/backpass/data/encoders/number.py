@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backpass.data.checked_json import Record
+from backpass.data.codes import are_codes
 from backpass.data.encoders.scaling import Scaling
 from backpass.data.kinds import Column
 from backpass.data.values import Reader
@@ -45,8 +46,9 @@ class NumberEncoder:
         """The features of a few rows, for plain numbers; None where `fill` must judge them."""
         if any(isinstance(cell, str) for cell in cells):
             return None
-        codes = self.column.codes
-        values = [math.nan if cell is None or cell in codes else float(cell) for cell in cells]
+        values = [math.nan if cell is None else float(cell) for cell in cells]
+        if self.column.codes:
+            values = np.where(are_codes(np.array(values), self.column.codes), np.nan, values).tolist()
         if any(map(math.isinf, values)):
             return None
         scaled = map(self.scaling.apply_one, values)
