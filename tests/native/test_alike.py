@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 import backpass as bp
-from backpass import losses, nn, optimizers
+from backpass import losses, nn, ops, optimizers
 from backpass.forward import flatten
 from backpass.native import Machine
 from backpass.native.compile import Compiler
 from backpass.native.target import host
+from backpass.ops.kinds import Pointwise
 
 rng = np.random.default_rng(5)
 ROWS = 40
@@ -96,3 +97,37 @@ def test_parts_of_a_kernel_that_have_little_in_common_stay_one_function(monkeypa
     alone, beside = kernels
     assert alone == {"kernel.0.0"}
     assert beside == {"kernel.0.0.0", "kernel.0.0.8"}
+
+
+class Amount:
+    """A number that shows itself as all others do."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __repr__(self):
+        return "an amount"
+
+
+TIMES = Pointwise(
+    name="times",
+    forward=lambda x, by: x * by.value,
+    derivative=lambda dy, y, x, by: (dy * by.value,),
+    takes="real",
+    lower=lambda write, x, by: write.multiply(x, by.value),
+)
+
+
+def test_operations_with_other_objects_are_not_alike_however_these_show_themselves():
+    """Six networks side by side, each with a factor of its own in an operation from elsewhere."""
+    found, x = [], rng.normal(size=(ROWS, 4))
+    for executor in ("native", "reference"):
+        amounts = [Amount(number + 1.0) for number in range(6)]
+        scaled = [nn.Function(lambda _, x, by=by: ops.apply(TIMES, x, by=by)) for by in amounts]
+        kinds = [nn.Sequential(nn.Dense(8), times, nn.Dense(2)) for times in scaled]
+        network = nn.Sequential(nn.Concatenate(*kinds), nn.Dense(1))
+        options = {"batch_size": 16, "seed": 1, "precision": "float64", "executor": executor}
+        own = bp.Trainer(network, losses.Squared(), optimizers.SGD(0.001), **options)
+        own.fit(x, x[:, 0], epochs=2)
+        found.append(own.outputs(x))
+    np.testing.assert_allclose(*found, rtol=1e-9, atol=1e-12)

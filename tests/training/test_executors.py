@@ -4,6 +4,7 @@ import gc
 import itertools
 import weakref
 from collections import deque
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -380,3 +381,30 @@ def test_no_epoch_of_seconds_is_spent_on_a_try_with_one_thread():
     pace.took(2, 1.0)
     pace.epoch = 5.0
     assert [pace.threads((2, 1)) for _ in range(100)] == [2] * 100
+
+
+@pytest.mark.parametrize("executor", ["native", "reference"])
+def test_weights_that_are_changed_in_place_are_those_that_answer(executor):
+    trainer = Trainer(nn.Sequential(nn.Dense(1)), losses.Squared(), batch_size=16, executor=executor)
+    trainer.fit(X, Y, epochs=1)
+    before = trainer.outputs(X)
+    *_, bias = [leaf for leaf in flatten(trainer.parameters) if leaf.shape == (1,)]
+    bias.flags.writeable = True
+    bias += 1.0
+    np.testing.assert_allclose(trainer.outputs(X), before + 1.0, rtol=1e-5)
+
+
+def test_a_layer_of_ones_own_may_call_its_fields_as_it_likes():
+    """Ensembles ask a network how its members are grouped; no other layer is taken for one."""
+
+    @dataclass(frozen=True)
+    class Grouped(nn.Layer):
+        groups: int = 2
+
+        def __call__(self, parameters, x, key=None):
+            del parameters, key
+            return x * float(self.groups)
+
+    trainer = Trainer(nn.Sequential(nn.Dense(1), Grouped()), losses.Squared(), batch_size=16)
+    trainer.fit(X, Y, epochs=1)
+    assert trainer.outputs(X).shape == (len(X), 1)
