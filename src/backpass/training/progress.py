@@ -61,7 +61,7 @@ class Watch:
             print(told, file=sys.stderr, flush=True)  # noqa: T201
         elif isinstance(event, EpochFinished):
             self.epoch += 1
-            self._of_epoch = self.loss = event.record["loss"]
+            self._of_epoch = self.loss = event.record.get("loss", math.nan)
             self._note_speed()
             self._note_validation(event)
 
