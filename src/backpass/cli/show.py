@@ -83,9 +83,9 @@ def wait() -> None:
     Whoever reads a table may leave a handler of its own in the place of Python's, as polars does, which then waits for
     ever: it is set anew, for tables are dropped in at any time.
     """
-    click.echo("Ctrl-C ends it", err=True)
     handler, never = signal.getsignal(signal.SIGINT), threading.Event()
     try:
+        click.echo("Ctrl-C ends it", err=True)
         while True:
             signal.signal(signal.SIGINT, handler)
             never.wait(0.5)
