@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backpass.data.naming import quoted
+from backpass.data.naming import percent, quoted
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -30,9 +30,9 @@ def codes_among(levels: Floats, counts: npt.NDArray[np.int64]) -> tuple[float, .
     levels, counts = levels[order], counts[order]
     while len(levels) > OTHERS:
         low, high = levels[0], levels[-1]
-        if counts[0] >= LEAST_ROWS and may_be_code(low) and _is_apart(levels[1] - low, levels[1:], low):
+        if counts[0] >= LEAST_ROWS and _may_be_code(low) and _is_apart(levels[1] - low, levels[1:], low):
             place = 0
-        elif counts[-1] >= LEAST_ROWS and may_be_code(high) and _is_apart(high - levels[-2], levels[:-1], high):
+        elif counts[-1] >= LEAST_ROWS and _may_be_code(high) and _is_apart(high - levels[-2], levels[:-1], high):
             place = len(levels) - 1
         else:
             break
@@ -41,7 +41,20 @@ def codes_among(levels: Floats, counts: npt.NDArray[np.int64]) -> tuple[float, .
     return tuple(sorted(found))
 
 
-def may_be_code(value: float) -> bool:
+def codes_in(values: Floats) -> tuple[tuple[float, ...], int]:
+    """The codes among the values of a column, NaN where there is none, and how many rows hold them.
+
+    Mostly the least and the largest number tell that there is none, without the counts of all.
+    """
+    present = values[~np.isnan(values)]
+    if not present.size or not (_may_be_code(present.min()) or _may_be_code(present.max())):
+        return (), 0
+    levels, counts = np.unique(present, return_counts=True)
+    codes = codes_among(levels, counts)
+    return codes, int(counts[np.isin(levels, codes)].sum())
+
+
+def _may_be_code(value: float) -> bool:
     """Is a number written as codes are, in the digits that 32 bits hold of it?"""
     return NINES.fullmatch(f"{value:.7g}") is not None
 
@@ -67,5 +80,4 @@ def told_of_target(name: str, codes: tuple[float, ...], part: float) -> str:
 
 
 def _where(codes: tuple[float, ...], part: float) -> str:
-    share = f"{part:.1%}".replace("%", " %") if part >= 0.001 else "under 0.1 %"
-    return f"{', '.join(f'{code:g}' for code in codes)} in {share} of the rows to train on"
+    return f"{', '.join(f'{code:g}' for code in codes)} in {percent(part)} of the rows to train on"

@@ -9,6 +9,7 @@ from typing import Any
 
 from backpass.data.kinds import Column, Kind, Schema
 from backpass.data.labels import read_labels
+from backpass.data.naming import percent
 from backpass.data.table import Table
 
 WIDTH = 80
@@ -62,7 +63,7 @@ def _answers(schema: Schema, table: Table, kind: str) -> str:
     shares = class_shares(schema, table)
     common = sorted(shares, key=lambda label: -shares[label])[:SHOWN]
     more = f" and {len(shares) - SHOWN:,} more classes" if len(shares) > SHOWN else ""
-    return ", ".join(f"{label} {_percent(shares[label])}" for label in common) + more
+    return ", ".join(f"{label} {percent(shares[label])}" for label in common) + more
 
 
 def class_shares(schema: Schema, table: Table) -> dict[str, float]:
@@ -71,10 +72,6 @@ def class_shares(schema: Schema, table: Table) -> dict[str, float]:
     counts = Counter(labels[labels >= 0].tolist())
     total = max(1, sum(counts.values()))
     return {label: counts[code] / total for code, label in enumerate(schema.classes)}
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %" if share == 0 or share >= 0.0005 else "< 0.1 %"
 
 
 def _kinds(schema: Schema) -> list[str]:
@@ -100,7 +97,7 @@ def _left_out(schema: Schema) -> list[str]:
 
 def _missing(schema: Schema) -> list[str]:
     lacking = sorted((column for column in schema.inputs if column.missing), key=lambda column: -column.missing)
-    return [f"{column.name} {_percent(column.missing / schema.rows)}" for column in lacking]
+    return [f"{column.name} {percent(column.missing / schema.rows)}" for column in lacking]
 
 
 def _wrapped(items: list[str], joint: str, title: str = "") -> list[str]:

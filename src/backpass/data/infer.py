@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backpass.data.codes import codes_among, may_be_code, told
+from backpass.data.codes import codes_among, codes_in, told
 from backpass.data.dates import TYPED_CLOCK, TYPED_DATE, fitting_formats, rival_of
-from backpass.data.families import SPOKEN, Floats, as_floats, as_text, family_of
+from backpass.data.families import SPOKEN, as_floats, as_text, family_of
 from backpass.data.kinds import PLAIN, Column, Kind
 from backpass.data.lazy import pl
 from backpass.data.naming import listed, quoted
@@ -22,7 +22,6 @@ from backpass.data.values import FALSE_WORDS, TRUE_WORDS, infinite_value
 from backpass.errors import TableError
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     from polars import Series
 
 BOOLEAN_PAIRS = tuple({true, false} for true, false in zip(TRUE_WORDS, FALSE_WORDS, strict=True) if true.isalpha())
@@ -84,10 +83,7 @@ def _from_typed(table: Table, series: Series, override: Kind | None) -> Found:
         return Column(name, "boolean", missing=missing, distinct=distinct), ()
     _refuse_infinite(table, series)
     column = _number(Column(name, "number", missing=missing, distinct=distinct), series, override)
-    values = as_floats(present)
-    if override or not (may_be_code(values.min()) or may_be_code(values.max())):
-        return column, ()
-    return _with_codes(column, *np.unique(values, return_counts=True))
+    return (column, ()) if override else _with_codes(column, *codes_in(as_floats(present)), present.len())
 
 
 def _constant(name: str, present: Series, distinct: int, missing: int) -> Column | None:
@@ -149,17 +145,17 @@ def _as_number(table: Table, name: str, texts: Series, tally: Tally) -> Found | 
         return _as_styled(name, tally, table.delimiter) or _as_mostly_numbers(name, tally, table.delimiter)
     column = Column(name, "number", missing=tally.missing, distinct=tally.distinct)
     notes = _maybe_thousands(table, name, tally.levels) if table.delimiter else (_from_typed_text(name),)
-    column, remarks = _with_codes(_number(column, texts, None), as_floats(values), tally.counts)
+    codes = codes_among(as_floats(values), tally.counts)
+    rows = int(tally.counts[np.isin(as_floats(values), codes)].sum())
+    column, remarks = _with_codes(_number(column, texts, None), codes, rows, tally.present)
     return column, (*notes, *remarks) if column.kind == "number" else ()
 
 
-def _with_codes(column: Column, levels: Floats, counts: npt.NDArray[np.int64]) -> Found:
-    """The column of these numbers, so many of each, with those that are codes read as missing."""
-    codes = codes_among(levels, counts) if column.kind == "number" else ()
-    if not codes:
+def _with_codes(column: Column, codes: tuple[float, ...], rows: int, present: int) -> Found:
+    """The column with codes, that so many rows of those with a number hold, read as missing."""
+    if not codes or column.kind != "number":
         return column, ()
-    rows = int(counts[np.isin(levels, codes)].sum())
-    note = told(column.name, codes, rows / (int(counts.sum()) + column.missing))
+    note = told(column.name, codes, rows / (present + column.missing))
     return replace(column, missing=column.missing + rows, distinct=column.distinct - len(codes), codes=codes), (note,)
 
 

@@ -1,4 +1,6 @@
-"""Names as people write and read them: lists split at commas; quoted in messages, with the closest ones offered."""
+"""Names, and parts of all, as people write and read them: lists split at commas; quoted in messages, with the closest
+ones offered.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +20,11 @@ def quoted(text: str) -> str:
     """The text in double quotes on one line, cut where it is long; what would steer a terminal is shown as "\\x1b"."""
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
     return f'"{line[: SHOWN_TEXT - 3]}..."' if len(line) > SHOWN_TEXT else f'"{line}"'
+
+
+def percent(share: float) -> str:
+    """A part as people read it."""
+    return f"{100 * share:.1f} %" if share == 0 or share >= 0.0005 else "< 0.1 %"
 
 
 def listed(names: Iterable[str], shown: int = SHOWN_NAMES) -> str:

@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from backpass.data.codes import codes_among, told_of_target
+from backpass.data.codes import codes_in, told_of_target
 from backpass.data.infer import ROW_NUMBERS, infer_column
 from backpass.data.kinds import KINDS, TASKS, Column, Kind, Schema, Task
 from backpass.data.labels import NO_LABEL, read_labels
@@ -51,10 +51,9 @@ def _codes_in_targets(table: Table, schema: Schema) -> list[str]:
     """A note for each target of amounts among which some look like codes for none."""
     notes = []
     for column in (target for head in schema.heads if not head.classes for target in head.targets):
-        levels, counts = np.unique(Reader(table).numbers(column), return_counts=True)
-        codes = codes_among(levels, counts)
+        codes, rows = codes_in(Reader(table).numbers(column))
         if codes:
-            notes.append(told_of_target(column.name, codes, float(counts[np.isin(levels, codes)].sum()) / table.rows))
+            notes.append(told_of_target(column.name, codes, rows / table.rows))
     return notes
 
 
