@@ -2,6 +2,7 @@
 
 import _thread
 import ctypes
+import signal
 import subprocess
 import sys
 import textwrap
@@ -235,12 +236,14 @@ def test_the_caller_is_told_of_time_passing_and_its_error_ends_the_work():
 
 
 def test_ctrl_c_stops_long_work_at_its_next_step():
-    context = Context(2)
+    context, address = Context(2), library().address("until_stopped")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     timer = threading.Timer(0.1, _thread.interrupt_main)
     timer.start()
     with pytest.raises(KeyboardInterrupt):
-        run(library().address("until_stopped"), context.address, 2, stop_flag=context.stop_flag)
+        run(address, context.address, 2, stop_flag=context.stop_flag)
     timer.join()
+    signal.signal(signal.SIGINT, before)
     assert context.words[ENDED] == 2
 
 

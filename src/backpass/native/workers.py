@@ -7,6 +7,7 @@ Python handles Ctrl-C in the main thread, between any two steps of the interpret
 rest never would leave those hanging in the program's first barrier. So the start is one step: a `map` that runs in C.
 """
 
+import _thread
 import atexit
 import ctypes
 import os
@@ -16,7 +17,7 @@ from contextlib import suppress
 from functools import partial
 from operator import call
 from queue import Empty, SimpleQueue
-from threading import Event, Thread
+from threading import Event
 
 Part = Callable[[], object]
 
@@ -25,11 +26,15 @@ _INTERVAL = 0.05  # seconds from one look to the next; where signals do not end 
 
 
 class _Worker:
-    """A parked thread that runs what it is given."""
+    """A parked thread that runs what it is given.
+
+    It is started bare: `Thread.start` waits for the thread in Python code, whose locks Ctrl-C can leave in disorder
+    (CPython 3.11: "release unlocked lock" instead of KeyboardInterrupt).
+    """
 
     def __init__(self) -> None:
         self.give: SimpleQueue[Part] = SimpleQueue()
-        Thread(target=self._work, name="backpass worker", daemon=True).start()
+        _thread.start_new_thread(self._work, ())
 
     def _work(self) -> None:
         while True:
