@@ -215,6 +215,10 @@ def test_why_a_prediction(run, birds, places):
     assert other["output"] == "Gentoo"
     unknown = run("trace", birds, "--row", 4, "--why")
     assert unknown.out.count("(missing)") == 5
+    assert told["step"] is None
+    assert run("trace", birds, "--row", held_out, "--why", "--step", 5).out.startswith(
+        f"row {held_out} before step 5: "
+    )
     rows = run("trace", birds, "--row", held_out, "--why", "--step", 5, "--csv").rows
     assert sorted(row[4] for row in rows[1:]) == sorted(opened.plan.prepared.tabular.inputs.columns)
 

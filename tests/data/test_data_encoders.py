@@ -14,6 +14,7 @@ from table_helpers import answers, drawn, public, text_table
 
 from backpass.data import Schema, Table, TableEncoder, TargetEncoder, divide, infer_schema, read_table
 from backpass.data.encoders.scaling import Scaling
+from backpass.data.encoders.unlike import Unlike
 from backpass.errors import ModelFileError, ShapeError, TableError, UsageError
 
 ROWS = 80
@@ -306,6 +307,33 @@ def test_text_among_numbers_is_missing_where_that_is_asked_for():
     block = trained().encode(given_rows(income=["1", "12k"]), coerce=["income"], notes=notes)["numbers"]
     assert block[1, 0] == 0
     assert notes == ['column "income": 1 text read as missing, such as "12k"']
+
+
+def unlike(encoder, table):
+    found = Unlike()
+    encoder.encode(table, unlike=found)
+    return found.notes()
+
+
+def test_what_training_never_had_is_told_and_what_is_missing_is_not():
+    encoder, other = trained(), given_rows(income=[None, 2000], city=["Rome", None])
+    (note,) = unlike(encoder, other)
+    assert note == (
+        'column "income": 1 of 2 rows is unlike all that was learned from, such as 2000 in row 2: '
+        "it had a mean of 72.5 and a deviation of 43.2772"
+    )
+    assert unlike(encoder, given_rows(city=["Bonn", "Bonn"])) == [
+        'column "city": 2 of 2 rows are unlike all that was learned from, such as "Bonn" in row 1: it counts as unknown'
+    ]
+    assert unlike(encoder, given_rows(income=[-70, 500])) == []
+
+
+@given(st.lists(st.floats(-1e300, 1e300), min_size=3, max_size=40))
+def test_nothing_learned_from_lies_far_from_all_that_was_learned_from(values):
+    learned = np.array(values)
+    scaling = Scaling.fit(learned)
+    assert not scaling.far(learned).any()
+    assert not Scaling.fit(learned, scale=False).far(learned * 2).any()
 
 
 def test_coercing_an_unknown_column_is_refused():

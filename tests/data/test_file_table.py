@@ -154,6 +154,29 @@ def test_strays_are_counted_over_all_rows(write):
     assert told[0] == told[1] == ['column "written": 6 texts read as missing, such as "none!"']
 
 
+def test_rows_unlike_all_learned_from_are_counted_over_all_rows(write):
+    """One note a column, with the first such row, whatever the number of pieces; none of the rows learned from."""
+    model = bp.train(write(columns()), "y", stream=False, recipe={"epochs": 1, "hidden": (4,)}, effort="fast").model
+    place, told = pl.int_range(pl.len()), []
+    changed = pl.DataFrame(columns()).with_columns(
+        a=pl.when(place % 1000 == 999).then(1e3).otherwise("a"),
+        heavy=pl.when(place == 2500).then(-1e9).otherwise("heavy"),
+        few=pl.when(place >= 1500).then(pl.lit("w")).otherwise("few"),
+    )
+    for frame in (changed, columns()):
+        for table in both(write(frame)):
+            notes = []
+            model.predict_table(table, coerce=["written"], notes=notes)
+            told.append([note for note in notes if "unlike" in note])
+    assert told[0] == told[1]
+    starts = [note.split(": ", 1)[1] for note in told[0]]
+    unlike = "unlike all that was learned from, such as"
+    assert starts[0].startswith(f"3 of 3,000 rows are {unlike} 1000 in row 1,000: it had a mean of ")
+    assert starts[1].startswith(f"1 of 3,000 rows is {unlike} -1e+09 in row 2,501: it had ")
+    assert starts[2] == f'1,500 of 3,000 rows are {unlike} "w" in row 1,501: it counts as unknown'
+    assert told[2] == told[3] == []
+
+
 @pytest.mark.parametrize(("free", "kind"), [(None, Table), (1 << 40, Table), (300_000, FileTable)])
 def test_a_table_is_left_in_its_file_where_memory_is_short(write, monkeypatch, free, kind):
     path = write(columns())

@@ -21,17 +21,29 @@ from backpass.errors import TableError
 if TYPE_CHECKING:
     from polars import Series
 
+    from backpass.data.encoders.unlike import Unlike
+
 TRUE_WORDS = ("true", "t", "yes", "y", "1", "1.0")
 FALSE_WORDS = ("false", "f", "no", "n", "0", "0.0")
 TRAINED_ON = {"number": "numbers", "boolean": "booleans", "date": "dates"}
 
 
 class Reader:
-    """Reads a table's columns; `coerce` names those whose stray texts are read as missing, `notes` collects remarks."""
+    """Reads a table's columns; `coerce` names those whose stray texts are read as missing, `notes` collects remarks.
 
-    def __init__(self, table: Table, coerce: Collection[str] = (), notes: list[str] | None = None) -> None:
+    `unlike`, where it is given, counts rows that no training row was like, as encoders find them.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        coerce: Collection[str] = (),
+        notes: list[str] | None = None,
+        unlike: Unlike | None = None,
+    ) -> None:
         self.table = table
         self.coerce = coerce
+        self.unlike = unlike
         self.notes = notes if notes is not None else []
 
     def numbers(self, column: Column) -> Floats:

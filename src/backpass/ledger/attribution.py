@@ -53,6 +53,7 @@ class Why:
         error: the sum of the shares less the difference of the outputs.
         answers: every output, by name.
         others: the other targets, or classes of the target, that can be asked for.
+        step: the network is that before this step; None for the one that was kept.
     """
 
     row: int
@@ -64,6 +65,7 @@ class Why:
     error: float
     answers: dict[str, float]
     others: tuple[str, ...] = ()
+    step: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -146,6 +146,7 @@ def of_why(found: Why) -> dict[str, Any]:
     """Why a prediction is what it is."""
     return {
         "row": found.row,
+        "step": found.step,
         "output": found.output,
         "sentence": of_prediction(found),
         "value": found.value,

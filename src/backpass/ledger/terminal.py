@@ -173,7 +173,8 @@ def of_weight(ledger: Ledger, parameter: Parameter, index: tuple[int, ...], term
 
 def of_why(found: Why, terms: int | None = None) -> Iterator[Line]:
     """Why a prediction is what it is."""
-    yield from _lines(f"row {found.row:,}: {found.output} is {number(found.value)}", "title")
+    when = "" if found.step is None else f" before step {found.step:,}"
+    yield from _lines(f"row {found.row:,}{when}: {found.output} is {number(found.value)}", "title")
     yield from _wrapped([of_prediction(found)])
     if len(found.answers) > 1:
         yield from _wrapped([f"{name} {number(value)}" for name, value in found.answers.items()])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backpass.data.arrays import Array, as_inputs, looks_finite, row_shape
+from backpass.data.encoders.unlike import Unlike
 from backpass.data.table import Table
 from backpass.errors import NotFiniteError, UsageError
 from backpass.forward import flatten
@@ -79,7 +80,8 @@ class Model(Content):
         """Answers for the rows of a table, with the probabilities of all classes.
 
         `table` is a path, a Table, a dictionary of columns or a data frame.
-        `coerce` names columns in which text is read as missing; `notes` is told what was. For `threads` see `predict`.
+        `coerce` names columns in which text is read as missing; `notes` is told what was, and which columns hold values
+        unlike all that training had. For `threads` see `predict`.
 
         Raises:
             TableError: the table lacks a column, or has it under another type.
@@ -87,11 +89,15 @@ class Model(Content):
             NotFiniteError: numbers so large that the network overflows.
         """
         tabular, parts, before = self._table_part(), [], 0
-        few = None if coerce else tabular.inputs.encode_few(table)
-        whole = () if few else tabular.inputs.encode_pieces(open_table(table), coerce=coerce, notes=notes)
+        few = None if coerce or notes is not None else tabular.inputs.encode_few(table)
+        unlike = None if notes is None else Unlike()
+        encode = tabular.inputs.encode_pieces
+        whole = () if few else encode(open_table(table), coerce=coerce, notes=notes, unlike=unlike)
         for encoded in [few] if few else whole:
             parts.append(self._predicted(network_inputs(encoded), threads, before))
             before += len(parts[-1])
+        if notes is not None and unlike is not None:
+            notes += unlike.notes()
         return answers(tabular, parts[0] if len(parts) == 1 else np.concatenate(parts))
 
     def evaluate(

@@ -258,7 +258,7 @@ class Run:
         of_outputs = [head for head in heads for _ in range(head.outputs)]
         logs = ["log of " * (head.kind == "positive" and not head.classes) for head in of_outputs]
         names = replace(names, outputs=[f"{log}{name}" for log, name in zip(logs, names.outputs, strict=True)])
-        return why(
+        found = why(
             own_network,
             parameters,
             trainer.loss,
@@ -272,6 +272,7 @@ class Run:
             temperature=np.repeat(temperatures, [head.outputs for head in heads]),
             units=[unit for head in heads for unit in _units(head)],
         )
+        return replace(found, step=step)
 
     def what_if(self, row: int, *, member: int | None = None) -> Ledger:
         """The ledger of any row of the table that has a target, as if one more step were made, with it alone.

@@ -55,6 +55,9 @@ class Levels:
         texts = reader.texts(self.column)
         numbers = np.arange(1, 1 + len(self.texts), dtype=np.int32)
         codes = texts.replace_strict(list(self.texts), numbers, default=0, return_dtype=pl.Int32)
+        if reader.unlike is not None:
+            strange = ((codes == 0) & texts.is_not_null()).to_numpy()
+            reader.unlike.add(reader.table, self.column.name, strange, texts, "it counts as unknown")
         if self.marks_missing:
             codes = codes.set(texts.is_null(), self.size - 1)
         return codes.to_numpy()

@@ -38,6 +38,8 @@ class NumberEncoder:
     def fill(self, block: npt.NDArray[Any], reader: Reader) -> None:
         """Writes this column's features, (rows, features), into the block."""
         values = reader.numbers(self.column)
+        if reader.unlike is not None:
+            reader.unlike.add(reader.table, self.column.name, self.scaling.far(values), values, self.scaling.known)
         block[:, 0] = self.scaling.apply(values)
         if self.marks_missing:
             block[:, 1] = np.isnan(values)

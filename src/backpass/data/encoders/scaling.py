@@ -20,6 +20,8 @@ FAR, SKEWED = 6.0, 2.0
 LEAST_SPREAD_OF_TWO = 0.1
 # Nothing, however far from all that training saw, comes out larger than this.
 LIMIT = 1e4
+# Twice as far from the mean as anything in a column that is not heavy-tailed. Of one that is, its range is known.
+FAR_OFF = 2 * FAR
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +66,22 @@ class Scaling:
             with np.errstate(over="ignore"):
                 mapped = np.clip((mapped - self.center) / self.spread, -LIMIT, LIMIT)
         return np.where(np.isnan(values), self.fill, mapped)
+
+    def far(self, values: Floats) -> npt.NDArray[np.bool_]:
+        """(rows,) which values lie far from all that it was fitted to: none where numbers stay as they are."""
+        if self.knots is not None:
+            low, high = self.knots[0], self.knots[-1]
+            far: npt.NDArray[np.bool_] = np.maximum(low - values, values - high) > high - low
+        else:
+            far = np.abs(values - self.center) > (FAR_OFF * self.spread if self.scales else math.inf)
+        return far
+
+    @property
+    def known(self) -> str:
+        """What it was fitted to, for people."""
+        if self.knots is not None:
+            return f"it had {self.knots[0]:.6g} to {self.knots[-1]:.6g}"
+        return f"it had a mean of {self.center:.6g} and a deviation of {self.spread:.6g}"
 
     def apply_one(self, value: float) -> float:
         """As `apply` of one number, without the cost of arrays."""

@@ -14,6 +14,7 @@ from backpass.data.encoders.category import Levels, OneHotEncoder
 from backpass.data.encoders.date import DateEncoder
 from backpass.data.encoders.few import plain_cells
 from backpass.data.encoders.number import NumberEncoder
+from backpass.data.encoders.unlike import Unlike
 from backpass.data.file_table import FileTable
 from backpass.data.kinds import Column, Schema
 from backpass.data.naming import closest, did_you_mean, listed, quoted
@@ -97,17 +98,25 @@ class TableEncoder:
         return {_key(levels.column): levels.size for levels in self.embedded}
 
     def encode(
-        self, table: Table, *, coerce: Collection[str] = (), notes: list[str] | None = None
+        self,
+        table: Table,
+        *,
+        coerce: Collection[str] = (),
+        notes: list[str] | None = None,
+        unlike: Unlike | None = None,
     ) -> dict[str, npt.NDArray[Any]]:
         """{"numbers": (rows, F) dense block, and for each embedded column its key: (rows,) int32 level numbers}.
 
         Missing values and unseen levels never fail; columns may stand in any order, and others are passed over.
         Raises TableError for a column that is lacking or of another type, for text where there were numbers (unless
         `coerce` names the column: then it is read as missing, and `notes` is told), and for infinite numbers.
+        `unlike` counts the rows that no training row was like.
         """
         self._check_coerce(coerce)
         self._require_columns(table)
-        reader = Reader(table, coerce, notes)
+        reader = Reader(table, coerce, notes, unlike)
+        if unlike is not None:
+            unlike.rows += table.rows
         arrays: dict[str, npt.NDArray[Any]] = {NUMBERS: self._numbers(table, reader)}
         for levels in self.embedded:
             arrays[_key(levels.column)] = levels.codes(reader)
@@ -138,11 +147,16 @@ class TableEncoder:
         return arrays if looks_finite(block) else None
 
     def encode_pieces(
-        self, table: Table, *, coerce: Collection[str] = (), notes: list[str] | None = None
+        self,
+        table: Table,
+        *,
+        coerce: Collection[str] = (),
+        notes: list[str] | None = None,
+        unlike: Unlike | None = None,
     ) -> Iterator[dict[str, npt.NDArray[Any]]]:
         """What `encode` gives, some rows at a time where the table is left in its file."""
         if not isinstance(table, FileTable):
-            yield self.encode(table, coerce=coerce, notes=notes)
+            yield self.encode(table, coerce=coerce, notes=notes, unlike=unlike)
             return
         self._check_coerce(coerce)
         self._require_columns(table)
@@ -151,7 +165,7 @@ class TableEncoder:
             if table.holds_text(encoder.column.name) and not isinstance(encoder, OneHotEncoder):
                 (reader.seconds if isinstance(encoder, DateEncoder) else reader.numbers)(encoder.column)
         for piece in table.pieces(self.columns):
-            yield self.encode(piece, coerce=coerce)
+            yield self.encode(piece, coerce=coerce, unlike=unlike)
 
     @property
     def coercible(self) -> list[str]:

@@ -1,0 +1,54 @@
+"""What rows hold that no training row was like: a network answers for them, too, and nobody would know."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from backpass.data.naming import quoted
+from backpass.records import dataclass
+
+if TYPE_CHECKING:
+    from backpass.data.table import Table
+
+
+@dataclass
+class _Found:
+    known: str
+    rows: int = 0
+    example: str = ""
+    row: int = 0
+
+
+class Unlike:
+    """Counts such rows, column by column, over all pieces of a table.
+
+    Attributes:
+        rows: that were looked at.
+    """
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._found: dict[str, _Found] = {}
+
+    def add(self, table: Table, column: str, strange: npt.NDArray[np.bool_], values: Any, known: str) -> None:
+        """Of a column of `table` the (rows,) that are strange, its values, and what training had instead."""
+        found = self._found.setdefault(column, _Found(known))
+        count = int(np.count_nonzero(strange))
+        if count and not found.rows:
+            place = int(np.argmax(strange))
+            value = values[place]
+            found.example = quoted(value) if isinstance(value, str) else f"{value:.6g}"
+            found.row = table.row_number(place)
+        found.rows += count
+
+    def notes(self) -> list[str]:
+        """A line for each column that has such rows."""
+        return [
+            f"column {quoted(name)}: {found.rows:,} of {self.rows:,} rows {'is' if found.rows == 1 else 'are'} unlike "
+            f"all that was learned from, such as {found.example} in row {found.row:,}: {found.known}"
+            for name, found in self._found.items()
+            if found.rows
+        ]
