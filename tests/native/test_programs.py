@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import backpass as bp
 from backpass import losses, nn, ops, optimizers
@@ -12,7 +14,7 @@ from backpass.native import Job, Machine, NativeProgram
 from backpass.native.compile import Compiler
 from backpass.native.engine import compile_text
 from backpass.native.loops import Loops
-from backpass.native.target import named
+from backpass.native.target import host, named
 from backpass.ops.kinds import Contraction, Pointwise
 from backpass.ops.samples import between
 
@@ -205,8 +207,8 @@ def test_rows_may_come_in_any_memory_order():
     """Inputs that are no C-contiguous arrays, or of another type that converts, are taken as they are meant."""
     graph = graph_of(lambda x: x * 2.0, Spec((BATCH, 3), np.float64))
     program = NativeProgram(graph)
-    for given in (X.T.copy().T, np.repeat(X, 2, 0)[::2], X.astype(np.float32), X[::-1], X.tolist()):
-        np.testing.assert_array_equal(program(given)[0], np.asarray(given, np.float64) * 2)
+    for each in (X.T.copy().T, np.repeat(X, 2, 0)[::2], X.astype(np.float32), X[::-1], X.tolist()):
+        np.testing.assert_array_equal(program(each)[0], np.asarray(each, np.float64) * 2)
 
 
 # What a call must refuse
@@ -316,6 +318,40 @@ def test_a_value_read_at_two_places_again_and_again_is_calculated_once(name, sha
     program = agree(graph, rng.uniform(-1, 1, (5, 7)), threads=2)
     assert len(Compiler(Job(graph, rows=5), named("avx2")).compile()) < 2_000_000
     assert program.graph is graph
+
+
+PIECES = st.lists(st.integers(0, 40), min_size=1, max_size=6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    first=PIECES,
+    second=PIECES,
+    waves=st.tuples(st.integers(1, 4), st.sampled_from([3, 4, 8, 16, 32])),
+    fixed=st.booleans(),
+    target=st.sampled_from([host()] if host().is_arm else [host(), named("sse2")]),
+    kind=st.sampled_from([np.float32, np.float64]),
+    threads=st.integers(1, 2),
+)
+def test_values_put_together_of_pieces_of_any_length_are_whole(first, second, waves, fixed, target, kind, threads):
+    """Slices, what is calculated in passing under another shape, and zeros around, read again at other places."""
+    numbers, each = waves
+    width = max([*first, *second, numbers]) + 3
+
+    def function(x):
+        scaled = ops.reshape(x[..., :numbers], (*x.shape[:1], numbers, 1)) * np.arange(1, each + 1, dtype=kind)
+        made = ops.reshape(ops.sin(scaled), (*x.shape[:1], numbers * each))
+        one = ops.concatenate([x[..., :1] * 3, *(x[..., :length] for length in first), made, x[..., 1:2]], 1)
+        other = ops.concatenate([one * 0.5, *(x[..., 1 : 1 + length] for length in second), made * made], 1)
+        around = bp.grad(lambda y: ops.sum(ops.sin(y[..., 1:-1])))(one)
+        return one, other, around, ops.concatenate([other, around], 1)
+
+    shape = (9 if fixed else BATCH, width)
+    graph = graph_of(function, Spec(shape, kind))
+    program = NativeProgram(graph, threads=threads, target=target)
+    x = np.random.default_rng(0).uniform(-1, 1, (9, width)).astype(kind)
+    for ours, theirs in zip(program(x), Program(graph)(x), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
 # Operations of one's own

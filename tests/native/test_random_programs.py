@@ -1,13 +1,13 @@
 """Random graphs over the whole catalogue, and random networks: the program's values are the reference's."""
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from native_helpers import assert_agree, random_work
+from native_helpers import assert_agree, random_work, trained
 from random_programs import Choices, made
 
-from backpass.errors import ShapeError
-from backpass.forward import Program
+from backpass.errors import NotFiniteError, ShapeError
+from backpass.forward import Program, flatten
 from backpass.native import NativeProgram
 
 NUMBERS = st.lists(st.integers(0, 2**20), min_size=10, max_size=120)
@@ -52,4 +52,15 @@ def test_smooth_graphs_give_the_same_values(numbers, steps, threads, rows):
 @given(numbers=NUMBERS, threads=st.integers(1, 3))
 def test_random_networks_are_trained_alike(numbers, threads):
     """Parameters, optimizer state, losses and outputs after three epochs, the last batch of each smaller."""
-    assert_agree(random_work(Choices(numbers)), threads=threads)
+    work = random_work(Choices(numbers))
+    assume(is_tame(work))
+    assert_agree(work, threads=threads)
+
+
+def is_tame(work):
+    """Of a training that runs away the last digits of the first step are all of the last one: nothing is alike then."""
+    try:
+        learned = flatten(trained(work, "reference").parameters)
+    except NotFiniteError:
+        return False
+    return max(float(np.abs(x).max(initial=0.0)) for x in learned) < 1e3

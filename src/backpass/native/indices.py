@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from math import gcd
 from typing import Any, Protocol
 
-from backpass.native.ir import I64, Builder, Value
+from backpass.native.ir import I1, I64, Builder, Value
 
 ANY = 1 << 40  # every number divides 0
 
@@ -33,9 +33,11 @@ class Index:
         level: the depth of the innermost loop that it depends on.
         multiple: a number that divides `base`.
         within: of a group of neighbours the place of the first, and the number of this one; None where it is of none.
+        span: from this number on and below that one lie all lanes that hold an element; None where it is not known.
+        origin: the place that this one was made from by adding a number, and the number.
     """
 
-    __slots__ = ("base", "level", "multiple", "scribe", "step", "vectors", "within")
+    __slots__ = ("base", "level", "multiple", "origin", "scribe", "span", "step", "vectors", "within")
 
     def __init__(
         self,
@@ -47,6 +49,8 @@ class Index:
         level: int = 0,
         multiple: int = 1,
         within: tuple[Value, int] | None = None,
+        span: tuple[int, int] | None = None,
+        origin: "tuple[Index, int] | None" = None,
     ) -> None:
         self.scribe = scribe
         self.base = base
@@ -54,6 +58,8 @@ class Index:
         self.vectors = vectors
         self.level = level
         self.within = within
+        self.span = span
+        self.origin = origin
         self.multiple = abs(int(base.constant)) or ANY if base.constant is not None else multiple
 
     @property
@@ -95,6 +101,8 @@ class Index:
         return Index(self.scribe, self.scribe.b.i64(number))
 
     def __add__(self, other: "int | Index") -> "Index":
+        if isinstance(other, int) and self.varies and other:
+            return self._moved(other)
         right = self._plain(other) if isinstance(other, int) else other
         if not self.varies and self.base.constant == 0:
             return right
@@ -103,6 +111,22 @@ class Index:
         return self._made("add", right, lambda: self._sum(right))
 
     __radd__ = __add__
+
+    def _moved(self, by: int) -> "Index":
+        """What is moved back again is the place that it was, with all that is known of it."""
+        start, before = self.origin or (self, 0)
+        total = before + by
+        if total == 0:
+            return start
+
+        def write() -> Index:
+            found = self._sum(self._plain(by))
+            span = None if start.span is None else (start.span[0] + total, start.span[1] + total)
+            found.span, found.origin = span, (start, total)
+            return found
+
+        found: Index = self.scribe.once(("moved", start.key, start.span, total), start.level, write)
+        return found
 
     def _sum(self, right: "Index") -> "Index":
         b, level = self.scribe.b, max(self.level, right.level)
@@ -152,6 +176,12 @@ class Index:
         write = (b.div, b.rem)[part]
         if not self.varies:
             return Index(self.scribe, write(self.base, number), level=self.level)
+        together = self.scribe.lanes * self.scribe.count
+        if self.vectors is None and self.step == 1 and number % together == 0 and self.multiple % together == 0:
+            # All lanes have the same quotient.
+            return Index(
+                self.scribe, write(self.base, number), step=part, level=self.level, multiple=together * part or 1
+            )
         if number & (number - 1) == 0:
             shift = number.bit_length() - 1
             cut = [b.bit_and(x, number - 1) if part else b.shift_right(x, shift) for x in self.lanes()]
@@ -163,8 +193,12 @@ class Index:
         return Index(self.scribe, self.scribe.b.i64(1), vectors=vectors, level=level)
 
     def between(self, low: int, high: Any) -> list[Value]:
-        """Whether low <= place < high: one i1, or a vector of them for each vector."""
+        """Whether low <= place < high: one i1, or a vector of them for each vector; a constant where it is known."""
         b = self.scribe.b
+        if self.span is not None and isinstance(high, int):
+            first, last = self.span
+            if (low <= first and last <= high) or last <= low or high <= first:
+                return [b.constant(low <= first and last <= high, I1)]
         places = self.lanes() if self.varies else [self.base]
         lanes = self.scribe.lanes if self.varies else 0
         bound = b.splat(high.base, lanes) if isinstance(high, Index) else b.constant(high, places[0].type)

@@ -147,9 +147,9 @@ class Writer(Lowering):
         finally:
             self.lanes, self.count, self.tail = held
 
-    def lane_index(self, base: Value, level: int, multiple: int) -> Index:
+    def lane_index(self, base: Value, level: int, multiple: int, span: tuple[int, int] | None = None) -> Index:
         """base, base + 1, ... over the lanes."""
-        return Index(self, base, step=1, level=level, multiple=multiple)
+        return Index(self, base, step=1, level=level, multiple=multiple, span=span)
 
     def index(self, number: int) -> Index:
         return Index(self, self.b.i64(number))
@@ -176,7 +176,7 @@ class Writer(Lowering):
         if level < self.depth:
             level = max(level, self._made_at(node))
         varies = any(place.varies for place in index)
-        key = (node, *(place.key for place in index), (self.lanes, self.count) if varies else 0)
+        key = (node, *(place.key for place in index), (self.lanes, self.count, self.tail) if varies else 0)
         return list(self.once(key, level, lambda: self._written(node, index, varies=varies)))
 
     def _made_at(self, node: Node) -> int:
@@ -196,7 +196,7 @@ class Writer(Lowering):
         """`values` is what `node` is at `index`, from here on."""
         index = [self.zero if axis == 1 else place for place, axis in zip(index, node.shape, strict=True)]
         varies = any(place.varies for place in index)
-        key = (node, *(place.key for place in index), (self.lanes, self.count) if varies else 0)
+        key = (node, *(place.key for place in index), (self.lanes, self.count, self.tail) if varies else 0)
         self.levels[-1].known[key] = values
         self._made[node] = self.depth
         self._unwritten.add(node)
@@ -430,6 +430,9 @@ class Writer(Lowering):
     ) -> Values:
         """The value of `node` at `index`; where `inside` does not hold, `otherwise` (or 0)."""
         places = [self.index(place) if isinstance(place, int) else place for place in index]
+        if any(values[0].constant is False for values in inside):
+            return [self.b.constant(0, self.scalar(node))] if otherwise is None else otherwise
+        inside = [values for values in inside if values[0].constant is not True]
         if not inside:
             return self.value(node, places)
         conditions = self.each(inside, self._all)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from itertools import groupby, product
+from itertools import groupby, pairwise, product
 from math import prod
 
 from backpass.graph import Axis, Batch, Node, size
@@ -11,10 +11,11 @@ from backpass.native.ir import I64, Value
 from backpass.native.kernel import Slot, Values, Writer, chunks_of
 from backpass.native.layout import COLUMNS_AT_ONCE, Panelled, lanes_for
 from backpass.native.plan import Kernel, Space
-from backpass.ops.kinds import Lookup, Random
+from backpass.ops.kinds import Lookup, Movement, Random
 from backpass.ops.random import GROUP
 
 NARROW = 4  # numbers a row, up to which lanes are rows
+MOST_PIECES = 32  # of a row that is put together: each has a loop of its own
 
 
 class Loops:
@@ -153,7 +154,7 @@ class Loops:
     def _row_by_row(self, nodes: Sequence[Node], begin: Value, end: Value) -> None:
         with self.w.deeper() as level, self.b.loop(begin, end, stem="row") as loop:
             row = Index(self.w, loop.index, level=level)
-            for run in self._runs(nodes, lambda node: node.shape[1:]):
+            for run in self._runs(nodes, lambda node: (node.shape[1:], _edges(node))):
                 self._inside(row, [int(axis) for axis in run[0].shape[1:]], run)  # type: ignore[arg-type]
 
     def _inside(self, row: Index, shape: Sequence[int], nodes: Sequence[Node]) -> None:
@@ -186,20 +187,45 @@ class Loops:
         nest([row], shape)
 
     def _chunks(self, length: int, nodes: Sequence[Node], index: object, *, whole_rows: bool = True) -> None:
-        """Vectors along the last axis, several at once."""
+        """Vectors along the last axis, several at once; piece by piece where what is read comes from several places.
+
+        A vector at the end of a piece reaches into the next one, which is written after it, where there is room for it.
+        """
         w, place = self.w, index
-        if length == 0:
-            return
-        lanes, most = self._cut(nodes, length)
-        for begin, end, step, count, tail in chunks_of(length, lanes, most):
-            with w.vectors(lanes, count, tail):
-                if end - begin <= step:
-                    column = w.lane_index(self.b.i64(begin), 0, begin)
-                    self._together([(node, place(column)) for node in nodes], padded=whole_rows)  # type: ignore[operator]
-                    continue
-                with w.deeper() as level, self.b.loop(begin, end, step, stem="column") as loop:
-                    column = w.lane_index(loop.index, level, step)
-                    self._together([(node, place(column)) for node in nodes], padded=whole_rows)  # type: ignore[operator]
+        room = -(-length // w.width) * w.width
+        for first, last, together in self._pieces(nodes, length):
+            lanes, most = self._cut(nodes, last - first)
+            most = max(1, together // lanes) if together and together % lanes == 0 else most
+            padded = whole_rows and first + -(-(last - first) // lanes) * lanes <= room
+            span = (0, last - first)
+            for begin, end, step, count, tail in chunks_of(last - first, lanes, most):
+                with w.vectors(lanes, count, tail):
+                    if end - begin <= step:
+                        column = w.lane_index(self.b.i64(begin), 0, begin, span) + first
+                        self._together([(node, place(column)) for node in nodes], padded=padded)  # type: ignore[operator]
+                        continue
+                    with w.deeper() as level, self.b.loop(begin, end, step, stem="column") as loop:
+                        column = w.lane_index(loop.index, level, step, span) + first
+                        self._together([(node, place(column)) for node in nodes], padded=padded)  # type: ignore[operator]
+
+    def _pieces(self, nodes: Sequence[Node], length: int) -> list[tuple[int, int, int]]:
+        """An axis cut where what is read changes: from, to, and how many neighbours stand side by side there, or 0."""
+        cuts = sorted({0, length, *(edge for node in nodes for edge in _edges(node))})
+        panelled = any(isinstance(slot.layout, Panelled) for node in nodes for slot in self.sinks.get(node, ()))
+        if panelled or len(cuts) - 1 > MOST_PIECES:
+            return [(0, length, 0)] if length else []
+        return [(first, last, self._side_by_side(nodes, first)) for first, last in pairwise(cuts)]
+
+    def _side_by_side(self, nodes: Sequence[Node], first: int) -> int:
+        """The length of the last axis of what is only given another shape, at `first`; 0 where nothing is."""
+        lengths = []
+        for node in nodes:
+            place = sum(edge <= first for edge in _edges(node))
+            if len(node.inputs) > 1 and place < len(node.inputs) and _edges(node):
+                part = node.inputs[place]
+                if getattr(part.op, "in_order", False) and part not in self.w.slots:
+                    lengths.append(int(part.inputs[0].shape[-1]))  # type: ignore[arg-type]
+        return min(lengths, default=0)
 
     def _cut(self, nodes: Sequence[Node], length: int) -> tuple[int, int]:
         """Lanes of a vector, and vectors at once."""
@@ -339,6 +365,13 @@ class Loops:
             for begin, end, step, count, tail in chunks_of(axes[0], w.width, 1):
                 with w.vectors(w.width, count, tail), w.deeper() as level, b.loop(begin, end, step) as loop:
                     yield [w.lane_index(loop.index, level, step)]
+
+
+def _edges(node: Node) -> tuple[int, ...]:
+    """Where along its last axis a value begins to be read elsewhere."""
+    if not isinstance(node.op, Movement):
+        return ()
+    return tuple(node.op.edges(*node.inputs, **node.attributes))
 
 
 def _scatters(node: Node) -> bool:

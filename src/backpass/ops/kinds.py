@@ -121,13 +121,15 @@ class Movement(Record):
 
     `stretches` says that it does what every Pointwise operation does with its inputs by itself; `in_order` that the
     elements stay in their order, and only the shape is another;
-    `unmoved(**attributes)` says whether a result of the shape of the one input has every element at its old place.
+    `unmoved(**attributes)` says whether a result of the shape of the one input has every element at its old place;
+    `edges(*inputs, **attributes)` where along the last axis of the result it begins to read elsewhere.
     """
 
     shape: Callable[..., Shape]
     stretches: bool = False
     in_order: bool = False
     unmoved: Callable[..., bool] = lambda **attributes: True
+    edges: Callable[..., list[int]] = lambda *inputs, **attributes: []
 
     def infer(self, inputs: Sequence[Node], attributes: Attributes) -> tuple[Shape, DType]:
         return self.shape(*(x.shape for x in inputs), **attributes), inputs[0].dtype

@@ -1,6 +1,7 @@
 """Movements: the same elements at other places."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 from math import prod
 from typing import Any, TypeAlias
 
@@ -141,6 +142,11 @@ def _lower_pad(e: Any, index: Sequence[Any], x: Node, margins: tuple[Margin | No
     return e.read(x, places, inside=inside)
 
 
+def _edges_of_pad(x: Node, margins: tuple[Margin | None, ...]) -> list[int]:
+    last, length = (margins or (None,))[-1], (x.shape or (1,))[-1]
+    return [last[0], last[0] + length] if last is not None and last[2] == 0 and isinstance(length, int) else []
+
+
 def _lower_flip(e: Any, index: Sequence[Any], x: Node, axes: tuple[int, ...]) -> Any:
     """The element as far from the other end. Lanes may reach past the last row: they would read before the first."""
     places = [e.length(x, i) - 1 - place if i in axes else place for i, place in enumerate(index)]
@@ -160,6 +166,12 @@ def _lower_concatenate(e: Any, index: Sequence[Any], parts: Sequence[Node], axis
         value = e.read(part, places, inside=[moved.between(0, length)], otherwise=value)
         start += length
     return value
+
+
+def _edges_of_parts(*parts: Node, axis: int) -> list[int]:
+    lengths = [part.shape[axis] for part in parts]
+    along = axis == len(parts[0].shape) - 1 and not any(isinstance(length, Batch) for length in lengths)
+    return list(accumulate(lengths)) if along else []  # type: ignore[arg-type]
 
 
 def _cases(*calls: tuple[tuple[int, ...], dict[str, Any]]) -> Any:
@@ -218,6 +230,7 @@ PAD = Movement(
     derivative=lambda dy, y, x, *, margins: (apply(SLICE, dy, spans=_undo_pad(x.shape, margins)),),
     shape=_padded,
     lower=lambda e, index, x, *, margins: _lower_pad(e, index, x, margins),
+    edges=_edges_of_pad,
     samples=_cases(
         ((2, 3), {"margins": ((1, 2, 0), None)}),
         ((3,), {"margins": ((1, 1, 2),)}),
@@ -242,6 +255,7 @@ CONCATENATE = Movement(
     derivative=lambda dy, y, *parts, axis: _parts(dy, parts, axis),
     shape=_joined,
     lower=lambda e, index, *parts, axis: _lower_concatenate(e, index, parts, axis),
+    edges=_edges_of_parts,
     samples=lambda rng: [
         Case(tuple(rng.normal(size=shape) for shape in shapes), {"axis": axis})
         for shapes, axis in [(((2, 3), (2, 1)), 1), (((1, 3), (2, 3), (0, 3)), 0), (((4,),), 0), (((1,), (0,)), 0)]
