@@ -320,12 +320,20 @@ def test_what_training_never_had_is_told_and_what_is_missing_is_not():
     (note,) = unlike(encoder, other)
     assert note == (
         'column "income": 1 of 2 rows is unlike all that was learned from, such as 2000 in row 2: '
-        "it had a mean of 72.5 and a deviation of 43.2772"
+        "that was within 12 times 43.2772 of 72.5"
     )
     assert unlike(encoder, given_rows(city=["Bonn", "Bonn"])) == [
         'column "city": 2 of 2 rows are unlike all that was learned from, such as "Bonn" in row 1: it counts as unknown'
     ]
     assert unlike(encoder, given_rows(income=[-70, 500])) == []
+
+
+def test_of_many_strange_columns_a_few_are_told_of_one_by_one():
+    learned = text_table(**{f"x{place}": range(30) for place in range(9)}, target=answers(30))
+    other = Table.from_data({f"x{place}": [1, 10_000] for place in range(9)}, name="new.csv")
+    *told, last = unlike(fitted(learned), other)
+    assert [note.split(":")[0] for note in told] == [f'column "x{place}"' for place in range(5)]
+    assert last == "and so it is with 4 more columns"
 
 
 @given(st.lists(st.floats(-1e300, 1e300), min_size=3, max_size=40))

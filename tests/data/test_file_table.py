@@ -171,8 +171,8 @@ def test_rows_unlike_all_learned_from_are_counted_over_all_rows(write):
     assert told[0] == told[1]
     starts = [note.split(": ", 1)[1] for note in told[0]]
     unlike = "unlike all that was learned from, such as"
-    assert starts[0].startswith(f"3 of 3,000 rows are {unlike} 1000 in row 1,000: it had a mean of ")
-    assert starts[1].startswith(f"1 of 3,000 rows is {unlike} -1e+09 in row 2,501: it had ")
+    assert starts[0].startswith(f"3 of 3,000 rows are {unlike} 1000 in row 1,000: that was within 12 times ")
+    assert starts[1].startswith(f"1 of 3,000 rows is {unlike} -1e+09 in row 2,501: that was from ")
     assert starts[2] == f'1,500 of 3,000 rows are {unlike} "w" in row 1,501: it counts as unknown'
     assert told[2] == told[3] == []
 

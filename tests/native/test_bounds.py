@@ -13,7 +13,7 @@ from random_programs import Choices, made
 from test_random_programs import compared
 
 from backpass import losses, nn, ops, optimizers
-from backpass.forward import Spec, trace
+from backpass.forward import Program, Spec, trace
 from backpass.graph import BATCH, bind_rows, scope
 from backpass.native import Machine, NativeProgram, engine
 from backpass.native.bounds import CheckedModule, OutsideError, Watch, asked_for
@@ -612,6 +612,17 @@ def test_reading_from_the_last_row_on_does_not_reach_before_the_first(rows, axes
 
 NUMBERS = st.lists(st.integers(0, 2**20), min_size=10, max_size=120)
 LITTLE = settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.mark.usefixtures("checked")
+@pytest.mark.parametrize("apart", [3, 7, 8, 31])
+@pytest.mark.parametrize("after", [31, 32 * 300, 32 * 300 + 31])
+@pytest.mark.parametrize("shape", [(BATCH, 2), (3, 2)])
+def test_nothing_is_read_where_wide_margins_are(shape, after, apart):
+    """Numbers with zeros between and after them: what stands so far off is never formed as a place and read."""
+    graph = trace(lambda x: [ops.pad(x, (None, (0, after, apart)))], Spec(shape, np.float64)).graph
+    x = RNG.normal(size=(3, 2))
+    np.testing.assert_array_equal(NativeProgram(graph)(x)[0], np.asarray(Program(graph)(x)[0]))
 
 
 @pytest.mark.usefixtures("checked")

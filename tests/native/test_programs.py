@@ -320,6 +320,22 @@ def test_a_value_read_at_two_places_again_and_again_is_calculated_once(name, sha
     assert program.graph is graph
 
 
+def test_nothing_put_together_with_nothing_is_nothing():
+    graph = graph_of(lambda x: ops.concatenate([x[:, 0:0], ops.sin(x)[:, 0:0]], 1), Spec((2, 5, 31), np.float32))
+    agree(graph, np.ones((2, 5, 31), np.float32))
+
+
+@pytest.mark.parametrize("rows", [1, 2, BATCH])
+def test_rows_are_looked_up_by_numbers_that_are_calculated(rows):
+    graph = graph_of(
+        lambda i, table: ops.gather(table, ops.minimum(abs(i), 199)),
+        Spec((rows, 33), np.int64),
+        Spec((200,), np.float32),
+    )
+    numbers = np.arange(-60, 270, 10).reshape(1, 33).repeat(2 if rows is BATCH else rows, 0)
+    agree(graph, numbers, np.arange(200, dtype=np.float32))
+
+
 PIECES = st.lists(st.integers(0, 40), min_size=1, max_size=6)
 
 

@@ -448,10 +448,11 @@ class Writer(Lowering):
 
     def _held(self, place: Index, conditions: Values) -> Index:
         b = self.b
-        if not place.varies and not conditions[0].type.lanes:
-            return Index(self, b.select(conditions[0], place.base, 0), level=self.depth)
-        if not place.varies and place.base.constant is not None:
+        if not place.varies and place.base.constant == 0:
             return place
+        if not place.varies:  # where one lane is inside this place is, which all have
+            some = b.any(b.tree(conditions, b.bit_or)) if conditions[0].type.lanes else conditions[0]
+            return Index(self, b.select(some, place.base, 0), level=self.depth)
         picked = [
             b.select(condition, each, 0)
             for condition, each in zip(self.spread(conditions), self._as_lanes(place), strict=True)
@@ -466,6 +467,8 @@ class Writer(Lowering):
         values = self.value(node, index)
         b = self.b
         level = max((place.level for place in index), default=0)
+        if level < self.depth:
+            level = max(level, self._made_at(node))
         with self.at(level):
             wide = [b.convert(value, I64) for value in values]
             fits = [b.below(value, self.rows if isinstance(limit, Batch) else limit) for value in wide]

@@ -165,7 +165,7 @@ def _lower_concatenate(e: Any, index: Sequence[Any], parts: Sequence[Node], axis
         places = [moved if i == axis else place for i, place in enumerate(index)]
         value = e.read(part, places, inside=[moved.between(0, length)], otherwise=value)
         start += length
-    return value
+    return e.read(parts[0], index) if value is None else value  # of no elements: never done
 
 
 def _edges_of_parts(*parts: Node, axis: int) -> list[int]:

@@ -69,19 +69,20 @@ class Scaling:
 
     def far(self, values: Floats) -> npt.NDArray[np.bool_]:
         """(rows,) which values lie far from all that it was fitted to: none where numbers stay as they are."""
-        if self.knots is not None:
-            low, high = self.knots[0], self.knots[-1]
-            far: npt.NDArray[np.bool_] = np.maximum(low - values, values - high) > high - low
-        else:
-            far = np.abs(values - self.center) > (FAR_OFF * self.spread if self.scales else math.inf)
+        with np.errstate(over="ignore"):
+            if self.knots is not None:
+                low, high = self.knots[0], self.knots[-1]
+                far: npt.NDArray[np.bool_] = np.maximum(low - values, values - high) > high - low
+            else:
+                far = np.abs(values - self.center) > (FAR_OFF * self.spread if self.scales else math.inf)
         return far
 
     @property
     def known(self) -> str:
-        """What it was fitted to, for people."""
+        """What lies far from what it was fitted to, for people."""
         if self.knots is not None:
-            return f"it had {self.knots[0]:.6g} to {self.knots[-1]:.6g}"
-        return f"it had a mean of {self.center:.6g} and a deviation of {self.spread:.6g}"
+            return f"that was from {self.knots[0]:.6g} to {self.knots[-1]:.6g}"
+        return f"that was within {FAR_OFF:g} times {self.spread:.6g} of {self.center:.6g}"
 
     def apply_one(self, value: float) -> float:
         """As `apply` of one number, without the cost of arrays."""

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from backpass.data.table import Table
 
 
+MOST = 5  # columns that are told of one by one
+
+
 @dataclass
 class _Found:
     known: str
@@ -45,10 +48,12 @@ class Unlike:
         found.rows += count
 
     def notes(self) -> list[str]:
-        """A line for each column that has such rows."""
-        return [
+        """A line for each of the first columns that have such rows, and one for the rest."""
+        told = [
             f"column {quoted(name)}: {found.rows:,} of {self.rows:,} rows {'is' if found.rows == 1 else 'are'} unlike "
             f"all that was learned from, such as {found.example} in row {found.row:,}: {found.known}"
             for name, found in self._found.items()
             if found.rows
         ]
+        more = len(told) - MOST
+        return told if more <= 0 else [*told[:MOST], f"and so it is with {more:,} more column{'s' * (more > 1)}"]
