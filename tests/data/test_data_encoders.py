@@ -325,7 +325,20 @@ def test_what_training_never_had_is_told_and_what_is_missing_is_not():
     assert unlike(encoder, given_rows(city=["Bonn", "Bonn"])) == [
         'column "city": 2 of 2 rows are unlike all that was learned from, such as "Bonn" in row 1: it counts as unknown'
     ]
-    assert unlike(encoder, given_rows(income=[-70, 500])) == []
+    assert unlike(encoder, given_rows(day=["2020-01-09", "2999-12-31"])) == [
+        'column "day": 1 of 2 rows is unlike all that was learned from, such as "2999-12-31" in row 2: no other is near'
+    ]
+    assert unlike(encoder, given_rows(income=[-70, 500], day=["2020-01-09", "2020-06-09"])) == []
+
+
+def test_of_many_levels_the_rare_ones_are_not_said_to_be_new():
+    cities = [f"t{place % 80}" for place in range(590)] + [f"once{place}" for place in range(10)]
+    table = text_table(city=cities, target=answers(600))
+    (note,) = unlike(fitted(table), table)
+    assert note.startswith(
+        'column "city": 10 of 600 rows are of a level of which one row was learned from at most, such as "'
+    )
+    assert note.endswith('"once0" in row 591: it counts as unknown')
 
 
 def test_of_many_strange_columns_a_few_are_told_of_one_by_one():

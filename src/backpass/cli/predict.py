@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from backpass.cli.options import coerce_option, delimiter_option, model_argument, names, table_argument, threads_option
-from backpass.cli.output import working, writing
+from backpass.cli.output import printable, working, wrapped, writing
 from backpass.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ def predict(
         if interval and all(head.lower is None for head in found.heads):
             raise UsageError("--interval goes with a model that was trained with --interval, such as 0.9: leave it out")
         content = csv_bytes(columns(found, proba=proba, interval=interval))
-    for note in (*opened.notes, *notes):
-        click.echo(f"note: {note}", err=True)
+    for line in wrapped(f"note: {note}" for note in (*opened.notes, *notes)):
+        click.echo(printable(line), err=True)
     if out is None or str(out) == "-":
         _write_out(content)
     else:

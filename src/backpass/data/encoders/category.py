@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backpass.data.checked_json import Record, fault
+from backpass.data.encoders.unlike import RARE, UNLIKE
 from backpass.data.kinds import Column
 from backpass.data.lazy import pl
 from backpass.data.numerals import MISSING_TEXT
@@ -50,14 +51,15 @@ class Levels:
         """How many level numbers there are, 0 for unseen levels among them."""
         return 1 + len(self.texts) + self.marks_missing
 
-    def codes(self, reader: Reader, known: str = "it counts as unknown") -> npt.NDArray[np.int32]:
-        """(rows,) the number of each row's level. `known` is told of levels that were not learned."""
+    def codes(self, reader: Reader, *, many: bool = False) -> npt.NDArray[np.int32]:
+        """(rows,) the number of each row's level; of many levels the rarest were left out."""
         texts = reader.texts(self.column)
         numbers = np.arange(1, 1 + len(self.texts), dtype=np.int32)
         codes = texts.replace_strict(list(self.texts), numbers, default=0, return_dtype=pl.Int32)
         if reader.unlike is not None:
             strange = ((codes == 0) & texts.is_not_null()).to_numpy()
-            reader.unlike.add(reader.table, self.column.name, strange, texts, known)
+            how = RARE if many else UNLIKE
+            reader.unlike.add(reader.table, self.column.name, strange, texts, "it counts as unknown", how)
         if self.marks_missing:
             codes = codes.set(texts.is_null(), self.size - 1)
         return codes.to_numpy()

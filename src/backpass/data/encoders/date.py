@@ -55,6 +55,9 @@ class DateEncoder:
         """Writes this column's features, (rows, features), into the block; missing dates stand at no place."""
         seconds = reader.seconds(self.column)
         missing = np.isnan(seconds)
+        if reader.unlike is not None:
+            cells = reader.table.column(self.column.name)
+            reader.unlike.add(reader.table, self.column.name, self.scaling.far(seconds), cells, "no other is near")
         known = np.where(missing, 0.0, seconds)
         block[:, 0] = self.scaling.apply(seconds)
         for place, circle in enumerate(self.circles):

@@ -74,7 +74,9 @@ class Scaling:
                 low, high = self.knots[0], self.knots[-1]
                 far: npt.NDArray[np.bool_] = np.maximum(low - values, values - high) > high - low
             else:
-                far = np.abs(values - self.center) > (FAR_OFF * self.spread if self.scales else math.inf)
+                # The mean of huge values is known to some digits only.
+                near = max(FAR_OFF * self.spread, 1e-9 * abs(self.center)) if self.scales else math.inf
+                far = np.abs(values - self.center) > near
         return far
 
     @property

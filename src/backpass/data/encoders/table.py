@@ -119,7 +119,7 @@ class TableEncoder:
             unlike.rows += table.rows
         arrays: dict[str, npt.NDArray[Any]] = {NUMBERS: self._numbers(table, reader)}
         for levels in self.embedded:
-            arrays[_key(levels.column)] = levels.codes(reader, "it counts as unknown, as those of a single row did")
+            arrays[_key(levels.column)] = levels.codes(reader, many=True)
         return arrays
 
     def encode_few(self, columns: Any) -> dict[str, npt.NDArray[Any]] | None:

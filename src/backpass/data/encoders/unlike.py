@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 
 
 MOST = 5  # columns that are told of one by one
+UNLIKE = "unlike all that was learned from"
+RARE = "of a level of which one row was learned from at most"
 
 
 @dataclass
 class _Found:
     known: str
+    how: str
     rows: int = 0
     example: str = ""
     row: int = 0
@@ -36,22 +39,26 @@ class Unlike:
         self.rows = 0
         self._found: dict[str, _Found] = {}
 
-    def add(self, table: Table, column: str, strange: npt.NDArray[np.bool_], values: Any, known: str) -> None:
-        """Of a column of `table` the (rows,) that are strange, its values, and what training had instead."""
-        found = self._found.setdefault(column, _Found(known))
+    def add(
+        self, table: Table, column: str, strange: npt.NDArray[np.bool_], values: Any, known: str, how: str = UNLIKE
+    ) -> None:
+        """Of a column of `table` the (rows,) that are strange, its values, what was learned from instead, and how
+        strange they are.
+        """
+        found = self._found.setdefault(column, _Found(known, how))
         count = int(np.count_nonzero(strange))
         if count and not found.rows:
             place = int(np.argmax(strange))
             value = values[place]
-            found.example = quoted(value) if isinstance(value, str) else f"{value:.6g}"
+            found.example = f"{value:.6g}" if isinstance(value, (int, float)) else quoted(str(value))
             found.row = table.row_number(place)
         found.rows += count
 
     def notes(self) -> list[str]:
         """A line for each of the first columns that have such rows, and one for the rest."""
         told = [
-            f"column {quoted(name)}: {found.rows:,} of {self.rows:,} rows {'is' if found.rows == 1 else 'are'} unlike "
-            f"all that was learned from, such as {found.example} in row {found.row:,}: {found.known}"
+            f"column {quoted(name)}: {found.rows:,} of {self.rows:,} rows {'is' if found.rows == 1 else 'are'} "
+            f"{found.how}, such as {found.example} in row {found.row:,}: {found.known}"
             for name, found in self._found.items()
             if found.rows
         ]
