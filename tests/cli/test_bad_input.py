@@ -225,7 +225,7 @@ def test_models_that_are_none(refused, iris_run, tmp_path):
 
 def test_options_of_predict_that_cannot_be_used(run, refused, iris_run, tmp_path):
     refused("predict", iris_run, IRIS, "--coerce", "nope", words="nope")
-    refused("predict", iris_run, IRIS, "--out", "none/answers.csv", words="cannot be written")
+    refused("predict", iris_run, "no-table.csv", "--out", "none/answers.csv", words="cannot be written")  # told first
     (tmp_path / "folder").mkdir()
     refused("predict", iris_run, IRIS, "--out", "folder", words="cannot be written")
     refused("check", iris_run, IRIS, "--rows", "0", words="--rows")

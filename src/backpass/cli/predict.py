@@ -61,7 +61,7 @@ def predict(
     from backpass.model import load
     from backpass.storage.atomic import write_whole
 
-    _require_other_file(out, model, table)
+    _require_place(out, model, table)
     loaded = load(model)
     notes: list[str] = []
     with working(f"predicting {table}"):
@@ -125,8 +125,12 @@ def _write_out(content: bytes) -> None:
         sys.stdout.buffer.flush()
 
 
-def _require_other_file(out: Path | None, model: str, table: str) -> None:
-    """Answers are never written over the table or the model that they come from."""
+def _require_place(out: Path | None, model: str, table: str) -> None:
+    """Answers are never written over the table or the model that they come from. A place that is not there is told of
+    before all the work.
+    """
+    if out is not None and str(out) != "-" and not out.parent.is_dir():
+        raise OutputError(f"{out}: cannot be written (there is no folder {out.parent}): choose another place")
     for role, path in (("table", Path(table)), ("model", Path(model)), ("model", Path(model) / "model.safetensors")):
         if out is not None and out.exists() and path.exists() and out.samefile(path):
             raise UsageError(f"--out {out}: is the {role} itself: choose another file")
