@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import groupby, pairwise, product
-from math import prod
+from math import gcd, prod
 
 from backpass.graph import Axis, Batch, Node, size
 from backpass.native.indices import Index
@@ -195,7 +195,7 @@ class Loops:
         room = -(-length // w.width) * w.width
         for first, last, together in self._pieces(nodes, length):
             lanes, most = self._cut(nodes, last - first)
-            most = max(1, together // lanes) if together and together % lanes == 0 else most
+            most = gcd(most, together // lanes) if together and together % lanes == 0 else most
             padded = whole_rows and first + -(-(last - first) // lanes) * lanes <= room
             span = (0, last - first)
             for begin, end, step, count, tail in chunks_of(last - first, lanes, most):

@@ -143,6 +143,7 @@ def _lower_pad(e: Any, index: Sequence[Any], x: Node, margins: tuple[Margin | No
 
 
 def _edges_of_pad(x: Node, margins: tuple[Margin | None, ...]) -> list[int]:
+    """Where the value begins and ends between the zeros, if there are none inside it."""
     last, length = (margins or (None,))[-1], (x.shape or (1,))[-1]
     return [last[0], last[0] + length] if last is not None and last[2] == 0 and isinstance(length, int) else []
 
@@ -169,6 +170,7 @@ def _lower_concatenate(e: Any, index: Sequence[Any], parts: Sequence[Node], axis
 
 
 def _edges_of_parts(*parts: Node, axis: int) -> list[int]:
+    """Where each part ends."""
     lengths = [part.shape[axis] for part in parts]
     along = axis == len(parts[0].shape) - 1 and not any(isinstance(length, Batch) for length in lengths)
     return list(accumulate(lengths)) if along else []  # type: ignore[arg-type]

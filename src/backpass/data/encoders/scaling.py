@@ -81,7 +81,7 @@ class Scaling:
 
     @property
     def known(self) -> str:
-        """What lies far from what it was fitted to, for people."""
+        """Where all that it was fitted to lies, for people."""
         if self.knots is not None:
             return f"that was from {self.knots[0]:.6g} to {self.knots[-1]:.6g}"
         return f"that was within {FAR_OFF:g} times {self.spread:.6g} of {self.center:.6g}"
