@@ -1,12 +1,12 @@
 """From a graph to machine code: kernels as functions, memory, and the loop over steps and epochs."""
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import field, replace
 from functools import cached_property, partial
 from itertools import chain
+from math import gcd, sqrt
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,15 @@ from backpass.native import matmul, random
 from backpass.native.alike import Form, form_of, numbers_of
 from backpass.native.barrier import BARRIER_BYTES, emit_barrier, emit_flush_denormals
 from backpass.native.bounds import CheckedModule, asked_for
+from backpass.native.columns import cuts_of
 from backpass.native.context import PLACES, Reason
 from backpass.native.ir import F32, F64, I32, I64, INLINE, PTR, VOID, Builder, Function, Module, Type, Value, define
 from backpass.native.kernel import Slot, Writer, chunks_of
 from backpass.native.layout import COLUMNS_AT_ONCE, SPARE, Layout, layout_of, panels_of
 from backpass.native.loops import Loops
 from backpass.native.narrow import turn_narrow
-from backpass.native.plan import Kernel, Plan, Product, Space, Use, operands, plan, product, space, turned
+from backpass.native.networks import networks_of
+from backpass.native.plan import EVERYONES, Kernel, Plan, Product, Space, Use, is_mirror, operands, plan, product, space, stays, turned
 from backpass.native.pointwise import SCALARS
 from backpass.native.prepare import prepare
 from backpass.native.products import write_dots_product, write_rows_product, write_weights_product
@@ -44,6 +46,7 @@ NEAR = 1 << 16  # bytes that are read quickly without being asked for before
 WAIT = 3e-6
 SHORT_WAIT = 2e-7  # the same, where processors share a cache and nobody else wants them
 GAIN = 1.15  # a further thread must make a step quicker by so much at least
+UNEVEN = 1.1  # times the mean may have to do who has most of networks that are shared out
 ALIKE = 3  # parts of a kernel have functions of their own where so many have one in common, in the mean
 
 
@@ -91,11 +94,13 @@ class Buffer:
     layout: Layout
     dtype: Any
     private: bool = False
+    single: bool = False
+    """Is it some numbers of 8 bytes each?"""
 
     @property
     def bytes(self) -> int:
         """What is its own: of a number that each thread has for itself, that number."""
-        if self.private:
+        if self.private and self.single:
             return 8 * max(1, size(self.layout.shape))
         return self.layout.elements * SCALARS[np.dtype(self.dtype)].bytes
 
@@ -179,7 +184,7 @@ class Compiler:
         mirrored = Mirrored(turned_graph, job.carried)
         self.copies = mirrored.copies
         self.graph, self.carried = _distinct(mirrored.graph, mirrored.carried)
-        self.plan: Plan = plan(self.graph)
+        self.plan = plan(self.graph)
         self.numbers = numbers_of(self.graph)
         self.scalar = self._main_scalar()
         self.lanes = target.lanes(self.scalar)
@@ -189,6 +194,8 @@ class Compiler:
         self.choices = (job.threads,) if job.threads else self._worthwhile(job.available)
         """Numbers of threads that it may be best to run with, the likeliest first."""
         self.threads = max(self.choices)
+        if job.loss is not None:
+            self.plan = self._by_networks() or self._by_columns() or self.plan
         self._end = 0
         self._private_end = 2 * 8
         self.outputs = list(self.graph.outputs)
@@ -248,13 +255,23 @@ class Compiler:
         layout = layout_of(node, self.target, self.most_rows, self.lanes)
         offset = self._private_end
         self._private_end += 8 * max(1, size(node.shape))
+        return Buffer(offset, layout, node.dtype, private=True, single=True)
+
+    def _own(self, node: Node) -> Buffer:
+        """Room for a value in each thread's own memory."""
+        layout = layout_of(node, self.target, self.most_rows, self.lanes)
+        offset = -(-self._private_end // LINE) * LINE
+        self._private_end = offset + layout.elements * SCALARS[node.dtype].bytes + SPARE
         return Buffer(offset, layout, node.dtype, private=True)
 
     def _place_all(self) -> None:
         job = self.job
         for place, node in enumerate(self.graph.inputs):
-            if place == job.moment:
-                self.buffers[node] = Buffer(0, layout_of(node, self.target, 1, self.lanes), node.dtype, private=True)
+            if node in self.plan.taken:
+                self.buffers[node] = self._own(node)
+            elif place == job.moment:
+                layout = layout_of(node, self.target, 1, self.lanes)
+                self.buffers[node] = Buffer(0, layout, node.dtype, private=True, single=True)
             else:
                 self.buffers[node] = self._buffer(node)
         for node in self.graph.nodes:
@@ -264,11 +281,49 @@ class Compiler:
             self.buffers[node] = self._private(node)
             self.sinks[node] = [self.buffers[node]]
         self._place_carried()
+        self._place_everyones()
+        self._place_passing()
         for node in self.graph.nodes:
             if node in self.plan.stored and node not in self.buffers:
                 self.buffers[node] = self._buffer(node)
             if node in self.plan.stored and node not in self.sinks:
                 self.sinks[node] = [self.buffers[node]]
+
+    def _place_everyones(self) -> None:
+        for kernel in self.plan.kernels:
+            if kernel.network == EVERYONES:
+                for node in kernel.nodes:
+                    if node in self.plan.stored and node not in self.buffers:
+                        self.buffers[node] = self._own(node)
+
+    def _place_passing(self) -> None:
+        """What only one network needs, and within a phase, goes to the memory of the thread that does the network.
+
+        There the next network's values take the place of its own; and what nobody reads any more makes room before.
+        """
+        outputs = set(self.graph.outputs)
+        spans: dict[int, list[tuple[int, int, Node]]] = {}
+        for node, number in self.plan.networks.items():
+            home = self.plan.home.get(node)
+            if home is None or home.network != number or node not in self.plan.stored:
+                continue
+            if node in self.buffers or node in outputs:
+                continue
+            readers = [self.plan.home[reader] for reader, _ in self._uses_of.get(node, ())]
+            if all(kernel.network == number and kernel.phase == home.phase for kernel in readers):
+                last = max((kernel.order for kernel in readers), default=home.order)
+                spans.setdefault(number, []).append((home.order, last, node))
+        start = -(-self._private_end // LINE) * LINE
+        for own in spans.values():
+            placed: list[tuple[int, int, int]] = []  # from, to, and the last kernel that reads it
+            for first, last, node in sorted(own, key=lambda span: span[:2]):
+                layout = layout_of(node, self.target, self.most_rows, self.lanes)
+                length = -(-(layout.elements * SCALARS[node.dtype].bytes + SPARE) // LINE) * LINE
+                placed = [span for span in placed if span[2] >= first]
+                offset = _gap(placed, start, length)
+                placed.append((offset, offset + length, last))
+                self.buffers[node] = Buffer(offset, layout, node.dtype, private=True)
+                self._private_end = max(self._private_end, offset + length)
 
     def _place_carried(self) -> None:
         """An output takes the place of the input that it becomes, unless that is still read by others then."""
@@ -299,9 +354,15 @@ class Compiler:
                 late = kernel.place(reader) > kernel.place(node) and not kernel.product
                 if not use.same or late:
                     return False
-            elif kernel.phase >= home.phase:
+            elif kernel.phase >= home.phase and not self._is_done(use, kernel, home, node):
                 return False
         return True
+
+    def _is_done(self, use: Use, reader: Kernel, writer: Kernel, node: Node) -> bool:
+        """Has a thread read all that it reads in `reader` when it writes `node`, and reads nobody else these places?"""
+        if reader.network is not None and reader.network == writer.network and reader.phase == writer.phase:
+            return reader.order < writer.order
+        return _keeps(use, reader, writer, node) and reader.phase == writer.phase and reader.order < writer.order
 
     @cached_property
     def _uses_of(self) -> dict[Node, list[tuple[Node, Use]]]:
@@ -311,6 +372,36 @@ class Compiler:
             for use in self.plan.uses[reader]:
                 found.setdefault(use.node, []).append((reader, use))
         return found
+
+    def _by_networks(self) -> Plan | None:
+        """The plan with whole networks for each thread, where these are several and can be shared out evenly."""
+        networks = networks_of(self.graph, self.carried)
+        if not networks:
+            return None
+        found = plan(self.graph, networks=networks, taken={node for _, node in self.batch_inputs()})
+        works = self._works_of_networks(found)
+        again = sum(self.work(kernel) for kernel in found.kernels if kernel.network == EVERYONES) * (self.threads - 1)
+        most = max(_loads(_shared_out(works, self.threads), works)) * self.threads + again
+        even = most <= UNEVEN * sum(works)
+        return found if even and len(found.phases) <= len(self.plan.phases) + 1 else None
+
+    def _works_of_networks(self, planned: Plan) -> list[float]:
+        works = [0.0] * (1 + max(planned.networks.values()))
+        for kernel in planned.kernels:
+            if kernel.network not in (None, EVERYONES):
+                works[kernel.network] += self.work(kernel)  # type: ignore[index]
+        return works
+
+    def _by_columns(self) -> Plan | None:
+        """The plan with first layers cut by columns, where there is a part for each thread, and little to wait for."""
+        if self.threads == 1:
+            return None
+        cuts = cuts_of(self.graph)
+        layers = {cut.first for cut in cuts.values()}
+        if not layers or any(self.panels_beside(first).count < self.threads for first in layers):
+            return None
+        found = plan(self.graph, cuts=cuts, taken={operands(first)[0] for first in layers})
+        return found if len(found.phases) <= len(self.plan.phases) + 1 else None
 
     def _worthwhile(self, available: int) -> tuple[int, ...]:
         """The number of threads with which a step is expected to end first.
@@ -325,7 +416,7 @@ class Compiler:
         def best(wait: float) -> int:
             split = [
                 sum(work / min(threads, parts) for work, parts in works) / VECTORS_PER_SECOND
-                + (waits * wait * math.sqrt(threads) if threads > 1 else 0.0)
+                + (waits * wait * sqrt(threads) if threads > 1 else 0.0)
                 for threads in range(1, available + 1)
             ]
             return next(threads for threads, seconds in enumerate(split, start=1) if seconds <= GAIN * min(split))
@@ -349,15 +440,28 @@ class Compiler:
 
     def panels(self, kernel: Kernel) -> matmul.Panels:
         """Those of the result of a product of weights."""
-        node = kernel.anchor
-        return panels_of(node.shape, node.dtype, self.target)
+        return panels_of(kernel.anchor.shape, kernel.anchor.dtype, self.target)
+
+    def panels_beside(self, node: Node) -> matmul.Panels:
+        """Those of a row with the columns of `node`."""
+        return panels_of((1, *node.shape[1:]), node.dtype, self.target)
 
     def weights_tiling(self, kernel: Kernel) -> matmul.WeightsTiling:
-        return matmul.weights_tiling(self.target, self.panels(kernel), self.job.rows, self.threads)
+        panels, cut = self.panels(kernel), kernel.cut
+        if cut is None:
+            threads = self.threads if kernel.network is None else 1
+            return matmul.weights_tiling(self.target, panels, self.job.rows, threads)
+        tiling = matmul.weights_tiling(self.target, panels, self.job.rows)
+        if not cut.high:
+            return tiling
+        rows = gcd(tiling.rows, self.panels_beside(cut.first).width)
+        return replace(tiling, rows=rows, block=tiling.block // rows * rows)
 
     def rows_tiling(self, kernel: Kernel) -> matmul.RowsTiling:
         layout = self.buffers[operands(kernel.anchor)[1]].layout
-        return matmul.rows_tiling(self.target, layout.panels, self.job.rows, self.threads)  # type: ignore[union-attr]
+        threads = self.threads if kernel.by_rows else 1
+        tiling = matmul.rows_tiling(self.target, layout.panels, self.job.rows, threads)  # type: ignore[union-attr]
+        return replace(tiling, together=1) if kernel.by_columns else tiling
 
     @property
     def dots_rows(self) -> int:
@@ -377,13 +481,14 @@ class Compiler:
     @cached_property
     def row_unit(self) -> int:
         """Threads take rows in multiples of this: no tile or vector of rows then reaches into those of another."""
-        most = max(
-            (self.rows_tiling(kernel).rows for kernel in self.plan.kernels if kernel.product is Product.ROWS), default=1
-        )
+        by_rows = [kernel for kernel in self.plan.kernels if kernel.product is Product.ROWS and kernel.by_rows]
+        most = max((self.rows_tiling(kernel).rows for kernel in by_rows), default=1)
         return -(-most // self.lanes) * self.lanes
 
     def units(self, kernel: Kernel) -> int:
         """Parts that the work of a kernel has that is not of rows."""
+        if kernel.cut:
+            return self.panels_beside(kernel.cut.first).count
         if kernel.space is not Space.FIXED:
             return 1
         if kernel.product is Product.WEIGHTS:
@@ -600,11 +705,16 @@ class Compiler:
             scratch = b.offset(private, self.private_bytes - self.scratch, Type("i8"))
             scratch = b.owns(scratch, self.scratch, "room to copy what a product reads")
             beside, onto = self._beside(kernel), self._onto(kernel)
+            if kernel.cut and kernel.cut.high:  # tiles of the rows that this thread has as columns
+                columns = self.panels_beside(kernel.cut.first)
+                begin = b.mul(begin, columns.width // tiling.rows)
+                end = b.smallest(b.mul(end, columns.width // tiling.rows), -(-columns.columns // tiling.rows))
             write_weights_product(
                 writer, kernel, self.panels(kernel), begin, end, tiling, sinks, checked, scratch, beside, onto
             )
         else:
-            Loops(writer, sinks, checked).write(kernel, begin, end)
+            together = self.panels_beside(kernel.cut.first).vectors if kernel.cut else 0
+            Loops(writer, sinks, checked).write(kernel, begin, end, together)
         b.ret()
         call = self._called(b.function, self._given(slots.asked), slots.arguments)
         # Of a checked program the text names what stands in memory, and with remarks what it calculates.
@@ -699,30 +809,78 @@ class Compiler:
         sums = b.offset(private, self.sums_at, Type("i8")) if self.job.timed else None
         lap = Laps(b, sums, self.target)
         for number, call in enumerate(takes):
-            to, source = memory.of(call.values[0]), word.pointer(PLACES.data + number)
-            b.call(call.function, VOID, to, source, order, begin, end)
+            buffer, source = call.values[0], word.pointer(PLACES.data + number)
+            share = (b.i64(0), n) if buffer.private else (begin, end)
+            b.call(call.function, VOID, memory.of(buffer), source, order, *share)
         lap(Parts.ROWS)
         if prologue is not None:
             self._call(b, prologue, memory, status, private, n, b.i64(0), b.i64(0))
         lap(Parts.NUMBERS)
         barrier = word.at(PLACES.barrier, BARRIER_BYTES // 8)
-        for number, (kernels, calls) in enumerate(zip(phases, functions, strict=True)):
+        last = len(phases) - 1
+
+        def phase(number: int) -> None:
+            kernels, calls = phases[number], functions[number]
             splits = self._splits(kernels)
             for kernel, parts in zip(kernels, calls, strict=True):
-                with self._share(b, kernel, splits, thread, threads, (begin, end)) as (low, high):
+                with self._share(b, kernel, splits, thread, threads, (begin, end), n) as (low, high):
                     for part in parts:
                         self._call(b, part, memory, status, private, n, low, high)
                 lap(self.parts.kernel(kernel))
-            if number == len(phases) - 1:
+            if number == last:
                 self._give_rows(b, word, memory, gives, start, begin, end)
                 with b.when(b.compare("eq", thread, 0)):
                     self._account(b, word, memory, status, halt, start, n)
                 b.stop_outside(status, Reason.OUTSIDE)
-            emit_barrier(b, barrier, threads, self.target)
+            if number < last or not self._runs_on:
+                emit_barrier(b, barrier, threads, self.target)
             lap(self.parts.wait(number))
-        wrong = b.bit_or(b.load(I64, status), b.load(I64, halt))
-        b.ret(wrong)
+
+        if not self._runs_on:
+            for number in range(last + 1):
+                phase(number)
+            b.ret(b.bit_or(b.load(I64, status), b.load(I64, halt)))
+            return b.function.name
+        phase(0)
+        before = self._outcome(b, word, b.sub(step, 1))
+        with b.when(b.compare("eq", before, 0)):
+            for number in range(1, last + 1):
+                phase(number)
+        b.ret(before)
         return b.function.name
+
+    def _outcome(self, b: Builder, word: "_Context", step: Value) -> Value:
+        """Whether a step that all threads have done went wrong, or was the last: a Reason, or 0."""
+        parity = b.bit_and(step, 1)
+        status, halt = (b.offset(word.at(place, 2), parity, I64) for place in (PLACES.status, PLACES.halt))
+        return b.bit_or(b.load(I64, status), b.load(I64, halt))
+
+    @cached_property
+    def _runs_on(self) -> bool:
+        """May a thread begin a step before others have ended the one before?
+
+        So it is where what it does first reads nothing that these write, and writes nothing that they read. It hears
+        how that step ended at its first wait, and goes no further if that was not well.
+        """
+        planned = self.plan
+        if not planned.cuts or len(planned.phases) < 2:  # noqa: PLR2004
+            return False
+        first, last = planned.phases[0], planned.phases[-1]
+        made = {self.graph.inputs[target]: self.outputs[place] for place, target in self.carried.items()}
+        if any(x in made for scalar in planned.scalars for x in scalar.inputs):
+            return False
+        rows = {node for _, node in self.batch_inputs()} - planned.taken
+        for kernel in first:
+            for use in (use for node in kernel.nodes for use in planned.uses[node]):
+                writer = planned.home.get(made[use.node]) if use.node in made else None
+                if use.node in rows or (use.node in made and not _keeps(use, kernel, writer, made[use.node])):
+                    return False
+        here = {node for kernel in first for node in kernel.nodes}
+        for kernel in last:
+            for use in (use for node in kernel.nodes for use in planned.uses[node]):
+                if use.node in rows or (use.node in here and not _reads_own(use, kernel, planned.home[use.node])):
+                    return False
+        return all(kernel.cut for kernel in first)
 
     @contextmanager
     def _share(
@@ -733,11 +891,22 @@ class Compiler:
         thread: Value,
         threads: Value,
         rows: tuple[Value, Value],
+        rows_of_all: Value,
     ) -> Iterator[tuple[Value, Value]]:
         """What a thread does of a kernel, from and to; inside, this is something. `rows` are those that it has."""
-        if kernel.space is Space.ROWS:
+        if kernel.network is not None:
+            units = rows_of_all if kernel.space is Space.ROWS else b.i64(self.units(kernel))
+            if self._is_alone or kernel.network == EVERYONES:
+                yield b.i64(0), units
+                return
+            owners = [_shared_out(self._works_of_networks(self.plan), count) for count in range(1, self.threads + 1)]
+            table = self.module.table([each[kernel.network] for each in owners], I64)
+            owner = b.load(I64, table, b.sub(threads, 1))
+            with b.when(b.compare("eq", thread, owner)):
+                yield b.i64(0), units
+        elif kernel.by_rows:
             yield rows
-        elif kernel.space is not Space.FIXED:
+        elif kernel.space is not Space.FIXED and not kernel.by_columns:
             with b.when(b.compare("eq", thread, 0)):
                 yield b.i64(0), b.i64(1)
         elif self._is_alone:
@@ -786,7 +955,9 @@ class Compiler:
 
         First for one thread, then for two, and so on, each in room for the most.
         """
-        fixed = [kernel for kernel in kernels if kernel.space is Space.FIXED]
+        by_columns = {kernel: self._column_splits(kernel.cut.first) for kernel in kernels if kernel.cut}
+        fixed = [kernel for kernel in kernels if kernel.space is Space.FIXED and kernel.network is None]
+        fixed = [kernel for kernel in fixed if kernel.cut is None]
         works = [self.work(kernel) for kernel in fixed]
         total = sum(works) or 1.0
         result: dict[Kernel, list[int]] = {kernel: [] for kernel in fixed}
@@ -799,6 +970,16 @@ class Compiler:
                 bounds[0], bounds[-1] = 0, units
                 result[kernel] += bounds + [units] * (self.threads - threads)
                 before += work
+        return result | by_columns
+
+    def _column_splits(self, first: Node) -> list[int]:
+        """Where the panels of each thread begin, of what is cut by the columns of `first`; as in `_splits`."""
+        panels = self.panels_beside(first)
+        vectors = (panels.count - 1) * panels.vectors + panels.last
+        result: list[int] = []
+        for threads in range(1, self.threads + 1):
+            bounds = [round(vectors * thread / threads / panels.vectors) for thread in range(threads)]
+            result += [*bounds, *[panels.count] * (self.threads + 1 - threads)]
         return result
 
     def _account(
@@ -868,6 +1049,12 @@ class Compiler:
                 good = b.compare("eq", wrong, 0)
                 steps.next = [b.bit_and(good, b.compare("lt", after, count)), after, b.add(current, 1)]
             _, next_step = steps.results
+            if self._runs_on:  # what a step came to is known after the barrier of the next
+                after = b.select(good, after, start)
+                with b.when(good):
+                    emit_barrier(b, word.at(PLACES.barrier, BARRIER_BYTES // 8), threads, self.target)
+                wrong = b.select(good, self._outcome(b, word, current), wrong)
+                good = b.compare("eq", wrong, 0)
             bad = b.bit_xor(good, True)
             with b.when(b.bit_and(is_first, bad)):
                 b.store(wrong, word.at(PLACES.reason))
@@ -911,6 +1098,42 @@ class Compiler:
             exact = b.add(seconds, b.mul(b.convert(b.load(I64, when, 1), F64), 1e-9))
             b.store(exact, records, b.add(b.mul(number, 3), 2))
         b.store(b.add(number, 1), word.at(PLACES.epochs_done))
+
+
+def _keeps(use: Use, reader: Kernel, writer: Kernel | None, made: Node) -> bool:
+    """Does each thread read what it has written itself, of a value that becomes `made` at the end of a step?"""
+    if reader.cut is None or writer is None or writer.cut is None or reader.cut.first is not writer.cut.first:
+        return False
+    return use.below and not reader.cut.high and is_mirror(made) == writer.cut.high
+
+
+def _reads_own(use: Use, reader: Kernel, writer: Kernel) -> bool:
+    """Does each thread read what it has written itself, in two kernels that are cut?"""
+    if reader.cut is None or writer.cut is None or reader.cut.first is not writer.cut.first:
+        return False
+    return not writer.cut.high and stays(use, reader)
+
+
+def _gap(taken: Sequence[tuple[int, int, int]], start: int, length: int) -> int:
+    """The first place from `start` on where so many bytes are free."""
+    for low, high, _ in sorted(taken):
+        if low - start >= length:
+            break
+        start = max(start, high)
+    return start
+
+
+def _shared_out(works: Sequence[float], threads: int) -> list[int]:
+    """For each of some works the thread that does it: the largest first, each to whom has least to do."""
+    loads, owners = [0.0] * threads, [0] * len(works)
+    for place in sorted(range(len(works)), key=lambda place: -works[place]):
+        owners[place] = loads.index(min(loads))
+        loads[owners[place]] += works[place]
+    return owners
+
+
+def _loads(owners: Sequence[int], works: Sequence[float]) -> list[float]:
+    return [sum(work for owner, work in zip(owners, works, strict=True) if owner == each) for each in set(owners)]
 
 
 @dataclass
@@ -1034,7 +1257,7 @@ class _Pointers:
 
 def _claimed(b: Builder, pointer: Value, buffer: Buffer, name_of: Callable[[Buffer], str]) -> Value:
     """The pointer to a buffer. Behind a value in the arena stands room that vectors may read."""
-    return b.owns(pointer, buffer.bytes, partial(name_of, buffer), spare=0 if buffer.private else SPARE)
+    return b.owns(pointer, buffer.bytes, partial(name_of, buffer), spare=0 if buffer.single else SPARE)
 
 
 def _described(kernel: Kernel) -> str:

@@ -428,7 +428,6 @@ def _parts(compiler: Compiler, kernel: Kernel) -> str:
 
 def _value_facts(node: Node, buffer: Buffer) -> ValueFacts:
     layout, dtype = buffer.layout, np.dtype(buffer.dtype)
-    bytes_ = 8 * max(1, size(node.shape)) if buffer.private else layout.elements * dtype.itemsize
     if isinstance(layout, Panelled):
         how = f"panels of {layout.panels.width} columns"
     elif len(layout.strides) > 1 and isinstance(node.shape[0], Batch):
@@ -436,7 +435,7 @@ def _value_facts(node: Node, buffer: Buffer) -> ValueFacts:
     else:
         how = "dense"
     return ValueFacts(
-        node.name, node.op.name, show_shape(node.shape), str(dtype), how, buffer.offset, bytes_, buffer.private
+        node.name, node.op.name, show_shape(node.shape), str(dtype), how, buffer.offset, buffer.bytes, buffer.private
     )
 
 

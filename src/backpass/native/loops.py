@@ -35,15 +35,18 @@ class Loops:
         self.apart: Mapping[Node, AbstractSet[Node]] = {}
         self.readers: Mapping[Node, AbstractSet[Node]] = {}
 
-    def write(self, kernel: Kernel, begin: Value, end: Value) -> None:
-        """The loops of `kernel` over [begin, end) of what its space is split by."""
+    def write(self, kernel: Kernel, begin: Value, end: Value, together: int = 0) -> None:
+        """The loops of `kernel` over [begin, end) of what its space is split by.
+
+        Elements of one axis are split by so many vectors `together`, if that is not 0.
+        """
         self.apart, self.readers = kernel.apart, kernel.readers
         match kernel.space:
             case Space.ROWS:
                 self._scattered(kernel.nodes, begin, end)
                 self._rows([node for node in kernel.nodes if not _scatters(node)], begin, end)
             case Space.FIXED if len(kernel.extent) == 1:
-                self._columns(kernel.nodes, begin, end)
+                self._columns(kernel.nodes, begin, end, together or COLUMNS_AT_ONCE)
             case Space.FIXED:
                 self._scattered(kernel.nodes, begin, end)
                 self._rows([node for node in kernel.nodes if not _scatters(node)], begin, end)
@@ -253,10 +256,10 @@ class Loops:
 
     # Columns
 
-    def _columns(self, nodes: Sequence[Node], begin: Value, end: Value) -> None:
+    def _columns(self, nodes: Sequence[Node], begin: Value, end: Value, together: int) -> None:
         """Values of one axis of fixed length, in units of some vectors."""
         w, (length,) = self.w, (int(axis) for axis in nodes[0].shape)  # type: ignore[arg-type]
-        step = w.width * COLUMNS_AT_ONCE
+        step = w.width * together
         for node in nodes:
             if _scatters(node):
                 self._scatter(node, self.b.mul(begin, step), self.b.smallest(self.b.mul(end, step), length))
@@ -268,7 +271,7 @@ class Loops:
             with (
                 w.deeper() as level,
                 self.b.loop(begin, self.b.smallest(end, whole), stem="unit") as loop,
-                w.vectors(w.width, COLUMNS_AT_ONCE),
+                w.vectors(w.width, together),
             ):
                 column = w.lane_index(self.b.mul(loop.index, step), level, step)
                 self._together([(node, [column]) for node in rest], padded=True)

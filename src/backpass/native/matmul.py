@@ -9,7 +9,7 @@ Multiplication" (2008).
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -186,8 +186,9 @@ def rows_product(
     end: Value,
     tiling: RowsTiling,
     finish: Finish,
+    cut: tuple[Value, Value] | None = None,
 ) -> None:
-    """C[i, j] = sum over k of A[i, k] B[k, j], for the rows i of [begin, end), B in panels.
+    """C[i, j] = sum over k of A[i, k] B[k, j], for the rows i of [begin, end), B in panels; of these all, or [*cut).
 
     A tile's vectors are those of its panel that hold columns. The last tile ends with `end`, and does some rows again;
     of fewer rows than a tile has it reaches past `end`.
@@ -208,26 +209,36 @@ def rows_product(
                 panels.depth,
                 _Operand(left, 1, [r * a.stride for r in range(rows)]),
                 _Operand(right, panels.width, right_offsets),
-                part_of_next(right, together, b.div(b.sub(loop.index, block.index), rows), rows * len(right_offsets)),
+                part_of_next(right, after(panel, together), b.sub(loop.index, block.index), rows * len(right_offsets)),
             )
             for g in range(together):
                 part = [line[g * vectors : (g + 1) * vectors] for line in tile]
                 finish(row, b.add(column, g * panels.width), part)
 
-    def part_of_next(right: Value, together: int, index: Value, size: int) -> list[_Stream]:
-        """What tile `index` of a block, of `size` vectors, asks for: its part of the panel that comes after `right`."""
+    def after(panel: Value, together: int) -> Value:
+        """Panels from one to the next: of its own, a thread begins again with the first one then."""
+        if cut is None:
+            return b.i64(together)
+        return b.select(b.compare("lt", b.add(panel, 1), cut[1]), b.i64(1), b.sub(cut[0], panel))
+
+    def part_of_next(right: Value, distance: Value, row: Value, size: int) -> list[_Stream]:
+        """What the tile at `row` of a block, of `size` vectors, asks for: its part of the panel so far after `right`."""
         if not tiling.ahead:
             return []
+        index = b.div(row, rows)
         line = _line(panels)
         rounds = max(1, panels.depth // _round(size))
         step = tiling.ahead * line
         at = b.mul(index, rounds * step)
         count = b.select(b.compare("lt", at, panels.stride), b.i64(rounds), b.i64(1))
-        first = b.add(at, together * panels.stride)
+        first = b.add(at, b.mul(distance, panels.stride))
         return [_Stream(right, first, step, count, range(0, step, line), locality=2)]
 
     with b.loop(begin, end, tiling.block, stem="block") as block:
         block_end = b.smallest(b.add(block.index, tiling.block), end)
+        if cut is not None:
+            _each_panel(b, panels, *cut, lambda panel, vectors: row_tiles(panel, 1, vectors))
+            return
         whole = panels.full - panels.full % tiling.together
         if whole == tiling.together:
             row_tiles(b.i64(0), whole, panels.vectors)
@@ -361,15 +372,24 @@ def weights_product(
     scratch: Value | None = None,
     beside: Sequence[Value] = (),
     onto: Value | None = None,
+    *,
+    parts: Literal["panels", "tiles"] | None = None,
 ) -> None:
     """D[k, j] = sum over i < count of X[i, k] E[i, j], for the units [begin, end) of `weights_units`.
 
-    Each element is in one tile, and each tile done once. `scratch` points to `scratch_bytes` bytes of the thread's own,
+    Each element is in one tile, and each tile done once. `parts` says what else [begin, end) are: panels, or tiles
+    of all panels. `scratch` points to `scratch_bytes` bytes of the thread's own,
     aligned to 64 bytes. `beside` are arrays in these panels that `finish` reads: their memory is asked for one tile
     before. `onto` points to a matrix in these panels with which the sums begin; with zeros where there is none.
     """
     scratch = b.undefined(PTR) if scratch is None else scratch
-    _WeightsProduct(b, x, errors, panels, count, tiling, finish, scratch, beside, onto).units(begin, end)
+    work = _WeightsProduct(b, x, errors, panels, count, tiling, finish, scratch, beside, onto)
+    if parts is None:
+        work.units(begin, end)
+    elif parts == "panels":
+        work.part(b.i64(0), b.i64(-(-panels.depth // tiling.rows)), begin, end)
+    else:
+        work.part(begin, end, b.i64(0), b.i64(panels.count))
 
 
 @dataclass
@@ -401,6 +421,16 @@ class _WeightsProduct:
                 unit = b.mul(block.index, panels.count)
                 low, high = b.largest(b.sub(begin, unit), 0), b.smallest(b.sub(end, unit), panels.count)
                 _each_panel(b, panels, low, high, lambda panel, vectors: self.panel(panel, vectors, first, last))
+
+    def part(self, begin: Value, end: Value, low: Value, high: Value) -> None:
+        """The tiles [begin, end) of the panels [low, high)."""
+        b, panels, tiling = self.b, self.panels, self.tiling
+        step = tiling.block // tiling.rows
+        with b.when(b.compare("lt", low, high)), b.loop(begin, end, step, stem="block") as block:
+            first, last = block.index, b.smallest(b.add(block.index, step), end)
+            if tiling.packed:
+                self.pack_block(first, last)
+            _each_panel(b, panels, low, high, lambda panel, vectors: self.panel(panel, vectors, first, last))
 
     def panel(self, panel: Value, vectors: int, first: Value, last: Value) -> None:
         """The tiles [first, last) of a panel."""
@@ -643,9 +673,7 @@ def panel_vectors(target: Target, type_: Type, columns: int) -> int:
     vectors = -(-columns // target.lanes(type_))
     if not target.fused:
         return min(vectors, 2)  # a product that is not added at once takes a register more
-    if vectors >= 12 or vectors % 2:
-        return min(vectors, 3)
-    return 3 if vectors % 3 == 0 else 2
+    return min(vectors, 3) if vectors % 2 or vectors % 3 == 0 else 2
 
 
 def _most_rows(target: Target, vectors: int) -> int:

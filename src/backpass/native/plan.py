@@ -3,9 +3,11 @@
 Every value belongs to a space, by what its first axis is: rows of the batch, a first axis of fixed length, or nothing
 to split. A kernel works through one space; threads split its first axis. Kernels of rows follow each other without
 waiting as long as each reads only the rows that its own thread has made; everything else waits: a phase ends there.
+What first layers calculate may be split by its columns instead; see `columns`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import field
 from enum import Enum
 from typing import Any
@@ -21,6 +23,7 @@ DEAR = 5  # instructions: an operation that costs more is stored where two loops
 LONG = 20  # instructions: and so is a chain of cheap ones
 
 
+EVERYONES = -1  # in the place of a network's number: what every thread calculates for itself
 DEEPEST = 40  # operations, one on top of the other, that are calculated in passing: code is written by recursion
 
 
@@ -86,6 +89,17 @@ def turned(node: Node) -> bool:
     return letters[1] == axes.summed
 
 
+@dataclass(frozen=True)
+class Cut:
+    """Along which axis threads share out a value of a first layer: that of the columns of `first`.
+
+    `high` says that it is the first axis of a matrix; otherwise it is the last one.
+    """
+
+    first: Node
+    high: bool = False
+
+
 @dataclass(eq=False)
 class Kernel:
     """Work that threads split along one axis.
@@ -99,6 +113,8 @@ class Kernel:
         apart: for each node those of the kernel that it reads from memory, at places of its own: they must have been
             stored before.
         readers: for each node all nodes that read it; none of an output, which must stand in memory anyway.
+        cut: the columns that threads split instead, each with all rows; or None.
+        network: of networks side by side the one that it belongs to, all of which one thread does; EVERYONES or None.
     """
 
     space: Space
@@ -109,10 +125,21 @@ class Kernel:
     extent: tuple[int, ...] = ()
     apart: dict[Node, set[Node]] = field(default_factory=dict)
     readers: dict[Node, set[Node]] = field(default_factory=dict)
+    cut: Cut | None = None
+    network: int | None = None
 
     @property
     def anchor(self) -> Node:
         return self.nodes[0]
+
+    @property
+    def by_columns(self) -> bool:
+        return self.cut is not None
+
+    @property
+    def by_rows(self) -> bool:
+        """Has each thread the same rows in it as in all others of this kind?"""
+        return self.space is Space.ROWS and self.cut is None and self.network is None
 
     def place(self, node: Node) -> int:
         """Of a node among those of the kernel."""
@@ -124,13 +151,15 @@ class Use:
     """A stored value that a node reads, and how.
 
     `aligned` says that it is read at the same place of the first axis, `same` at the same element of the same shape,
-    `direct` at the same place along all axes that it has, but for those that are reduced.
+    `direct` at the same place along all axes that it has, but for those that are reduced; `below` at the same place of
+    the last axis.
     """
 
     node: Node
     aligned: bool
     same: bool
     direct: bool
+    below: bool
 
 
 @dataclass(eq=False)
@@ -144,6 +173,9 @@ class Plan:
         kernels: in order; phases never fall.
         home: the kernel of each node that has one.
         uses: what each kernel reads of stored values and sources, node by node.
+        cuts: the values that may be split by columns.
+        networks: of networks side by side the values that belong to one, with its number, and those of every thread.
+        taken: inputs of which every thread takes all rows for itself.
     """
 
     graph: Graph
@@ -152,11 +184,16 @@ class Plan:
     kernels: list[Kernel] = field(default_factory=list)
     home: dict[Node, Kernel] = field(default_factory=dict)
     uses: dict[Node, list[Use]] = field(default_factory=dict)
+    cuts: Mapping[Node, Cut] = field(default_factory=dict)
+    networks: Mapping[Node, int] = field(default_factory=dict)
+    taken: AbstractSet[Node] = frozenset()
 
     @property
     def phases(self) -> list[list[Kernel]]:
+        """The kernels of each phase, one network after the other."""
         count = 1 + max((kernel.phase for kernel in self.kernels), default=0)
-        return [[kernel for kernel in self.kernels if kernel.phase == phase] for phase in range(count)]
+        ordered = sorted(self.kernels, key=lambda kernel: EVERYONES if kernel.network is None else kernel.network)
+        return [[kernel for kernel in ordered if kernel.phase == phase] for phase in range(count)]
 
     def copy(self, node: Node, kernel_space: Space, phase: int) -> None:
         """Add a kernel for `node`, a copy of a value that is known by `phase`."""
@@ -166,18 +203,27 @@ class Plan:
         self.uses[node] = []
 
 
-def plan(graph: Graph) -> Plan:
+def plan(
+    graph: Graph,
+    *,
+    cuts: Mapping[Node, Cut] | None = None,
+    networks: Mapping[Node, int] | None = None,
+    taken: AbstractSet[Node] = frozenset(),
+) -> Plan:
     """Cut a prepared graph into kernels.
+
+    `cuts` says what may be split by columns, `networks` what belongs to one of several networks, and `taken` of which
+    inputs every thread takes all rows.
 
     Raises:
         ShapeError: an operation has no machine code; the message names the node.
     """
     _require_code(graph)
     kept = _Kept(graph)
-    first = _place(graph, kept.always, kept)
-    stored = kept.always | kept.shared(first)
+    empty = Plan(graph, cuts=cuts or {}, networks=networks or {}, taken=taken)
+    stored = kept.always | kept.shared(_place(empty, kept.always, kept))
     stored |= kept.deep(stored)
-    final = _place(graph, stored, kept)
+    final = _place(empty, stored, kept)
     final.uses = {node: kept.uses(node, stored) for node in stored}
     for node, kernel in final.home.items():
         uses = (use for use in final.uses[node] if not use.direct)
@@ -301,15 +347,17 @@ class _Kept:
         """The stored values and sources that the calculation of `node` reads."""
         found: dict[Node, Use] = {}
         seen: set[Use] = set()
-        stack = [Use(node, aligned=True, same=True, direct=True)]
+        stack = [Use(node, aligned=True, same=True, direct=True, below=True)]
         while stack:
             here = stack.pop()
             direct = here.direct and _reads_directly(here.node)
             for x, keeps, equal in self.reads[here.node]:
-                use = Use(x, here.aligned and keeps, here.same and equal and x.shape == node.shape, direct)
+                same = here.same and equal and x.shape == node.shape
+                use = Use(x, here.aligned and keeps, same, direct, here.below and _reads_below(here.node, x))
                 if x in stored or self.is_source(x):
                     old = found.get(x, use)
-                    found[x] = Use(x, old.aligned and use.aligned, old.same and use.same, old.direct and use.direct)
+                    both = old.same and use.same, old.direct and use.direct, old.below and use.below
+                    found[x] = Use(x, old.aligned and use.aligned, *both)
                 elif use not in seen:
                     seen.add(use)
                     stack.append(use)
@@ -402,6 +450,15 @@ def _reads_directly(node: Node) -> bool:
     return isinstance(op, Pointwise) or (isinstance(op, Movement) and (op.stretches or _only_adds_ones(node)))
 
 
+def _reads_below(node: Node, x: Node) -> bool:
+    """Is `x` read at the same place of the last axis?"""
+    if isinstance(node.op, Pointwise):
+        return x.shape[-1:] == node.shape[-1:]
+    if isinstance(node.op, Reduction):
+        return x.ndim - 1 not in node.attributes["axes"] and x.shape[-1:] == node.shape[-1:]
+    return product(node) is not None and operands(node)[1] is x and operands(node)[0] is not x and not turned(node)
+
+
 def _only_adds_ones(node: Node) -> bool:
     """Is it a reshape that adds or drops axes of length 1 alone?"""
     (x, *others) = node.inputs
@@ -421,10 +478,10 @@ def _follows(node: Node, x: Node) -> bool:
 # Placing
 
 
-def _place(graph: Graph, stored: set[Node], kept: _Kept) -> Plan:
+def _place(empty: Plan, stored: set[Node], kept: _Kept) -> Plan:
     """Kernels for the nodes of `stored`, each joined to one that is there already where it can be."""
-    result = Plan(graph)
-    for node in graph.nodes:
+    result = Plan(empty.graph, cuts=empty.cuts, networks=empty.networks, taken=empty.taken)
+    for node in empty.graph.nodes:
         if node in stored and node not in kept.early:
             _place_one(node, kept.uses(node, stored), result)
         elif node in stored:
@@ -435,10 +492,13 @@ def _place(graph: Graph, stored: set[Node], kept: _Kept) -> Plan:
 def _place_one(node: Node, uses: list[Use], result: Plan) -> None:
     homes = {use: result.home[use.node] for use in uses if use.node in result.home}
     kind = product(node)
-    earliest = int(any(_is_taken_elsewhere(use, space(node)) for use in uses))
-    kernel = None if kind else _mirrored(node, result) or _joined(node, homes, result, earliest)
+    foreign = [use for use in uses if use.node not in result.taken]
+    kernel = None if kind else _mirrored(node, result) or _joined(node, foreign, homes, result)
     if kernel is None:
-        kernel = Kernel(space(node), [], len(result.kernels), kind, earliest, _extent(node))
+        cut = result.cuts.get(node) if kind or node.ndim == 1 else None
+        kernel = Kernel(space(node), [], len(result.kernels), kind, 0, _extent(node))
+        kernel.cut, kernel.network = cut, result.networks.get(node)
+        kernel.phase = _earliest(foreign, kernel)
         result.kernels.append(kernel)
     kernel.nodes.append(node)
     result.home[node] = kernel
@@ -447,10 +507,10 @@ def _place_one(node: Node, uses: list[Use], result: Plan) -> None:
             kernel.phase = max(kernel.phase, home.phase + _waits(use, home, kernel))
 
 
-def _is_taken_elsewhere(use: Use, here: Space) -> bool:
-    """Is it an input of which other threads may have taken the rows that are read? They do so just before phase 0."""
-    taken = isinstance(use.node.op, Source) and space(use.node) is Space.ROWS
-    return taken and not (here is Space.ROWS and use.aligned)
+def _earliest(uses: list[Use], kernel: Kernel) -> int:
+    """The phase from which all these inputs are there: other threads take their rows of the batch just before phase 0."""
+    rows = [use for use in uses if isinstance(use.node.op, Source) and space(use.node) is Space.ROWS]
+    return int(not all(kernel.by_rows and use.aligned for use in rows))
 
 
 def is_mirror(node: Node) -> bool:
@@ -464,8 +524,9 @@ def _mirrored(node: Node, result: Plan) -> Kernel | None:
     return home if home is not None and home.product is Product.WEIGHTS else None
 
 
-def _joined(node: Node, homes: dict[Use, Kernel], result: Plan, earliest: int) -> Kernel | None:
-    """The kernel that `node` can be calculated in, beside what is there."""
+def _joined(node: Node, foreign: list[Use], homes: dict[Use, Kernel], result: Plan) -> Kernel | None:
+    """The kernel that `node` can be calculated in, beside what is there; of its inputs, others take the `foreign` ones."""
+    cut, network = result.cuts.get(node), result.networks.get(node)
     latest = max((home.order for home in homes.values()), default=-1)
     if latest >= 0:
         last = result.kernels[latest]
@@ -473,7 +534,8 @@ def _joined(node: Node, homes: dict[Use, Kernel], result: Plan, earliest: int) -
         fits = last.product and isinstance(node.op, Pointwise) and node.shape == last.anchor.shape
         if last.product is Product.WEIGHTS:  # whose tiles are stored as they are: no other type stands in such panels
             fits = fits and node.dtype == last.anchor.dtype
-        if fits and all(use.same for use in inside) and last.phase >= earliest and _no_later(homes, last):
+        fits = fits and (last.cut, last.network) == (cut, network) and last.phase >= _earliest(foreign, last)
+        if fits and all(use.same for use in inside) and _no_later(homes, last):
             return last
     here = space(node)
     if _scatters(node):
@@ -481,7 +543,9 @@ def _joined(node: Node, homes: dict[Use, Kernel], result: Plan, earliest: int) -
     for kernel in reversed(result.kernels):
         if kernel.order < latest:
             break
-        if kernel.product or kernel.space is not here or kernel.extent != _extent(node) or kernel.phase < earliest:
+        if kernel.product or kernel.space is not here or kernel.extent != _extent(node):
+            continue
+        if kernel.cut != (cut if node.ndim == 1 else None) or kernel.network != network or kernel.phase < _earliest(foreign, kernel):
             continue
         inside = [use for use, home in homes.items() if home is kernel]
         if here is Space.OTHER or (here is not Space.ONE and not all(use.aligned for use in inside)):
@@ -498,9 +562,21 @@ def _no_later(homes: dict[Use, Kernel], kernel: Kernel) -> bool:
 
 def _waits(use: Use, home: Kernel, kernel: Kernel) -> int:
     """Must all threads have done `home` before one begins `kernel`?"""
+    if home.network is not None or kernel.network is not None:
+        return int(home.network not in (kernel.network, EVERYONES))
+    if home.by_columns or kernel.by_columns:
+        return 0 if home.cut and kernel.cut and home.cut.first is kernel.cut.first and stays(use, kernel) else 1
     if home.space is kernel.space is Space.ROWS and use.aligned:
         return 0
     return 0 if home.space is kernel.space and home.space in (Space.ONE, Space.OTHER) else 1
+
+
+def stays(use: Use, kernel: Kernel) -> bool:
+    """Does a kernel that is cut by columns read no others of this value?"""
+    if kernel.cut is None or not kernel.cut.high:
+        return use.below
+    left, right = operands(kernel.anchor)
+    return use.node is left and left is not right
 
 
 def _extent(node: Node) -> tuple[int, ...]:

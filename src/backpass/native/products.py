@@ -192,13 +192,16 @@ def write_rows_product(
     sinks: Mapping[Node, Sequence[Slot]],
     checked: AbstractSet[Node],
 ) -> None:
-    """Rows [begin, end) of a product with weights."""
+    """Rows [begin, end) of a product with weights; or, where it is cut by columns, these panels of all rows."""
     left, right = operands(kernel.anchor)
     slot = writer.slots[right]
     if not isinstance(slot.layout, Panelled):
         raise TypeError("weights stand in panels")
     finish = Finish(writer, kernel, sinks, checked, slot.layout.panels.width)
-    matmul.rows_product(writer.b, _rows(writer, left), slot.pointer, slot.layout.panels, begin, end, tiling, finish)
+    whole = writer.b.i64(0), writer.rows
+    (first, last), cut = (whole, (begin, end)) if kernel.by_columns else ((begin, end), None)
+    panels = slot.layout.panels
+    matmul.rows_product(writer.b, _rows(writer, left), slot.pointer, panels, first, last, tiling, finish, cut)
 
 
 def write_dots_product(
@@ -232,7 +235,10 @@ def write_weights_product(
     beside: Sequence[Node],
     onto: Node | None = None,
 ) -> None:
-    """The units [begin, end) of a product that sums over rows; its sums begin with the other input of `onto`."""
+    """The units [begin, end) of a product that sums over rows; its sums begin with the other input of `onto`.
+
+    Where it is cut by columns, they are panels, or tiles of all panels where these columns are its rows.
+    """
     left, right = operands(kernel.anchor)
     finish = Finish(writer, kernel, sinks, checked, panels.width, onto)
     start = None if onto is None else next(x for x in onto.inputs if x is not kernel.anchor)
@@ -249,6 +255,7 @@ def write_weights_product(
         scratch,
         [writer.slots[node].pointer for node in beside],
         None if start is None else writer.slots[start].pointer,
+        parts=None if kernel.cut is None else "tiles" if kernel.cut.high else "panels",
     )
 
 
