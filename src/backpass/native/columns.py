@@ -1,9 +1,9 @@
 """Which values threads share out by columns: those of the first layers, where each thread then keeps its weights.
 
 Where threads share out rows of the batch, each reads all weights, of which the others have written their parts a moment
-ago, and all rows for its part of the gradients. Lines of memory that another processor has just written are slow to come
-by, and in a small step that is most of its time. A layer that reads the batch itself can be cut the other way: each
-thread takes all rows, and has some columns of the weights, of their gradients and optimizer state, and of all that
+ago, and all rows for its part of the gradients. Lines of memory that another processor has just written are slow to
+come by, and in a small step that is most of its time. A layer that reads the batch itself can be cut the other way:
+each thread takes all rows, and has some columns of the weights, of their gradients and optimizer state, and of all that
 stands between: nobody else ever reads these weights. The layers after it go by rows. Each element is still calculated
 by one thread, in the order of always: so the way of cutting changes no bit.
 
@@ -29,7 +29,7 @@ def cuts_of(graph: Graph) -> dict[Node, Cut]:
         if product(first) is Product.ROWS and operands(first)[0] in rows:
             members = _members(graph, first, users)
             if any(product(node) is Product.WEIGHTS and operands(node)[0] is operands(first)[0] for node in members):
-                cuts = {node: Cut(first) for node in members} | _next_weights(graph, first, members)
+                cuts = dict.fromkeys(members, Cut(first)) | _next_weights(graph, first, members)
                 found = cuts | found
     return found
 
@@ -49,12 +49,13 @@ def _members(graph: Graph, first: Node, users: Mapping[Node, list[Node]]) -> set
 def _next_weights(graph: Graph, first: Node, members: set[Node]) -> dict[Node, Cut]:
     """What the gradients of the weights that read the layer become: of these each thread has some rows."""
     found: dict[Node, Cut] = {}
+    cut = Cut(first, high=True)
     for node in graph.nodes:
         if node in members or space(node) is not Space.FIXED or node.shape[:1] != first.shape[1:] or node.ndim != 2:
             continue
         gradient = product(node) is Product.WEIGHTS and operands(node)[0] in members
         if gradient or (isinstance(node.op, Pointwise) and any(x in found for x in node.inputs)):
-            found[node] = Cut(first, high=True)
+            found[node] = cut
     return found
 
 

@@ -18,9 +18,10 @@ import numpy as np
 
 from backpass.errors import UsageError
 from backpass.graph import Batch, Node, bind_rows, show_shape, size
-from backpass.native.compile import VECTORS_PER_SECOND, Buffer, Compiler, Job
+from backpass.native.compile import VECTORS_PER_SECOND, Compiler, Job
 from backpass.native.engine import assembly
 from backpass.native.layout import Panelled
+from backpass.native.memory import Buffer
 from backpass.native.plan import Kernel, Plan, Product, Space, operands
 from backpass.native.program import Machine
 from backpass.native.target import Target, host

@@ -193,62 +193,83 @@ def rows_product(
     A tile's vectors are those of its panel that hold columns. The last tile ends with `end`, and does some rows again;
     of fewer rows than a tile has it reaches past `end`.
     """
-    rows = tiling.rows
-    last_begin = b.largest(b.sub(end, rows), begin)
+    _RowsProduct(b, a, weights, panels, begin, end, tiling, finish, cut).blocks()
 
-    def row_tiles(panel: Value, together: int, vectors: int) -> None:
-        right = b.offset(weights, b.mul(panel, panels.stride), panels.type)
+
+@dataclass
+class _RowsProduct:
+    """The loops of `rows_product`: blocks of A, panels, tiles."""
+
+    b: Builder
+    a: Rows
+    weights: Value
+    panels: Panels
+    begin: Value
+    end: Value
+    tiling: RowsTiling
+    finish: Finish
+    cut: tuple[Value, Value] | None
+
+    def blocks(self) -> None:
+        b, panels, together = self.b, self.panels, self.tiling.together
+        whole = panels.full - panels.full % together
+        with b.loop(self.begin, self.end, self.tiling.block, stem="block") as block:
+            first, last = block.index, b.smallest(b.add(block.index, self.tiling.block), self.end)
+            if self.cut is not None:
+                _each_panel(b, panels, *self.cut, lambda panel, vectors: self.tiles(first, last, panel, 1, vectors))
+                return
+            if whole == together:
+                self.tiles(first, last, b.i64(0), whole, panels.vectors)
+            elif whole:
+                with b.loop(0, whole, together, stem="panel") as panel:
+                    self.tiles(first, last, panel.index, together, panels.vectors)
+            if panels.full > whole:
+                self.tiles(first, last, b.i64(whole), panels.full - whole, panels.vectors)
+            if panels.count > panels.full:
+                self.tiles(first, last, b.i64(panels.full), 1, panels.last)
+
+    def tiles(self, first: Value, last: Value, panel: Value, together: int, vectors: int) -> None:
+        """The tiles of the rows [first, last) of a block, in some panels side by side."""
+        b, a, panels, rows = self.b, self.a, self.panels, self.tiling.rows
+        right = b.offset(self.weights, b.mul(panel, panels.stride), panels.type)
         column = b.mul(panel, panels.width)
         right_offsets = [g * panels.stride + v * panels.lanes for g in range(together) for v in range(vectors)]
-        with b.loop(block.index, block_end, rows, stem="row") as loop:
+        last_begin = b.largest(b.sub(self.end, rows), self.begin)
+        with b.loop(first, last, rows, stem="row") as loop:
             row = b.smallest(loop.index, last_begin)
             left = b.offset(a.pointer, b.mul(row, a.stride), panels.type)
+            index, size = b.div(b.sub(loop.index, first), rows), rows * len(right_offsets)
             tile = _tile_of_products(
                 b,
                 panels,
                 panels.depth,
                 _Operand(left, 1, [r * a.stride for r in range(rows)]),
                 _Operand(right, panels.width, right_offsets),
-                part_of_next(right, after(panel, together), b.sub(loop.index, block.index), rows * len(right_offsets)),
+                self.part_of_next(right, self.after(panel, together), index, size),
             )
             for g in range(together):
                 part = [line[g * vectors : (g + 1) * vectors] for line in tile]
-                finish(row, b.add(column, g * panels.width), part)
+                self.finish(row, b.add(column, g * panels.width), part)
 
-    def after(panel: Value, together: int) -> Value:
+    def after(self, panel: Value, together: int) -> Value:
         """Panels from one to the next: of its own, a thread begins again with the first one then."""
-        if cut is None:
+        b = self.b
+        if self.cut is None:
             return b.i64(together)
-        return b.select(b.compare("lt", b.add(panel, 1), cut[1]), b.i64(1), b.sub(cut[0], panel))
+        return b.select(b.compare("lt", b.add(panel, 1), self.cut[1]), b.i64(1), b.sub(self.cut[0], panel))
 
-    def part_of_next(right: Value, distance: Value, row: Value, size: int) -> list[_Stream]:
-        """What the tile at `row` of a block, of `size` vectors, asks for: its part of the panel so far after `right`."""
-        if not tiling.ahead:
+    def part_of_next(self, right: Value, distance: Value, index: Value, size: int) -> list[_Stream]:
+        """What tile `index` of a block, of `size` vectors, asks for: its part of the panel so far after `right`."""
+        b, panels = self.b, self.panels
+        if not self.tiling.ahead:
             return []
-        index = b.div(row, rows)
         line = _line(panels)
         rounds = max(1, panels.depth // _round(size))
-        step = tiling.ahead * line
+        step = self.tiling.ahead * line
         at = b.mul(index, rounds * step)
         count = b.select(b.compare("lt", at, panels.stride), b.i64(rounds), b.i64(1))
         first = b.add(at, b.mul(distance, panels.stride))
         return [_Stream(right, first, step, count, range(0, step, line), locality=2)]
-
-    with b.loop(begin, end, tiling.block, stem="block") as block:
-        block_end = b.smallest(b.add(block.index, tiling.block), end)
-        if cut is not None:
-            _each_panel(b, panels, *cut, lambda panel, vectors: row_tiles(panel, 1, vectors))
-            return
-        whole = panels.full - panels.full % tiling.together
-        if whole == tiling.together:
-            row_tiles(b.i64(0), whole, panels.vectors)
-        elif whole:
-            with b.loop(0, whole, tiling.together, stem="panel") as panel:
-                row_tiles(panel.index, tiling.together, panels.vectors)
-        if panels.full > whole:
-            row_tiles(b.i64(whole), panels.full - whole, panels.vectors)
-        if panels.count > panels.full:
-            row_tiles(b.i64(panels.full), 1, panels.last)
 
 
 def dots_product(

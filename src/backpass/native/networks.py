@@ -2,7 +2,8 @@
 
 The networks of an ensemble learn from the same rows and have nothing else in common. So a step can go through one after
 the other, whose weights and values then stay in a near cache, and threads can take whole networks: none of them ever
-waits for, or reads, what another makes, but for the loss that is told. Each element is calculated as ever: no bit changes.
+waits for, or reads, what another makes, but for the loss that is told. Each element is calculated as ever, and no bit
+changes.
 """
 
 from collections.abc import Iterable, Mapping

@@ -89,7 +89,7 @@ def turned(node: Node) -> bool:
     return letters[1] == axes.summed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cut:
     """Along which axis threads share out a value of a first layer: that of the columns of `first`.
 
@@ -508,7 +508,7 @@ def _place_one(node: Node, uses: list[Use], result: Plan) -> None:
 
 
 def _earliest(uses: list[Use], kernel: Kernel) -> int:
-    """The phase from which all these inputs are there: other threads take their rows of the batch just before phase 0."""
+    """The phase from which all these are there: other threads take their rows of the batch just before phase 0."""
     rows = [use for use in uses if isinstance(use.node.op, Source) and space(use.node) is Space.ROWS]
     return int(not all(kernel.by_rows and use.aligned for use in rows))
 
@@ -525,27 +525,22 @@ def _mirrored(node: Node, result: Plan) -> Kernel | None:
 
 
 def _joined(node: Node, foreign: list[Use], homes: dict[Use, Kernel], result: Plan) -> Kernel | None:
-    """The kernel that `node` can be calculated in, beside what is there; of its inputs, others take the `foreign` ones."""
-    cut, network = result.cuts.get(node), result.networks.get(node)
+    """The kernel that `node` can be calculated in, beside what is there; of its inputs, others take `foreign` ones."""
     latest = max((home.order for home in homes.values()), default=-1)
-    if latest >= 0:
+    if latest >= 0 and _finishes(node, homes, result.kernels[latest], result):
         last = result.kernels[latest]
-        inside = [use for use, home in homes.items() if home is last]
-        fits = last.product and isinstance(node.op, Pointwise) and node.shape == last.anchor.shape
-        if last.product is Product.WEIGHTS:  # whose tiles are stored as they are: no other type stands in such panels
-            fits = fits and node.dtype == last.anchor.dtype
-        fits = fits and (last.cut, last.network) == (cut, network) and last.phase >= _earliest(foreign, last)
-        if fits and all(use.same for use in inside) and _no_later(homes, last):
+        if last.phase >= _earliest(foreign, last) and _no_later(homes, last):
             return last
     here = space(node)
     if _scatters(node):
         return None
+    shared = _extent(node), result.cuts.get(node) if node.ndim == 1 else None, result.networks.get(node)
     for kernel in reversed(result.kernels):
         if kernel.order < latest:
             break
-        if kernel.product or kernel.space is not here or kernel.extent != _extent(node):
+        if kernel.product or kernel.space is not here or (kernel.extent, kernel.cut, kernel.network) != shared:
             continue
-        if kernel.cut != (cut if node.ndim == 1 else None) or kernel.network != network or kernel.phase < _earliest(foreign, kernel):
+        if kernel.phase < _earliest(foreign, kernel):
             continue
         inside = [use for use, home in homes.items() if home is kernel]
         if here is Space.OTHER or (here is not Space.ONE and not all(use.aligned for use in inside)):
@@ -553,6 +548,17 @@ def _joined(node: Node, foreign: list[Use], homes: dict[Use, Kernel], result: Pl
         if _no_later(homes, kernel):
             return kernel
     return None
+
+
+def _finishes(node: Node, homes: dict[Use, Kernel], kernel: Kernel, result: Plan) -> bool:
+    """Can `node` be calculated from the finished tiles of a product?"""
+    if not kernel.product or not isinstance(node.op, Pointwise) or node.shape != kernel.anchor.shape:
+        return False
+    if kernel.product is Product.WEIGHTS and node.dtype != kernel.anchor.dtype:
+        return False  # these tiles are stored as they are: no other type stands in such panels
+    if (kernel.cut, kernel.network) != (result.cuts.get(node), result.networks.get(node)):
+        return False
+    return all(use.same for use, home in homes.items() if home is kernel)
 
 
 def _no_later(homes: dict[Use, Kernel], kernel: Kernel) -> bool:
@@ -565,18 +571,32 @@ def _waits(use: Use, home: Kernel, kernel: Kernel) -> int:
     if home.network is not None or kernel.network is not None:
         return int(home.network not in (kernel.network, EVERYONES))
     if home.by_columns or kernel.by_columns:
-        return 0 if home.cut and kernel.cut and home.cut.first is kernel.cut.first and stays(use, kernel) else 1
+        return 0 if own_values(use, kernel, home) else 1
     if home.space is kernel.space is Space.ROWS and use.aligned:
         return 0
     return 0 if home.space is kernel.space and home.space in (Space.ONE, Space.OTHER) else 1
 
 
-def stays(use: Use, kernel: Kernel) -> bool:
+def _stays(use: Use, kernel: Kernel) -> bool:
     """Does a kernel that is cut by columns read no others of this value?"""
     if kernel.cut is None or not kernel.cut.high:
         return use.below
     left, right = operands(kernel.anchor)
     return use.node is left and left is not right
+
+
+def own_columns(use: Use, reader: Kernel, writer: Kernel | None, made: Node) -> bool:
+    """Does each thread read the columns that it writes itself, of a value that `made` takes the place of?"""
+    if reader.cut is None or writer is None or writer.cut is None or reader.cut.first is not writer.cut.first:
+        return False
+    return use.below and not reader.cut.high and is_mirror(made) == writer.cut.high
+
+
+def own_values(use: Use, reader: Kernel, writer: Kernel) -> bool:
+    """Does each thread read nothing but what it has written itself, in two kernels that are cut by columns?"""
+    if reader.cut is None or writer.cut is None or reader.cut.first is not writer.cut.first:
+        return False
+    return not writer.cut.high and _stays(use, reader)
 
 
 def _extent(node: Node) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from backpass.native import arithmetic, ir, mathematics
-from backpass.native.ir import Builder, Value
+from backpass.native.ir import Builder, Type, Value
 
 SCALARS = {
     np.dtype(np.float32): ir.F32,
@@ -170,6 +170,11 @@ class Lowering:
     def relu(self, x: Value) -> Value:
         """0 where x is below 0: a NaN is not."""
         return self.b.select(self.b.compare("gt", self.b.constant(0, x.type), x), self.b.constant(0, x.type), x)
+
+
+def memory_type(scalar: Type) -> Type:
+    """The type of what stands in memory: truth values have a byte each."""
+    return Type("i8") if scalar.scalar == "i1" else scalar
 
 
 def _is_bool(x: Value) -> bool:

@@ -17,11 +17,12 @@ from backpass.graph import BATCH, Graph, Node, bind_rows, size
 from backpass.native import random
 from backpass.native.bounds import Watch
 from backpass.native.cache import open_cache
-from backpass.native.compile import Buffer, Compiler, Job
+from backpass.native.compile import Compiler, Job
 from backpass.native.context import PLACES, Reason
 from backpass.native.engine import Library, compile_text, load
 from backpass.native.layout import Layout
 from backpass.native.llvm import key_of
+from backpass.native.memory import Buffer
 from backpass.native.quota import available_threads
 from backpass.native.target import Target, host
 from backpass.native.workers import run
