@@ -185,6 +185,8 @@ class Compiler:
         self.sums_at = self._memory.private_end  # of a timed job, in a thread's memory
         self.module = CheckedModule() if job.checked else Module()
         self.functions: dict[Kernel, str] = {}
+        self.runs_on = False
+        """Whether threads begin a step before all have ended the last one; known when it is compiled."""
         self.remarks = False
         """Whether the text says which node of the graph its lines calculate."""
         self.calls: list[Call] = []
@@ -386,7 +388,9 @@ class Compiler:
         gives = [self._give_function(place) for place in self.row_outputs()]
         phases = [[(kernel, self._kernel_functions(kernel)) for kernel in phase] for phase in self.plan.phases]
         self.functions = {kernel: calls[0].function for phase in phases for kernel, calls in phase}
-        Steps(self, Functions(takes, gives, self._scalars_function(), phases)).write()
+        steps = Steps(self, Functions(takes, gives, self._scalars_function(), phases))
+        steps.write()
+        self.runs_on = steps.runs_on
         self.text = self.module.text()
         return self.text
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
-from itertools import groupby
+from itertools import chain, groupby
 from textwrap import wrap
 from time import perf_counter
 from typing import Any
@@ -22,7 +22,7 @@ from backpass.native.compile import VECTORS_PER_SECOND, Compiler, Job
 from backpass.native.engine import assembly
 from backpass.native.layout import Panelled
 from backpass.native.memory import Buffer
-from backpass.native.plan import Kernel, Plan, Product, Space, operands
+from backpass.native.plan import EVERYONES, Kernel, Plan, Product, Space, operands
 from backpass.native.program import Machine
 from backpass.native.target import Target, host
 from backpass.native.timing import Parts
@@ -114,7 +114,7 @@ class Explanation:
     @cached_property
     def kernels(self) -> list[KernelFacts]:
         _ = self._text  # from now on it is known which function is whose
-        return [self._facts(kernel) for kernel in self._compiler.plan.kernels]
+        return [self._facts(kernel) for kernel in chain(*self._compiler.plan.phases)]
 
     @property
     def values(self) -> list[ValueFacts]:
@@ -253,7 +253,8 @@ class Explanation:
         yield f"            {lanes}, {target.registers} registers{fused}"
         yield f"  threads   {compiler.threads} of {_several(self.job.available, 'processor')}{self._why_threads()}"
         yield f"  memory    {_bytes(compiler.arena_bytes)} for values, {_bytes(compiler.private_bytes)} for each thread"
-        yield f"  kernels   {kernels} in {_several(phases, 'phase')}; threads wait for one another after each phase"
+        where = "each phase but the last" if compiler.runs_on else "each phase"
+        yield f"  kernels   {kernels} in {_several(phases, 'phase')}; threads wait for one another after {where}"
         if self.times is None:
             yield f"  a step    {_time(self.expected)} expected"
         else:
@@ -274,15 +275,11 @@ class Explanation:
         if times is not None:
             yield self._part("", "the step's rows, copied out of the data", Parts.ROWS)
             yield self._part("", "single numbers, by every thread for itself", Parts.NUMBERS)
-        for phase, kernels in groupby(self.kernels_in_order, key=lambda each: each.phase):
+        for phase, kernels in groupby(self.kernels, key=lambda each: each.phase):
             yield f"phase {phase}"
             yield from self._kernel_lines(list(kernels))
             if times is not None:
                 yield self._part("", "waiting", parts.wait(phase))
-
-    @property
-    def kernels_in_order(self) -> list[KernelFacts]:
-        return sorted(self.kernels, key=lambda each: each.phase)
 
     def _part(self, name: str, what: str, place: int) -> str:
         return _row(name, what, "", *self._measured(None if self.times is None else self.times.parts[place]))
@@ -389,42 +386,44 @@ def _form(compiler: Compiler, kernel: Kernel) -> tuple[str, str, str, str]:
     if kernel.product:
         left, right = operands(node)
         shape = f"{show_shape(left.shape)} by {show_shape(right.shape)}"
-        return _PRODUCTS[kernel.product], shape, *_product_form(compiler, kernel)
+        return _PRODUCTS[kernel.product], shape, _tile(compiler, kernel), _parts(compiler, kernel)
     many = len(kernel.extent) == 1
     vectors = f"{compiler.lanes} at a time"
     match kernel.space:
         case Space.ROWS if all(size(each.shape[1:]) == 1 for each in kernel.nodes):
-            kind, tile, parts = "loop over rows", vectors, _row_parts(compiler)
+            kind, tile = "loop over rows", vectors
         case Space.ROWS:
-            kind, tile, parts = "loops, row by row", "", _row_parts(compiler)
+            kind, tile = "loops, row by row", ""
         case Space.FIXED:
             kind, tile = "loop over elements" if many else "loops, row by row", vectors if many else ""
-            parts = _parts(compiler, kernel)
         case _:
-            kind, tile, parts = "a single number" if size(node.shape) == 1 else "loops", "", "thread 0 alone"
-    return kind, show_shape(node.shape), tile, parts
+            kind, tile = "a single number" if size(node.shape) == 1 else "loops", ""
+    return kind, show_shape(node.shape), tile, _parts(compiler, kernel)
 
 
-def _product_form(compiler: Compiler, kernel: Kernel) -> tuple[str, str]:
+def _tile(compiler: Compiler, kernel: Kernel) -> str:
+    """Of a product."""
     if kernel.product is Product.ROWS:
         tiling = compiler.rows_tiling(kernel)
         panels = compiler.buffers[operands(kernel.anchor)[1]].layout.panels  # type: ignore[union-attr]
-        columns = panels.width * tiling.together
-        return f"tile of {tiling.rows} x {columns}", _row_parts(compiler)
+        return f"tile of {tiling.rows} x {panels.width * tiling.together}"
     if kernel.product is Product.DOTS:
-        return f"{_several(compiler.dots_rows, 'row')} at a time", _row_parts(compiler)
+        return f"{_several(compiler.dots_rows, 'row')} at a time"
     weights, panels = compiler.weights_tiling(kernel), compiler.panels(kernel)
-    copied = ", operands copied" if weights.packed else ""
-    return f"tile of {weights.rows} x {panels.width}{copied}", _parts(compiler, kernel)
-
-
-def _row_parts(compiler: Compiler) -> str:
-    parts = -(-compiler.job.rows // compiler.row_unit)
-    return f"{_several(parts, 'part')} of {compiler.row_unit} rows"
+    return f"tile of {weights.rows} x {panels.width}{', operands copied' if weights.packed else ''}"
 
 
 def _parts(compiler: Compiler, kernel: Kernel) -> str:
-    return _several(compiler.units(kernel), "part")
+    """What threads share out of a kernel."""
+    if kernel.network is not None:
+        return "every thread for itself" if kernel.network == EVERYONES else "all by one thread"
+    if kernel.cut:
+        panels = compiler.panels_beside(kernel.cut.first)
+        return f"{_several(panels.count, 'part')} of {panels.width} {'rows' if kernel.cut.high else 'columns'}"
+    if kernel.space is Space.ROWS:
+        parts = -(-compiler.job.rows // compiler.row_unit)
+        return f"{_several(parts, 'part')} of {compiler.row_unit} rows"
+    return _several(compiler.units(kernel), "part") if kernel.space is Space.FIXED else "thread 0 alone"
 
 
 def _value_facts(node: Node, buffer: Buffer) -> ValueFacts:
