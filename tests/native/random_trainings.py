@@ -55,8 +55,12 @@ def training_text(choices):
     layers = [*first, *(layer for _ in range(c.below(4)) for layer in _layers(c)), f"nn.Dense({outputs})"]
     rule = c.of(RULES if double else SMOOTH_RULES)
     weights = "rng.uniform(0.1, 2, rows)" if c.flag(3) else "None"
-    steps = -(-rows // batch)
+    members = c.of((1, 1, 1, 2, 3, 4))
     listed = "".join(f"    {layer},\n" for layer in layers)
+    network = f"nn.Sequential(\n{listed})"
+    if members > 1:
+        network = f"nn.Ensemble({network}, {members})"
+    steps = -(-rows // batch)
     return dedent(
         f"""\
         import numpy as np
@@ -67,8 +71,7 @@ def training_text(choices):
         inputs = {inputs}
         targets = {targets}
         weights = {weights}
-        network = nn.Sequential(
-        LAYERS)
+        network = NETWORK
         trainers = []
         for executor in {BOTH}:
             trainer = bp.Trainer(
@@ -84,7 +87,7 @@ def training_text(choices):
             trainer.fit(inputs, targets, weights=weights, epochs={-(-STEPS // steps)})
             trainers.append(trainer)
         """
-    ).replace("LAYERS", listed)
+    ).replace("NETWORK", network)
 
 
 def disagreement(text):
