@@ -56,6 +56,7 @@ WAIT = 3e-6
 SHORT_WAIT = 2e-7  # the same, where processors share a cache and nobody else wants them
 GAIN = 1.15  # a further thread must make a step quicker by so much at least
 UNEVEN = 1.1  # times the mean may have to do who has most of networks that are shared out
+WORTH_A_CUT = 0.3  # of a step's work at least must be cut by columns, for it may take one more wait
 ALIKE = 3  # parts of a kernel have functions of their own where so many have one in common, in the mean
 
 
@@ -263,7 +264,9 @@ class Compiler:
         if not layers or any(self.panels_beside(first).count < self.threads for first in layers):
             return None
         found = plan(self.graph, cuts=cuts, taken={operands(first)[0] for first in layers})
-        return found if len(found.phases) <= len(self.plan.phases) + 1 else None
+        cut = sum(self.work(kernel) for kernel in found.kernels if kernel.cut)
+        worth = cut >= WORTH_A_CUT * sum(map(self.work, found.kernels))
+        return found if worth and len(found.phases) <= len(self.plan.phases) + 1 else None
 
     def _worthwhile(self, available: int) -> tuple[int, ...]:
         """The number of threads with which a step is expected to end first.
