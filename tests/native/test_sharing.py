@@ -1,6 +1,6 @@
 """What threads share out: whole networks, columns of first layers, rows; and that none of it changes what comes out."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from native_helpers import Work, digest, trained
 
-from backpass import losses, nn, optimizers
+from backpass import losses, nn, ops, optimizers
 from backpass.errors import NotFiniteError
+from backpass.forward import flatten, map_structure, unflatten
 from backpass.native.compile import Compiler
 from backpass.native.ir import F32
 from backpass.native.matmul import Panels
@@ -79,6 +80,96 @@ def test_networks_that_a_common_norm_joins_give_the_same_bits_too():
     assert len({digest(trained(work, "native", threads=threads)) for threads in (1, 2, 4)}) == 1
 
 
+def numbers_read_first():
+    """A gain that is learned; each thread calculates its exponential for itself before anything else."""
+    gain = nn.Function(lambda p, x: x * ops.exp(-p["s"]), {"s": np.array(0.1)})
+    network = nn.Sequential(nn.Dense(96), nn.Tanh(), nn.Dense(16), nn.Tanh(), gain, nn.Dense(3))
+    return work_of(network, rule=optimizers.SGD(0.05), batch_size=8)
+
+
+def types_of_two_widths():
+    """Levels in float32 beside a first layer in float64, whose vectors have half as many lanes."""
+    rows = {"a": X, "s": rng.integers(0, 4, ROWS)}
+    parts = {"a": nn.Sequential(nn.Dense(96), nn.Tanh(), nn.Dense(16)), "s": nn.OneHot(4, "float32")}
+    network = nn.Sequential(nn.Concatenate(**parts), nn.Tanh(), nn.Dense(3))
+    return Work(network, losses.CrossEntropy(), optimizers.Adam(0.01), rows, LABELS, None, 8)
+
+
+def weights_that_nothing_reads():
+    """They and the network are as good as two networks; the loss belongs to one of them."""
+    idle = nn.Function(lambda _, x: x, {"unused": rng.normal(size=20_000)})
+    rule = optimizers.Chain(optimizers.WeightDecay(0.01), optimizers.SGD(0.05))
+    return work_of(nn.Sequential(nn.Dense(64), nn.Tanh(), idle, nn.Dense(3)), rule=rule)
+
+
+def weights_read_both_ways():
+    """Their gradients add up, of which one would be split by columns and the other by rows."""
+
+    def there_and_back(p, x):
+        return ops.matmul(ops.tanh(ops.matmul(x, p["w"])), ops.transpose(p["w"], (1, 0)))
+
+    tied = nn.Function(there_and_back, {"w": rng.normal(size=(FEATURES, 96)) * 0.1})
+    return Work(nn.Sequential(tied), losses.Squared(), optimizers.Adam(0.003), X, np.sin(X), None, 32)
+
+
+@dataclass(frozen=True)
+class OneForAll(optimizers.Optimizer):
+    """Steps whose size follows from the momentum of a weight that is a single number."""
+
+    def init(self, parameters):
+        return {"m": map_structure(np.zeros_like, parameters)}
+
+    def update(self, gradients, state, parameters, step):
+        del parameters, step
+        moved = [0.9 * m + g for m, g in zip(flatten(state["m"]), flatten(gradients), strict=True)]
+        single = ops.reshape(next(m for m in moved if np.prod(m.shape) == 1), ())
+        changes = [-0.02 * g / (1 + ops.exp(single)) for g in flatten(gradients)]
+        return unflatten(gradients, changes), {"m": unflatten(state["m"], moved)}
+
+
+def numbers_of_every_thread_that_are_carried():
+    large = nn.Sequential(nn.Dense(64), nn.Tanh(), nn.Dense(1))
+    network = nn.Blend(nn.Dense(1), 3, others=(large, large))
+    return Work(network, losses.Squared(), OneForAll(), X[:, :1], np.sin(X[:, 0]), None, 32)
+
+
+SPECIAL = (
+    *(numbers_read_first, types_of_two_widths, weights_that_nothing_reads),
+    *(weights_read_both_ways, numbers_of_every_thread_that_are_carried),
+)
+
+
+@pytest.mark.parametrize("work", SPECIAL)
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_nothing_is_read_too_early_and_nothing_written_twice(work, precision):
+    """Again and again with threads, for it would not show every time; losses too are those of one thread."""
+    work = work()
+    found, told = set(), set()
+    for threads in (1, 2, 3, 2, 2):
+        trainer = trained(work, "native", threads=threads, precision=precision, epochs=12)
+        found.add(digest(trainer))
+        told.add(tuple(record["loss"] for record in trainer.history))
+    assert len(found) == len(told) == 1
+
+
+def test_what_changes_weights_first_does_not_run_on():
+    """Else a program that is stopped would have changed them once more."""
+
+    @dataclass(frozen=True)
+    class Outputs(losses.Loss):
+        def rows(self, outputs, targets):
+            del targets
+            return ops.sum(outputs, axis=1)
+
+        def check_targets(self, targets, outputs): ...
+
+    squares = nn.Function(lambda _, x: ops.sum(x * x, axis=1, keepdims=True))
+    work = Work(nn.Sequential(nn.Dense(96), squares), Outputs(), optimizers.Momentum(0.001), X, X[:, :1], None, 32)
+    trainer = trained(work, "native", threads=2)
+    ((_, machine, _),) = trainer._kept.held
+    assert not machine.compiler.runs_on
+
+
 # What is shared out how
 
 
@@ -110,9 +201,24 @@ def test_networks_that_a_common_norm_joins_are_not_shared_out():
     assert not machine_of(ensemble(4), 2, rule=rule).compiler.plan.networks
 
 
-@pytest.mark.parametrize(("threads", "whole"), [(1, True), (2, True), (3, False), (4, True), (5, False)])
-def test_networks_are_shared_out_where_each_thread_gets_as_many(threads, whole):
+@pytest.mark.parametrize(("threads", "whole"), [(1, True), (2, True), (3, False), (4, True), (5, True), (6, False)])
+def test_networks_are_shared_out_where_no_thread_has_much_more_than_its_part(threads, whole):
     assert bool(machine_of(ensemble(4), threads).compiler.plan.networks) == whole
+
+
+@pytest.mark.parametrize(("count", "whole"), [(3, True), (5, True), (7, True)])
+def test_of_an_odd_number_of_networks_one_thread_has_one_more(count, whole):
+    """Two thirds of the time of one thread are less than two threads by rows take."""
+    compiler = machine_of(ensemble(count), 2).compiler
+    assert bool(compiler.plan.networks) == whole
+
+
+def test_a_large_batch_is_not_taken_by_every_thread():
+    """Each would have to copy all of it, and none would find it in a near cache."""
+    trainer = trained(work_of(dense(130, 33)), "native", epochs=1, threads=2)
+    ((_, machine, _),) = trainer._kept.held
+    assert Compiler(machine.job, host()).plan.taken
+    assert not Compiler(replace(machine.job, rows=100_000), host()).plan.taken
 
 
 def test_where_threads_are_not_given_some_may_be_left_out():

@@ -55,7 +55,9 @@ NEAR = 1 << 16  # bytes that are read quickly without being asked for before
 WAIT = 3e-6
 SHORT_WAIT = 2e-7  # the same, where processors share a cache and nobody else wants them
 GAIN = 1.15  # a further thread must make a step quicker by so much at least
-UNEVEN = 1.1  # times the mean may have to do who has most of networks that are shared out
+UNEVEN = 1.35  # times the mean may have to do who has most of networks: even so it is quicker than all by rows
+FEW = 4  # threads: of so many some may be left out where networks are shared out
+MOST_TAKEN = 1 << 21  # bytes of the batch that each thread may take for itself, so that they stay in a near cache
 WORTH_A_CUT = 0.3  # of a step's work at least must be cut by columns, for it may take one more wait
 ALIKE = 3  # parts of a kernel have functions of their own where so many have one in common, in the mean
 
@@ -230,18 +232,19 @@ class Compiler:
     def _by_networks(self) -> Plan | None:
         """The plan with whole networks for each thread, where these are several and can be shared out evenly.
 
-        Of the threads that there may be, up to a half then have nothing to do.
+        Of many threads that there may be, up to a half then have nothing to do.
         """
         networks = networks_of(self.graph, self.carried)
         if not networks:
             return None
         found = plan(self.graph, networks=networks, taken={node for _, node in self.batch_inputs()})
-        if len(found.phases) > len(self.plan.phases) + 1:
+        if not self._may_replace(found):
             return None
         works = self.works_of_networks(found)
         again = sum(self.work(kernel) for kernel in found.kernels if kernel.network == EVERYONES)
-        fewest = self.threads if self.job.threads else -(-self.threads // 2)
-        for threads in range(self.threads, fewest - 1, -1):
+        fewest = self.threads if self.job.threads or self.threads < FEW else -(-self.threads // 2)
+        most = self.threads if self.job.threads else min(self.threads, len(works))
+        for threads in range(most, fewest - 1, -1):
             if largest_load(works, threads) + again <= UNEVEN * (sum(works) + again) / threads:
                 self.threads = threads
                 self.choices = (threads, *(fewer for fewer in self.choices if fewer < threads))
@@ -261,12 +264,19 @@ class Compiler:
             return None
         cuts = cuts_of(self.graph)
         layers = {cut.first for cut in cuts.values()}
-        if not layers or any(self.panels_beside(first).count < self.threads for first in layers):
+        panels = [self.panels_beside(first) for first in layers]
+        if not layers or any(each.count < self.threads or each.width % self.lanes for each in panels):
             return None
         found = plan(self.graph, cuts=cuts, taken={operands(first)[0] for first in layers})
         cut = sum(self.work(kernel) for kernel in found.kernels if kernel.cut)
         worth = cut >= WORTH_A_CUT * sum(map(self.work, found.kernels))
-        return found if worth and len(found.phases) <= len(self.plan.phases) + 1 else None
+        return found if worth and self._may_replace(found) else None
+
+    def _may_replace(self, found: Plan) -> bool:
+        """May it take the place of the plan by rows: to the same bits, with little to wait for, and little copied?"""
+        rows = sum(size(node.shape[1:]) * node.dtype.itemsize for node in found.taken) * self.job.rows
+        same = found.updates == self.plan.updates
+        return same and rows <= MOST_TAKEN and len(found.phases) <= len(self.plan.phases) + 1
 
     def _worthwhile(self, available: int) -> tuple[int, ...]:
         """The number of threads with which a step is expected to end first.
@@ -580,7 +590,7 @@ class Compiler:
                 writer, kernel, self.panels(kernel), begin, end, tiling, sinks, checked, scratch, beside, onto
             )
         else:
-            together = self.panels_beside(kernel.cut.first).vectors if kernel.cut else 0
+            together = self.panels_beside(kernel.cut.first).width // self.lanes if kernel.cut else 0
             Loops(writer, sinks, checked).write(kernel, begin, end, together)
         b.ret()
         call = self._called(b.function, self._given(slots.asked), slots.arguments)

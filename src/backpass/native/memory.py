@@ -178,7 +178,7 @@ class Memory:
     def _is_free(self, old: Node, node: Node) -> bool:
         """May `node` be written where `old` stands?"""
         home = self.plan.home[node]
-        if home.phase == 0 and any(old is x for scalar in self.plan.scalars for x in scalar.inputs):
+        if home.phase == 0 and old in self.plan.read_first:
             return False
         for reader, use in self._uses_of.get(old, ()):
             kernel = self.plan.home[reader]
@@ -192,9 +192,10 @@ class Memory:
 
     def _is_done(self, use: Use, reader: Kernel, writer: Kernel, node: Node) -> bool:
         """Has a thread read all that it reads in `reader` when it writes `node`, and reads nobody else these places?"""
-        if reader.network is not None and reader.network == writer.network and reader.phase == writer.phase:
-            return reader.order < writer.order
-        return own_columns(use, reader, writer, node) and reader.phase == writer.phase and reader.order < writer.order
+        if reader.phase != writer.phase or reader.order > writer.order:
+            return False
+        alone = reader.network == writer.network and writer.network not in (None, EVERYONES)
+        return alone or own_columns(use, reader, writer, node)
 
     @cached_property
     def _uses_of(self) -> dict[Node, list[tuple[Node, Use]]]:

@@ -25,16 +25,17 @@ def networks_of(graph: Graph, carried: Mapping[int, int]) -> dict[Node, int]:
     for node in graph.nodes:
         if not isinstance(node.op, Source) and any(x in learned or x in follows for x in node.inputs):
             follows.add(node)
-    found = _parts([node for node in graph.nodes if node in follows and node in moved], learned)
+    told = {node for place, node in enumerate(graph.outputs) if place not in carried}  # by thread 0, of all networks
+    found = _parts([node for node in graph.nodes if node in follows and node in moved and node not in told], learned)
     if len(set(found.values())) < 2:
         return {}
     for node in graph.nodes:  # the loss of each network
-        if node in follows and node not in found:
+        if node in follows and node not in found and node not in told:
             numbers = {found.get(x) for x in node.inputs if x in follows}
             if len(numbers) == 1 and None not in numbers:
                 found[node] = numbers.pop()  # type: ignore[assignment]
     _give_to_only_readers(graph, found)
-    free = _upstream(x for node in found for x in node.inputs) - follows - found.keys()
+    free = _upstream(x for node in found for x in node.inputs) - follows - found.keys() - set(graph.outputs)
     return found | {node: EVERYONES for node in free if not isinstance(node.op, Source)}
 
 

@@ -195,12 +195,22 @@ class Plan:
         ordered = sorted(self.kernels, key=lambda kernel: EVERYONES if kernel.network is None else kernel.network)
         return [[kernel for kernel in ordered if kernel.phase == phase] for phase in range(count)]
 
+    @property
+    def read_first(self) -> set[Node]:
+        """What each thread reads of values and inputs, for single numbers of its own, before it does any kernel."""
+        return {use.node for scalar in self.scalars for use in self.uses[scalar]}
+
+    @property
+    def updates(self) -> set[Node]:
+        """What is calculated from the finished tiles of gradients, where quotients and roots are the quick ones."""
+        return {node for kernel in self.kernels if kernel.product is Product.WEIGHTS for node in kernel.nodes}
+
     def copy(self, node: Node, kernel_space: Space, phase: int) -> None:
         """Add a kernel for `node`, a copy of a value that is known by `phase`."""
         kernel = Kernel(kernel_space, [node], len(self.kernels), None, phase, _extent(node))
         self.kernels.append(kernel)
         self.home[node] = kernel
-        self.uses[node] = []
+        self.uses[node] = [Use(node.inputs[0], aligned=True, same=True, direct=True, below=True)]
 
 
 def plan(

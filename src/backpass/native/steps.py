@@ -88,16 +88,18 @@ class Steps:
     def runs_on(self) -> bool:
         """May a thread begin a step before others have ended the one before?
 
-        So it is where what it does first reads nothing that these write, and writes nothing that they read. It hears
-        how that step ended at its first wait, and goes no further if that was not well.
+        So it is where what it does first reads nothing that these write, writes nothing that they read, and changes
+        nothing that is carried on. It hears how that step ended at its first wait, and goes no further if that was
+        not well.
         """
         c, plan = self.c, self.c.plan
         first, last = plan.phases[0], plan.phases[-1]
         made = {c.graph.inputs[target]: c.outputs[place] for place, target in c.carried.items()}
         rows = {node for _, node in c.batch_inputs()} - plan.taken
-        if first is last or not all(kernel.cut for kernel in first):
+        if not first or first is last or not all(kernel.cut for kernel in first):
             return False
-        if any(x in made for scalar in plan.scalars for x in scalar.inputs):
+        changed = set(made.values())
+        if any(node in changed for kernel in first for node in kernel.nodes) or not plan.read_first.isdisjoint(made):
             return False
 
         def is_own(kernel: Kernel, node: Node) -> bool:
@@ -385,8 +387,8 @@ def _flags(b: Builder, word: "_Context", step: Value) -> tuple[Value, Value]:
 
 def _outcome(b: Builder, word: "_Context", step: Value) -> Value:
     """Whether a step that all threads have done went wrong, or was the last: a Reason, or 0."""
-    status, halt = _flags(b, word, step)
-    return b.bit_or(b.load(I64, status), b.load(I64, halt))
+    status, halt = (b.load(I64, flag) for flag in _flags(b, word, step))
+    return b.select(b.compare("ne", status, 0), status, halt)
 
 
 class _Context:
