@@ -38,7 +38,7 @@ from backpass.native.pointwise import SCALARS, memory_type
 from backpass.native.prepare import prepare
 from backpass.native.products import write_dots_product, write_rows_product, write_weights_product
 from backpass.native.shares import largest_load
-from backpass.native.steps import Call, Functions, Steps, claimed
+from backpass.native.steps import Call, Functions, Steps, claimed, runs_on
 from backpass.native.target import Target
 from backpass.native.timing import Parts
 from backpass.ops import apply, transpose
@@ -188,8 +188,6 @@ class Compiler:
         self.sums_at = self._memory.private_end  # of a timed job, in a thread's memory
         self.module = CheckedModule() if job.checked else Module()
         self.functions: dict[Kernel, str] = {}
-        self.runs_on = False
-        """Whether threads begin a step before all have ended the last one; known when it is compiled."""
         self.remarks = False
         """Whether the text says which node of the graph its lines calculate."""
         self.calls: list[Call] = []
@@ -343,6 +341,11 @@ class Compiler:
         """Rows of a tile of a product with few rows of weights."""
         return min(4, -(-self.job.rows // self.threads))
 
+    @cached_property
+    def runs_on(self) -> bool:
+        """Do threads begin a step before all have ended the last one?"""
+        return runs_on(self)
+
     @property
     def is_alone(self) -> bool:
         """Does one thread do it all? Then where its work begins and ends is known, and it waits for nobody."""
@@ -401,9 +404,7 @@ class Compiler:
         gives = [self._give_function(place) for place in self.row_outputs()]
         phases = [[(kernel, self._kernel_functions(kernel)) for kernel in phase] for phase in self.plan.phases]
         self.functions = {kernel: calls[0].function for phase in phases for kernel, calls in phase}
-        steps = Steps(self, Functions(takes, gives, self._scalars_function(), phases))
-        steps.write()
-        self.runs_on = steps.runs_on
+        Steps(self, Functions(takes, gives, self._scalars_function(), phases)).write()
         self.text = self.module.text()
         return self.text
 

@@ -72,7 +72,7 @@ class Steps:
         here = _Step(self, b, word, thread, start, n, step)
         here.begin()
         last = len(self.functions.phases) - 1
-        if not self.runs_on:
+        if not self.c.runs_on:
             for number in range(last + 1):
                 here.phase(number)
             b.ret(_outcome(b, word, step))
@@ -83,44 +83,6 @@ class Steps:
             for number in range(1, last + 1):
                 here.phase(number)
         b.ret(before)
-
-    @cached_property
-    def runs_on(self) -> bool:
-        """May a thread begin a step before others have ended the one before?
-
-        So it is where what it does first reads nothing that these write, writes nothing that they read, and changes
-        nothing that is carried on. It hears how that step ended at its first wait, and goes no further if that was
-        not well.
-        """
-        c, plan = self.c, self.c.plan
-        first, last = plan.phases[0], plan.phases[-1]
-        made = {c.graph.inputs[target]: c.outputs[place] for place, target in c.carried.items()}
-        rows = {node for _, node in c.batch_inputs()} - plan.taken
-        if not first or first is last or not all(kernel.cut for kernel in first):
-            return False
-        changed = set(made.values())
-        if any(node in changed for kernel in first for node in kernel.nodes) or not plan.read_first.isdisjoint(made):
-            return False
-
-        def is_own(kernel: Kernel, node: Node) -> bool:
-            """Is all that `node` reads what only its thread writes, or nobody does?"""
-            for use in plan.uses[node]:
-                x = use.node
-                if x in rows or (x in made and not own_columns(use, kernel, plan.home.get(made[x]), made[x])):
-                    return False
-            return True
-
-        def is_apart(kernel: Kernel, node: Node) -> bool:
-            """Does it read nothing that another thread begins to write in the next step?"""
-            for use in plan.uses[node]:
-                home = plan.home.get(use.node)
-                if use.node in rows or (home in first and home and not own_values(use, kernel, home)):
-                    return False
-            return True
-
-        return all(is_own(kernel, node) for kernel in first for node in kernel.nodes) and all(
-            is_apart(kernel, node) for kernel in last for node in kernel.nodes
-        )
 
     @contextmanager
     def share(
@@ -191,7 +153,7 @@ class Steps:
                 good = b.compare("eq", wrong, 0)
                 steps.next = [b.bit_and(good, b.compare("lt", after, count)), after, b.add(current, 1)]
             _, next_step = steps.results
-            if self.runs_on:  # what a step came to is heard in the next one: here, of the last of an epoch
+            if self.c.runs_on:  # what a step came to is heard in the next one: here, of the last of an epoch
                 after = b.select(good, after, start)
                 with b.when(good):
                     emit_barrier(b, barrier, threads, c.target)
@@ -243,6 +205,44 @@ class Steps:
             exact = b.add(seconds, b.mul(b.convert(b.load(I64, when, 1), F64), 1e-9))
             b.store(exact, records, b.add(b.mul(number, 3), 2))
         b.store(b.add(number, 1), word.at(PLACES.epochs_done))
+
+
+def runs_on(c: "Compiler") -> bool:
+    """May a thread begin a step before others have ended the one before?
+
+    So it is where what it does first reads nothing that these write, writes nothing that they read, and changes
+    nothing that is carried on. It hears how that step ended at its first wait, and goes no further if that was
+    not well.
+    """
+    plan = c.plan
+    first, last = plan.phases[0], plan.phases[-1]
+    made = {c.graph.inputs[target]: c.outputs[place] for place, target in c.carried.items()}
+    rows = {node for _, node in c.batch_inputs()} - plan.taken
+    if not first or first is last or not all(kernel.cut for kernel in first):
+        return False
+    changed = set(made.values())
+    if any(node in changed for kernel in first for node in kernel.nodes) or not plan.read_first.isdisjoint(made):
+        return False
+
+    def is_own(kernel: Kernel, node: Node) -> bool:
+        """Is all that `node` reads what only its thread writes, or nobody does?"""
+        for use in plan.uses[node]:
+            x = use.node
+            if x in rows or (x in made and not own_columns(use, kernel, plan.home.get(made[x]), made[x])):
+                return False
+        return True
+
+    def is_apart(kernel: Kernel, node: Node) -> bool:
+        """Does it read nothing that another thread begins to write in the next step?"""
+        for use in plan.uses[node]:
+            home = plan.home.get(use.node)
+            if use.node in rows or (home in first and home and not own_values(use, kernel, home)):
+                return False
+        return True
+
+    return all(is_own(kernel, node) for kernel in first for node in kernel.nodes) and all(
+        is_apart(kernel, node) for kernel in last for node in kernel.nodes
+    )
 
 
 @dataclass
@@ -321,7 +321,7 @@ class _Step:
             with b.when(b.compare("eq", self.thread, 0)):
                 self._account()
             b.stop_outside(self.status, Reason.OUTSIDE)
-        if not (is_last and steps.runs_on):
+        if not (is_last and c.runs_on):
             emit_barrier(b, self.word.at(PLACES.barrier, BARRIER_BYTES // 8), self.threads, c.target)
         self.lap(c.parts.wait(number))
 
