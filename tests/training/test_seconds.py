@@ -134,6 +134,14 @@ def test_a_time_that_is_short_for_a_table_is_told():
     assert _hurry(unhurried, outcome) == []
 
 
+def test_epochs_that_were_asked_for_are_not_laid_to_the_time():
+    from backpass.cli.train import _hurry
+
+    columns = {"x": RNG.normal(size=300), "z": RNG.normal(size=300), "y": RNG.normal(size=300)}
+    asked = plan(columns, "y", seconds=1e4, recipe={"hidden": (), "epochs": 2})
+    assert _hurry(asked, asked.fit()) == []
+
+
 def test_what_a_training_takes_is_guessed_from_its_parts(monkeypatch):
     """Twice the epochs take twice as long but for the programs and scores; each fold as long again; others, more."""
     from dataclasses import replace

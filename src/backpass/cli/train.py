@@ -405,7 +405,8 @@ def _hurry(planned: "Plan", outcome: "Outcome") -> list[str]:
     rest = {name: value for name, value in planned.asked["recipe"].items() if name not in duration.FITTED}
     usual = defaults.recipe(planned.prepared.train.rows, planned.asked["effort"], **rest).epochs
     made, over = len(outcome.history), outcome.history.reason == TIME_IS_OVER
-    if made >= usual * ENOUGH or not (over or made == planned.recipe.epochs):
+    fitted = planned.asked["recipe"].keys() >= {"members", "epochs"}  # otherwise a person asked for so many epochs
+    if made >= usual * ENOUGH or not (over or (fitted and made == planned.recipe.epochs)):
         return []
     most = "no whole epoch" if not made else _several(made, "epoch")
     return [f"the time was short, and the score may be low for it: {most} of the usual {usual:,}; give more --time"]

@@ -253,13 +253,20 @@ class Explanation:
         yield f"            {lanes}, {target.registers} registers{fused}"
         yield f"  threads   {compiler.threads} of {_several(self.job.available, 'processor')}{self._why_threads()}"
         yield f"  memory    {_bytes(compiler.arena_bytes)} for values, {_bytes(compiler.private_bytes)} for each thread"
-        where = "each phase but the last" if compiler.runs_on else "each phase"
-        yield f"  kernels   {kernels} in {_several(phases, 'phase')}; threads wait for one another after {where}"
+        waits = ""
+        if compiler.threads > 1:
+            where = "each phase but the last" if compiler.runs_on else "each phase"
+            waits = f"; threads wait for one another after {where}"
+        yield f"  kernels   {kernels} in {_several(phases, 'phase')}{waits}"
+        if networks := {kernel.network for kernel in compiler.plan.kernels} - {None, EVERYONES}:
+            yield f"  networks  {len(networks)}, one after the other, each by one thread"
         if self.times is None:
             yield f"  a step    {_time(self.expected)} expected"
         else:
             speed = self.job.rows / self.times.whole
             yield f"  a step    {_time(self.times.whole)}, {speed:,.0f} rows a second; {_time(self.expected)} expected"
+            if compiler.threads > 1:
+                yield "            below, times are means over the threads"
 
     def _why_threads(self) -> str:
         if self.job.threads:
@@ -415,11 +422,14 @@ def _tile(compiler: Compiler, kernel: Kernel) -> str:
 
 def _parts(compiler: Compiler, kernel: Kernel) -> str:
     """What threads share out of a kernel."""
+    if compiler.is_alone:
+        return ""
     if kernel.network is not None:
         return "every thread for itself" if kernel.network == EVERYONES else "all by one thread"
     if kernel.cut:
         panels = compiler.panels_beside(kernel.cut.first)
-        return f"{_several(panels.count, 'part')} of {panels.width} {'rows' if kernel.cut.high else 'columns'}"
+        of = "rows of weights" if kernel.cut.high else "columns"
+        return f"{_several(panels.count, 'part')} of {panels.width} {of}"
     if kernel.space is Space.ROWS:
         parts = -(-compiler.job.rows // compiler.row_unit)
         return f"{_several(parts, 'part')} of {compiler.row_unit} rows"
