@@ -16,7 +16,8 @@ from backpass.records import dataclass
 
 HOME = "127.0.0.1"
 PORT = 8642
-_PATIENCE = 5.0  # seconds until a connection that is closed is gone
+_PATIENCE = 5.0  # seconds until a connection that is closed is gone, or who is refused has been heard out
+_MOST_HEARD = 1 << 16  # bytes of what is sent by who is refused
 _TRIES = 50  # ports after the one that is wanted
 _HEADERS = {
     b"content-security-policy": b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -105,6 +106,15 @@ class _GivenUp(Exception):  # noqa: N818  (no error: nobody listens)
     """An answer that cannot be sent: what came was no HTTP, and the server has said so already."""
 
 
+async def _heard_out(receive: Any) -> None:
+    """Take in what somebody sends who is refused, up to a bound."""
+    taken, more = 0, True
+    while more and taken < _MOST_HEARD:
+        message = await receive()
+        taken += len(message.get("body", b""))
+        more = message.get("more_body", False)
+
+
 async def _end_of(receive: Any) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
@@ -138,6 +148,10 @@ class Guard:
                 scope = {**scope, "path": scope["path"][len(self._door.token) + 1 :]}
                 await self._application(scope, receive, sent)
             elif scope["type"] == "http":
+                with suppress(
+                    TimeoutError
+                ):  # an answer before the question is heard out may be lost with the connection
+                    await asyncio.wait_for(_heard_out(receive), _PATIENCE)
                 plain = [(b"content-type", b"text/plain; charset=utf-8")]
                 await sent({"type": "http.response.start", "status": 403, "headers": plain})
                 await sent({"type": "http.response.body", "body": refusal.encode()})
