@@ -81,7 +81,8 @@ class _Forming:
             read = None if readers is None else sorted(inside.get(x, -1) for x in readers)
             around.append((tuple(apart), None if read is None else tuple(read), node in checked))
         ahead = tuple(self._memory(self._buffers[node]) for node in beside)
-        cut = kernel.space, kernel.product, kernel.extent, kernel.by_columns
+        high = None if kernel.cut is None else kernel.cut.high
+        cut = kernel.space, kernel.product, kernel.extent, high, kernel.network is None
         key = (*cut, tuple(self._lines), tuple(around), ahead)
         return Form(key, self._things)
 

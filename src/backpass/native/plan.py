@@ -3,7 +3,8 @@
 Every value belongs to a space, by what its first axis is: rows of the batch, a first axis of fixed length, or nothing
 to split. A kernel works through one space; threads split its first axis. Kernels of rows follow each other without
 waiting as long as each reads only the rows that its own thread has made; everything else waits: a phase ends there.
-What first layers calculate may be split by its columns instead; see `columns`.
+What first layers calculate may be split by its columns instead, and networks side by side may be done whole by one
+thread each; see `columns` and `networks`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
