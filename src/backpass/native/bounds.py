@@ -285,6 +285,11 @@ class CheckedBuilder(Builder):
         self._places[at.text] = region, known
         return at
 
+    def again(self, pointer: Value) -> Value:
+        found = super().again(pointer)
+        self._places[found.text] = self._place(pointer)
+        return found
+
     def load(self, type_: Type, pointer: Value, index: Any = 0, *, align: int | None = None) -> Value:
         if type_.scalar == "i1":
             return super().load(type_, pointer, index)

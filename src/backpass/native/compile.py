@@ -215,12 +215,14 @@ class Compiler:
 
     @cached_property
     def scratch(self) -> int:
-        sizes = [
-            matmul.scratch_bytes(self.panels(kernel), self.weights_tiling(kernel))
-            for kernel in self.plan.kernels
-            if kernel.product is Product.WEIGHTS
-        ]
-        return -(-max(sizes, default=0) // LINE) * LINE
+        return -(-max(map(self._scratch_of, self.plan.kernels), default=0) // LINE) * LINE
+
+    def _scratch_of(self, kernel: Kernel) -> int:
+        if kernel.product is Product.WEIGHTS:
+            return matmul.scratch_bytes(self.panels(kernel), self.weights_tiling(kernel))
+        if kernel.product is Product.ROWS:
+            return matmul.rows_scratch_bytes(self.panels_of_weights(kernel), self.rows_tiling(kernel))
+        return 0
 
     def _main_scalar(self) -> Type:
         """The type that decides how many elements a vector has: the narrowest of those that make up the values."""
@@ -330,10 +332,14 @@ class Compiler:
         rows = gcd(tiling.rows, self.panels_beside(cut.first).width)
         return replace(tiling, rows=rows, block=tiling.block // rows * rows)
 
+    def panels_of_weights(self, kernel: Kernel) -> matmul.Panels:
+        """Those that a product of rows reads."""
+        weights = operands(kernel.anchor)[1]
+        return panels_of(weights.shape, weights.dtype, self.target)
+
     def rows_tiling(self, kernel: Kernel) -> matmul.RowsTiling:
-        layout = self.buffers[operands(kernel.anchor)[1]].layout
         threads = self.threads if kernel.by_rows else 1
-        tiling = matmul.rows_tiling(self.target, layout.panels, self.job.rows, threads)  # type: ignore[union-attr]
+        tiling = matmul.rows_tiling(self.target, self.panels_of_weights(kernel), self.job.rows, threads)
         return replace(tiling, together=1) if kernel.by_columns else tiling
 
     @property
@@ -573,15 +579,17 @@ class Compiler:
             begin, end = b.i64(0), n if kernel.space is Space.ROWS else b.i64(self.units(kernel))
         writer, slots, sinks = self._writer(b, n, status, kernel.nodes)
         checked = self._checked(kernel)
+        scratch = b.undefined(PTR)
+        if self._scratch_of(kernel):
+            scratch = b.offset(private, self.private_bytes - self.scratch, Type("i8"))
+            scratch = b.owns(scratch, self.scratch, "room to copy what a product reads, and for its sums")
         if kernel.product is Product.ROWS:
-            write_rows_product(writer, kernel, begin, end, self.rows_tiling(kernel), sinks, checked)
+            write_rows_product(writer, kernel, begin, end, self.rows_tiling(kernel), sinks, checked, scratch)
         elif kernel.product is Product.DOTS:
             write_dots_product(writer, kernel, begin, end, self.dots_rows, sinks, checked)
         elif kernel.product is Product.WEIGHTS:
             writer.quick = True
             tiling = self.weights_tiling(kernel)
-            scratch = b.offset(private, self.private_bytes - self.scratch, Type("i8"))
-            scratch = b.owns(scratch, self.scratch, "room to copy what a product reads")
             beside, onto = self._beside(kernel), self._onto(kernel)
             if kernel.cut and kernel.cut.high:  # tiles of the rows that this thread has as columns
                 columns = self.panels_beside(kernel.cut.first)

@@ -494,6 +494,10 @@ class Builder:
             f"shufflevector {target.text} {first.text}, {target.text} poison, <{lanes} x i32> zeroinitializer", target
         )
 
+    def again(self, pointer: Value) -> Value:
+        """The same address, of which LLVM does not know that it is the same: so a load there is one of its own."""
+        return self.emit(f'call ptr asm "", "=r,0"(ptr {pointer.text})', PTR)
+
     def extract(self, a: Value, lane: int | Value) -> Value:
         place = lane.text if isinstance(lane, Value) else str(lane)
         return self.emit(f"extractelement {a.type.text} {a.text}, i64 {place}", a.type.element)

@@ -4,7 +4,7 @@ A tile of the result stays in registers while the sum over the depth runs: at ea
 operand, each spread over a vector, are multiplied with a few vectors of the right one. Each element of a result is one
 chain of fma in ascending order, starting from 0: so its bits depend neither on the tiles nor on the split over threads.
 The scheme of register and cache blocks is that of Goto and van de Geijn, "Anatomy of High-Performance Matrix
-Multiplication" (2008).
+Multiplication" (2008). Sums over a great depth stop at times and are kept, and then go on where they stopped.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -39,8 +39,14 @@ AHEAD = 8
 """X, whose rows are far apart, is asked for so many steps ahead."""
 FULLY_UNROLLED = 64
 """A tile of no more fma than this is emitted without a loop."""
-ROUND = 48
-"""About so many fma are in a round of a loop: more only make the code longer."""
+ROUND = 128
+"""About so many fma are in a round of a loop, so that what a round takes beside them hardly counts."""
+DEEP_BYTES = 24 * 1024
+"""Of a panel is multiplied with all tiles at a time, so that it stays in a first-level cache."""
+OFTEN = 4
+"""Tiles at least must share a part of a panel that is to stay near for them."""
+TWICE = 0.5
+"""Of the rows of a tile two vectors wide so many read what multiplies the second one once more."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,8 @@ class _Operand:
     offsets: Sequence[int]
     ahead: int = 0
     """So many steps ahead its memory is asked for; 0 leaves that to the machine."""
+    again: Value | None = None
+    """The same pointer once more: the first offsets are read there for the second vector; see `_reads_twice`."""
 
 
 @dataclass(frozen=True)
@@ -151,12 +159,14 @@ class RowsTiling:
         block: rows of the left operand that are multiplied with all panels before the next ones.
         together: panels side by side to a tile: with few rows, to have enough sums under way at a time.
         ahead: lines of the next panel that are asked for in each round of the loop over the depth.
+        depth: of the sums, that is done for all tiles of a panel and a block before the next part; 0 for all.
     """
 
     rows: int
     block: int
     together: int = 1
     ahead: int = 0
+    depth: int = 0
 
 
 @dataclass(frozen=True)
@@ -167,11 +177,13 @@ class WeightsTiling:
         rows: of the weights to a tile.
         block: rows of the weights to a unit of work, a multiple of `rows`.
         packed: 0, or the most rows of the batch that a thread makes room for, to copy what a unit reads.
+        depth: rows of the batch that are summed up for all tiles of a unit before the next ones; 0 for all.
     """
 
     rows: int
     block: int
     packed: int = 0
+    depth: int = 0
 
 
 # The two products
@@ -187,13 +199,16 @@ def rows_product(
     tiling: RowsTiling,
     finish: Finish,
     cut: tuple[Value, Value] | None = None,
+    scratch: Value | None = None,
 ) -> None:
     """C[i, j] = sum over k of A[i, k] B[k, j], for the rows i of [begin, end), B in panels; of these all, or [*cut).
 
     A tile's vectors are those of its panel that hold columns. The last tile ends with `end`, and does some rows again;
-    of fewer rows than a tile has it reaches past `end`.
+    of fewer rows than a tile has it reaches past `end`. `scratch` points to `rows_scratch_bytes` bytes of the thread's
+    own, aligned to 64 bytes.
     """
-    _RowsProduct(b, a, weights, panels, begin, end, tiling, finish, cut).blocks()
+    scratch = b.undefined(PTR) if scratch is None else scratch
+    _RowsProduct(b, a, weights, panels, begin, end, tiling, finish, cut, scratch).blocks()
 
 
 @dataclass
@@ -209,6 +224,7 @@ class _RowsProduct:
     tiling: RowsTiling
     finish: Finish
     cut: tuple[Value, Value] | None
+    scratch: Value
 
     def blocks(self) -> None:
         b, panels, together = self.b, self.panels, self.tiling.together
@@ -231,45 +247,62 @@ class _RowsProduct:
     def tiles(self, first: Value, last: Value, panel: Value, together: int, vectors: int) -> None:
         """The tiles of the rows [first, last) of a block, in some panels side by side."""
         b, a, panels, rows = self.b, self.a, self.panels, self.tiling.rows
-        right = b.offset(self.weights, b.mul(panel, panels.stride), panels.type)
         column = b.mul(panel, panels.width)
         right_offsets = [g * panels.stride + v * panels.lanes for g in range(together) for v in range(vectors)]
+        size = rows * len(right_offsets)
         last_begin = b.largest(b.sub(self.end, rows), self.begin)
-        with b.loop(first, last, rows, stem="row") as loop:
-            row = b.smallest(loop.index, last_begin)
-            left = b.offset(a.pointer, b.mul(row, a.stride), panels.type)
-            index, size = b.div(b.sub(loop.index, first), rows), rows * len(right_offsets)
-            tile = _tile_of_products(
-                b,
-                panels,
-                panels.depth,
-                _Operand(left, 1, [r * a.stride for r in range(rows)]),
-                _Operand(right, panels.width, right_offsets),
-                self.part_of_next(right, self.after(panel, together), index, size),
-            )
-            for g in range(together):
-                part = [line[g * vectors : (g + 1) * vectors] for line in tile]
-                self.finish(row, b.add(column, g * panels.width), part)
+        sums = _Sums(b, self.scratch, panels, size, self.tiling.block // rows if self.tiling.depth else 0)
 
-    def after(self, panel: Value, together: int) -> Value:
-        """Panels from one to the next: of its own, a thread begins again with the first one then."""
-        b = self.b
+        def part(start: Value, depth: int, *, is_last: bool) -> None:
+            first_of_panel = b.add(b.mul(panel, panels.stride), b.mul(start, panels.width))
+            right = b.offset(self.weights, first_of_panel, panels.type)
+            with b.loop(first, last, rows, stem="row") as loop:
+                row = b.smallest(loop.index, last_begin)
+                left = b.offset(a.pointer, b.add(b.mul(row, a.stride), start), panels.type)
+                index = b.div(b.sub(loop.index, first), rows)
+                tile = _tile_of_products(
+                    b,
+                    panels,
+                    depth,
+                    _Operand(left, 1, [r * a.stride for r in range(rows)]),
+                    _Operand(right, panels.width, right_offsets),
+                    self.part_of_next(right, self.after(panel, together, depth), index, size, depth),
+                    sums.before(index),
+                )
+                if not is_last:
+                    sums.keep(index, tile)
+                    return
+                for g in range(together):
+                    vectors_of_panel = [line[g * vectors : (g + 1) * vectors] for line in tile]
+                    self.finish(row, b.add(column, g * panels.width), vectors_of_panel)
+
+        sums.clear()
+        _in_parts(b, panels.depth, self.tiling.depth, part)
+
+    def after(self, panel: Value, together: int, depth: int) -> Value:
+        """Elements from what is read of a panel to what is read next: its next part, or the next panel.
+
+        Of its own panels a thread begins again with the first one after the last.
+        """
+        b, panels = self.b, self.panels
+        if depth < panels.depth:
+            return b.i64(depth * panels.width)  # the next panel stands behind the last part of this one
         if self.cut is None:
-            return b.i64(together)
-        return b.select(b.compare("lt", b.add(panel, 1), self.cut[1]), b.i64(1), b.sub(self.cut[0], panel))
+            return b.i64(together * panels.stride)
+        next_panel = b.select(b.compare("lt", b.add(panel, 1), self.cut[1]), b.i64(1), b.sub(self.cut[0], panel))
+        return b.mul(next_panel, panels.stride)
 
-    def part_of_next(self, right: Value, distance: Value, index: Value, size: int) -> list[_Stream]:
-        """What tile `index` of a block, of `size` vectors, asks for: its part of the panel so far after `right`."""
+    def part_of_next(self, right: Value, distance: Value, index: Value, size: int, depth: int) -> list[_Stream]:
+        """What tile `index` of a block, of `size` vectors, asks for: its part of what is so far after `right`."""
         b, panels = self.b, self.panels
         if not self.tiling.ahead:
             return []
         line = _line(panels)
-        rounds = max(1, panels.depth // _round(size))
+        rounds = max(1, depth // _round(size))
         step = self.tiling.ahead * line
         at = b.mul(index, rounds * step)
-        count = b.select(b.compare("lt", at, panels.stride), b.i64(rounds), b.i64(1))
-        first = b.add(at, b.mul(distance, panels.stride))
-        return [_Stream(right, first, step, count, range(0, step, line), locality=2)]
+        count = b.select(b.compare("lt", at, depth * panels.width), b.i64(rounds), b.i64(1))
+        return [_Stream(right, b.add(at, distance), step, count, range(0, step, line), locality=2)]
 
 
 def dots_product(
@@ -368,11 +401,24 @@ def weights_units(panels: Panels, tiling: WeightsTiling) -> int:
 
 def scratch_bytes(panels: Panels, tiling: WeightsTiling) -> int:
     """Memory of its own that each thread needs for a `weights_product`; often 0."""
+    return _packed_bytes(panels, tiling) + _sums_bytes(panels, tiling)
+
+
+def rows_scratch_bytes(panels: Panels, tiling: RowsTiling) -> int:
+    """The same for a `rows_product`."""
+    return _sums_bytes(panels, tiling)
+
+
+def _packed_bytes(panels: Panels, tiling: WeightsTiling) -> int:
     if not tiling.packed:
         return 0
-    return (_packed_tile(panels, tiling) * (tiling.block // tiling.rows) + tiling.packed * panels.width) * (
-        panels.type.bytes
-    )
+    tiles = _packed_tile(panels, tiling) * (tiling.block // tiling.rows)
+    return _up(tiles + tiling.packed * panels.width, _line(panels)) * panels.type.bytes
+
+
+def _sums_bytes(panels: Panels, tiling: RowsTiling | WeightsTiling) -> int:
+    """Of the sums of all tiles of a panel and a block, where these are not done at once."""
+    return tiling.block * panels.width * panels.type.bytes if tiling.depth else 0
 
 
 def _packed_tile(panels: Panels, tiling: WeightsTiling) -> int:
@@ -461,36 +507,73 @@ class _WeightsProduct:
         errors = right.pointer
         if self.tiling.packed:
             right = self.pack_errors(right, vectors)
-        share = b.add(b.div(self.count, b.sub(last, first)), 1)
+        size = rows * vectors
+        where = self.scratch
+        if self.tiling.depth:
+            where = b.offset(where, _packed_bytes(panels, self.tiling) // panels.type.bytes, panels.type)
+        sums = _Sums(b, where, panels, size, self.tiling.block // rows if self.tiling.depth else 0)
 
-        def tile(index: Value, height: int) -> None:
+        def tile(index: Value, height: int, start: Value, depth: Value | int, *, is_last: bool) -> None:
             k = b.mul(index, rows)
-            next_tile = b.add(b.mul(panel, panels.stride), b.mul(b.add(k, rows), panels.width))
-            line = _line(panels)
-            streams = [_Stream(array, next_tile, line, b.i64(rows * panels.width // line)) for array in self.beside]
-            if self.tiling.packed:
-                rest = b.add(b.mul(b.mul(b.sub(index, first), share), self.errors.stride), panels.width)
-                lines = range(0, panels.width, line)
-                streams.append(_Stream(errors, rest, self.errors.stride, share, lines, locality=2))
             vector_offsets = [v * panels.lanes for v in range(vectors)]
+            here = b.sub(index, first)
+            before = sums.before(here) if self.tiling.depth else self.start(panel, k, height, vectors)
             products = _tile_of_products(
                 b,
                 panels,
-                self.count,
-                self.left(index, k, first, height),
-                _Operand(right.pointer, right.stride, vector_offsets),
-                streams,
-                self.start(panel, k, height, vectors),
+                depth,
+                self.left(index, k, first, height, start),
+                _Operand(
+                    b.offset(right.pointer, b.mul(start, right.stride), panels.type), right.stride, vector_offsets
+                ),
+                self.streams(panel, k, here, b.sub(last, first), start, depth, errors, is_last=is_last),
+                None if before is None else before[: height * vectors],
             )
-            self.finish(k, column, products)
+            if is_last:
+                self.finish(k, column, products)
+            else:
+                sums.keep(here, products)
 
         whole, remainder = divmod(panels.depth, rows)
-        if whole:
-            with b.loop(first, b.smallest(last, whole), stem="tile") as loop:
-                tile(loop.index, rows)
-        if remainder:
-            with b.when(b.compare("gt", last, whole)):
-                tile(b.i64(whole), remainder)
+
+        def part(start: Value, depth: Value | int, *, is_last: bool) -> None:
+            if whole:
+                with b.loop(first, b.smallest(last, whole), stem="tile") as loop:
+                    tile(loop.index, rows, start, depth, is_last=is_last)
+            if remainder:
+                with b.when(b.compare("gt", last, whole)):
+                    tile(b.i64(whole), remainder, start, depth, is_last=is_last)
+
+        sums.clear()
+        _in_parts(b, self.count, self.tiling.depth, part)
+
+    def streams(
+        self,
+        panel: Value,
+        k: Value,
+        index: Value,
+        tiles: Value,
+        start: Value,
+        depth: Value | int,
+        errors: Value,
+        *,
+        is_last: bool,
+    ) -> list[_Stream]:
+        """What is asked for beside a tile: what the next one is finished with, and its share of the next panel of E."""
+        b, panels, rows = self.b, self.panels, self.tiling.rows
+        line = _line(panels)
+        streams = []
+        if is_last:
+            next_tile = b.add(b.mul(panel, panels.stride), b.mul(b.add(k, rows), panels.width))
+            count = b.i64(rows * panels.width // line)
+            streams = [_Stream(array, next_tile, line, count) for array in self.beside]
+        if self.tiling.packed:
+            share = b.add(b.div(depth, tiles), 1)
+            row = b.add(start, b.mul(index, share))
+            lines = range(0, panels.width, line)
+            first = b.add(b.mul(row, self.errors.stride), panels.width)
+            streams.append(_Stream(errors, first, self.errors.stride, share, lines, locality=2))
+        return streams
 
     def start(self, panel: Value, k: Value, height: int, vectors: int) -> list[Value]:
         """What the sums of a tile begin with, row by row."""
@@ -502,14 +585,15 @@ class _WeightsProduct:
         places = [r * panels.width + v * panels.lanes for r in range(height) for v in range(vectors)]
         return [b.load(vector, self.onto, b.add(at, place)) for place in places]
 
-    def left(self, index: Value, k: Value, first: Value, height: int) -> _Operand:
-        """X for a tile."""
-        b, type_ = self.b, self.panels.type
+    def left(self, index: Value, k: Value, first: Value, height: int, start: Value) -> _Operand:
+        """X for a tile, from a row of the batch on."""
+        b, type_, rows = self.b, self.panels.type, self.tiling.rows
         if self.tiling.packed:
-            at = b.mul(b.sub(index, first), _packed_tile(self.panels, self.tiling))
-            return _Operand(b.offset(self._packed_x(), at, type_), self.tiling.rows, range(height))
+            at = b.add(b.mul(b.sub(index, first), _packed_tile(self.panels, self.tiling)), b.mul(start, rows))
+            return _Operand(b.offset(self._packed_x(), at, type_), rows, range(height))
         ahead = 0 if isinstance(self.count, int) else AHEAD
-        return _Operand(b.offset(self.x.pointer, k, type_), self.x.stride, range(height), ahead)
+        at = b.add(k, b.mul(start, self.x.stride))
+        return _Operand(b.offset(self.x.pointer, at, type_), self.x.stride, range(height), ahead)
 
     def _packed_x(self) -> Value:
         to = self.b.offset(self.scratch, self.tiling.packed * self.panels.width, self.panels.type)
@@ -557,6 +641,65 @@ def _each_panel(b: Builder, panels: Panels, begin: Value, end: Value, body: Call
             body(b.i64(panels.full), panels.last)
 
 
+@dataclass
+class _Sums:
+    """The sums of the tiles of a panel and a block, kept between one part of their depth and the next.
+
+    Of no tiles there are none: then everything is done in one part.
+    """
+
+    b: Builder
+    pointer: Value
+    panels: Panels
+    size: int
+    """Vectors to a tile."""
+    tiles: int
+
+    def clear(self) -> None:
+        """All begin with 0."""
+        if self.tiles:
+            b, lanes = self.b, self.panels.lanes
+            zero = b.constant(0.0, self.panels.type.vector(lanes))
+            with b.loop(0, self.tiles * self.size * lanes, lanes) as loop:
+                b.store(zero, self.pointer, loop.index)
+
+    def before(self, tile: Value) -> list[Value] | None:
+        """The vectors of a tile so far, or None for zeros."""
+        if not self.tiles:
+            return None
+        b, lanes, at = self.b, self.panels.lanes, self._place(tile)
+        return [b.load(self.panels.type.vector(lanes), self.pointer, b.add(at, u * lanes)) for u in range(self.size)]
+
+    def keep(self, tile: Value, sums: Tile) -> None:
+        b, at = self.b, self._place(tile)
+        for u, value in enumerate(vector for row in sums for vector in row):
+            b.store(value, self.pointer, b.add(at, u * self.panels.lanes))
+
+    def _place(self, tile: Value) -> Value:
+        return self.b.mul(tile, self.size * self.panels.lanes)
+
+
+def _in_parts(b: Builder, depth: Value | int, most: int, part: Callable[..., None]) -> None:
+    """`part(start, steps, is_last=...)` for the parts of a sum of `depth` steps, of `most` each; 0 for all at once."""
+    if not most or (isinstance(depth, int) and depth <= most):
+        part(b.i64(0), depth, is_last=True)
+        return
+    rest: Value | int
+    if isinstance(depth, int):
+        before = b.i64((depth - 1) // most * most)
+        rest = depth - (depth - 1) // most * most
+    else:
+        before = b.mul(b.div(b.largest(b.sub(depth, 1), 0), most), most)
+        rest = b.sub(depth, before)
+    with b.loop(0, before, most, stem="part") as loop:
+        part(loop.index, most, is_last=False)
+    part(before, rest, is_last=True)
+
+
+def _up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
+
+
 def _line(panels: Panels) -> int:
     """Elements in a line of the cache."""
     return LINE_BYTES // panels.type.bytes
@@ -579,6 +722,8 @@ def _tile_of_products(
     """sum over s < count of left[s, r] right[s, v], for the offsets r of `left` and the vectors v of `right`."""
     columns = len(right.offsets)
     size = len(left.offsets) * columns
+    if _reads_twice(panels, columns):
+        left = replace(left, again=b.again(left.pointer))
     flat = [b.constant(0.0, panels.type.vector(panels.lanes))] * size if start is None else start
     if isinstance(count, int) and count * size <= FULLY_UNROLLED:
         flat = _steps(b, panels, left, right, flat, count)
@@ -593,6 +738,16 @@ def _tile_of_products(
     return [flat[r : r + columns] for r in range(0, size, columns)]
 
 
+def _reads_twice(panels: Panels, columns: int) -> bool:
+    """Are some rows of a tile with so many vectors to a row read twice over?
+
+    AVX-512 multiplies by a number in memory with one instruction, which LLVM chooses where the number is read for that
+    alone. That is an instruction less than to spread it over a register first, for two vectors, and a load more. With
+    fewer instructions a core loses less of its speed where another thread, or another customer, has its other half.
+    """
+    return columns == 2 and panels.lanes * panels.type.bits == 512
+
+
 def _loop_of_steps(
     b: Builder,
     panels: Panels,
@@ -605,31 +760,45 @@ def _loop_of_steps(
     streams: Sequence[_Stream],
 ) -> tuple[_Operand, _Operand, list[Value]]:
     """The steps [first, last), a multiple of `unroll`; and where the operands stand then."""
-    with b.loop(first, last, unroll, carried=[left.pointer, right.pointer, *flat]) as loop:
-        left_at, right_at, *inside = loop.carried
+    pointers = [left.pointer, right.pointer, *([] if left.again is None else [left.again])]
+    with b.loop(first, last, unroll, carried=[*pointers, *flat]) as loop:
+        here = loop.carried[: len(pointers)]
         for stream in streams:
             step = b.smallest(loop.index, b.mul(b.sub(stream.count, 1), unroll))
             for offset in stream.offsets:
                 at = b.add(b.mul(step, stream.step // unroll), b.add(stream.first, offset))
                 b.prefetch(stream.pointer, at, panels.type, locality=stream.locality)
-        inside = _steps(b, panels, replace(left, pointer=left_at), replace(right, pointer=right_at), inside, unroll)
-        left_next = b.offset(left_at, unroll * left.step, panels.type)
-        right_next = b.offset(right_at, unroll * right.step, panels.type)
-        loop.next = [left_next, right_next, *inside]
-    left_at, right_at, *flat = loop.results
-    return replace(left, pointer=left_at), replace(right, pointer=right_at), flat
+        inside = _steps(b, panels, *_at(left, right, here), loop.carried[len(pointers) :], unroll)
+        steps = (left.step, right.step, left.step)
+        after = [b.offset(at, unroll * step, panels.type) for at, step in zip(here, steps, strict=False)]
+        loop.next = [*after, *inside]
+    return *_at(left, right, loop.results[: len(pointers)]), loop.results[len(pointers) :]
+
+
+def _at(left: _Operand, right: _Operand, pointers: Sequence[Value]) -> tuple[_Operand, _Operand]:
+    """The operands with these pointers: of the left one, of the right one, of the left one again if it has two."""
+    left_at, right_at, *again = pointers
+    return replace(left, pointer=left_at, again=again[0] if again else None), replace(right, pointer=right_at)
 
 
 def _steps(b: Builder, panels: Panels, left: _Operand, right: _Operand, flat: list[Value], count: int) -> list[Value]:
     """So many steps of the sum, straight on."""
     vector = panels.type.vector(panels.lanes)
+
+    def spread(pointer: Value, step: int, offset: int) -> Value:
+        return b.splat(b.load(panels.type, pointer, step * left.step + offset), panels.lanes)
+
+    again = left.pointer if left.again is None else left.again
+    twice = [] if left.again is None else left.offsets[: round(len(left.offsets) * TWICE)]
     for s in range(count):
         if left.ahead:
             for line in range(0, len(left.offsets), _line(panels)):
                 b.prefetch(left.pointer, (s + left.ahead) * left.step + line, panels.type)
         vectors = [b.load(vector, right.pointer, s * right.step + offset) for offset in right.offsets]
-        spread = [b.splat(b.load(panels.type, left.pointer, s * left.step + o), panels.lanes) for o in left.offsets]
-        pairs = [(a, vector) for a in spread for vector in vectors]
+        factors = [[spread(left.pointer, s, offset)] * len(vectors) for offset in left.offsets]
+        for row, offset in zip(factors, twice, strict=False):
+            row[1] = spread(again, s, offset)
+        pairs = [pair for row in factors for pair in zip(row, vectors, strict=True)]
         flat = [b.fma(a, vector, sum_) for (a, vector), sum_ in zip(pairs, flat, strict=True)]
     return flat
 
@@ -714,17 +883,29 @@ def rows_tiling(target: Target, panels: Panels, rows: int, threads: int) -> Rows
 
     height = min(range(1, min(own, _most_rows(target, panels.vectors)) + 1), key=cycles)
     size = panels.size * panels.type.bytes
-    memory = FEW_BYTES if size <= NEAR_BYTES else MANY_BYTES
-    block = memory // (panels.depth * panels.type.bytes) // height * height
     together = 1
     while own * panels.vectors * together < 8 and together < panels.full:
         together += 1
     while _most_rows(target, panels.vectors * together) < height:
         together -= 1
-    block = max(block, height)
-    rounds = -(-min(own, block) // height) * panels.depth // _round(height * panels.vectors)
-    ahead = min(4, -(-panels.stride // _line(panels) // max(1, rounds))) if size > HERE_BYTES else 0
-    return RowsTiling(height, block, together, ahead)
+    depth = _part(panels, panels.depth) if own >= OFTEN * height else 0
+    memory = NEAR_BYTES if depth else FEW_BYTES if size <= NEAR_BYTES else MANY_BYTES
+    block = max(1, memory // (panels.depth * panels.type.bytes) // height) * height
+    if depth:
+        block = min(block, -(-own // height) * height)
+    rounds = -(-min(own, block) // height) * (depth or panels.depth) // _round(height * panels.vectors)
+    lines = -(-(depth or panels.depth) * panels.width // _line(panels))
+    ahead = min(4, -(-lines // max(1, rounds))) if size > HERE_BYTES else 0
+    return RowsTiling(height, block, together, ahead, depth)
+
+
+def _part(panels: Panels, depth: int) -> int:
+    """How much of a sum over `depth` rows of a panel is done at a time: in a few equal parts, or 0 for all at once."""
+    row = panels.width * panels.type.bytes
+    if depth * row <= 2 * DEEP_BYTES:
+        return 0
+    parts = -(-depth * row // DEEP_BYTES)
+    return _up(-(-depth // parts), 8)
 
 
 def weights_tiling(target: Target, panels: Panels, rows: int, threads: int = 1) -> WeightsTiling:
@@ -738,5 +919,6 @@ def weights_tiling(target: Target, panels: Panels, rows: int, threads: int = 1) 
     spread = rows * (panels.width * panels.type.bytes + LINE_BYTES) > HERE_BYTES  # what a tile touches of X and E
     packed = (far or spread) and tiles >= 16 and panels.count >= 4  # so many times each copy is used
     most = min(PACKED_BYTES // (rows * height * panels.type.bytes), max(16, share)) if packed else min(8, share)
-    blocks = -(-tiles // max(1, most))
-    return WeightsTiling(height, height * -(-tiles // blocks), rows if packed else 0)  # blocks as equal as can be
+    block = height * -(-tiles // -(-tiles // max(1, most)))  # blocks as equal as can be
+    depth = _part(panels, rows) if packed and block >= OFTEN * height else 0
+    return WeightsTiling(height, block, rows if packed else 0, depth)

@@ -191,6 +191,7 @@ def write_rows_product(
     tiling: RowsTiling,
     sinks: Mapping[Node, Sequence[Slot]],
     checked: AbstractSet[Node],
+    scratch: Value,
 ) -> None:
     """Rows [begin, end) of a product with weights; or, where it is cut by columns, these panels of all rows."""
     left, right = operands(kernel.anchor)
@@ -201,7 +202,7 @@ def write_rows_product(
     whole = writer.b.i64(0), writer.rows
     (first, last), cut = (whole, (begin, end)) if kernel.by_columns else ((begin, end), None)
     panels = slot.layout.panels
-    matmul.rows_product(writer.b, _rows(writer, left), slot.pointer, panels, first, last, tiling, finish, cut)
+    matmul.rows_product(writer.b, _rows(writer, left), slot.pointer, panels, first, last, tiling, finish, cut, scratch)
 
 
 def write_dots_product(
