@@ -58,6 +58,7 @@ GAIN = 1.15  # a further thread must make a step quicker by so much at least
 UNEVEN = 1.35  # times the mean may have to do who has most of networks: even so it is quicker than all by rows
 FEW = 4  # threads: of so many some may be left out where networks are shared out
 MOST_TAKEN = 1 << 21  # bytes of the batch that each thread may take for itself, so that they stay in a near cache
+LONG_ROW, ROWS_AHEAD = 1024, 2  # a row of so many bytes is asked for while the one so many before it is copied
 WORTH_A_CUT = 0.3  # of a step's work at least must be cut by columns, for it may take one more wait
 ALIKE = 3  # parts of a kernel have functions of their own where so many have one in common, in the mean
 
@@ -447,6 +448,12 @@ class Compiler:
         with b.loop(begin, end, stem="row") as loop:
             source = b.mul(b.extend_unsigned(b.load(I32, order, loop.index), I64), inner)
             target = b.mul(loop.index, stride)
+            if inner * memory.bytes >= LONG_ROW:  # rows lie anywhere: the machine cannot know which are read next
+                later = b.smallest(b.add(loop.index, ROWS_AHEAD), b.sub(end, 1))
+                there = b.mul(b.extend_unsigned(b.load(I32, order, later), I64), inner)
+                line = LINE // memory.bytes
+                with b.loop(0, inner, line) as lines:
+                    b.prefetch(data, b.add(there, lines.index), memory, locality=2)
             for first, last, step, count, tail in chunks_of(inner, lanes, COLUMNS_AT_ONCE):
                 if tail is not None and inner == 1:
                     b.store(b.load(memory, data, source), to, target)
