@@ -46,7 +46,7 @@ def compiled(name: str, scalar: str, target: str, lanes: int | None = None, *, f
     vector = Type(scalar, lanes)
     module = Module()
     arguments = [("x", PTR), ("y", PTR), ("result", PTR), ("count", I64)]
-    b, (x, y, result, count) = define(module, "run", arguments, fused=machine.fused)
+    b, (x, y, result, count) = define(module, "run", arguments, fused=machine.fused, estimates=machine.estimates)
     b.function.attributes = "nounwind noinline"
     outer, values = define(module, "main", arguments, fused=machine.fused)
     outer.function.internal = False

@@ -44,5 +44,19 @@ def divide(b: Builder, a: Value, d: Value, *, quick: bool = False) -> Value:
     return b.avx512("mask.scalef", q, b.sub(b.avx512("mask.getexp", a), b.avx512("mask.getexp", d)))
 
 
+def ratio(b: Builder, a: Value, d: Value) -> Value:
+    """a / d where neither is denormal and the reciprocal of d is not, within half a unit and a bit in the last place.
+
+    Vectors narrower than the widest are divided as fast by the machine.
+    """
+    if not (b.estimates and d.type.lanes * d.type.bits == 512):
+        return b.div(a, d)
+    y = b.avx512("rcp14", d)
+    if d.type.scalar == "double":  # 28 bits
+        y = b.fma(b.fma(b.neg(d), y, b.constant(1.0, d.type)), y, y)
+    q = b.mul(a, y)
+    return b.fma(b.fma(b.neg(d), q, a), y, q)
+
+
 def _has_estimates(b: Builder, x: Value) -> bool:
     return b.estimates and x.type.scalar == "float" and x.type.lanes in (4, 8, 16)

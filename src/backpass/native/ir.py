@@ -408,18 +408,18 @@ class Builder:
         return self.intrinsic("is.fpclass", I1.vector(a.type.lanes), a, self.constant(mask, I32), suffix=a.type.mangled)
 
     def avx512(self, stem: str, *operands: Value, whole: int | None = None) -> Value:
-        """An instruction of AVX-512 on vectors of floats: "rcp14", "rsqrt14", "mask.getmant", "mask.scalef" and so on.
+        """An instruction of AVX-512 on vectors: "rcp14", "rsqrt14", "mask.getmant", "mask.scalef" and so on.
 
         `whole` is its number, where it takes one. Those of 512 bits that begin with "mask." take a way to round, too.
         """
         type_ = operands[0].type
-        lanes, wide = type_.lanes, type_.lanes == 16
-        mask = I16 if wide else I8
+        bits = type_.lanes * type_.bits
+        mask = I16 if type_.lanes == 16 else I8
         listed = [*operands, *([] if whole is None else [self.constant(whole, I32)])]
         listed += [Value("zeroinitializer", type_), self.constant(-1, mask)]
-        if wide and stem.startswith("mask."):
+        if bits == 512 and stem.startswith("mask."):
             listed.append(self.constant(4, I32))  # as the register says
-        name = f"llvm.x86.avx512.{stem}.ps.{32 * lanes}"
+        name = f"llvm.x86.avx512.{stem}.{'ps' if type_.scalar == 'float' else 'pd'}.{bits}"
         self.module.declare(name, type_, [x.type for x in listed])
         return self.call(name, type_, *listed)
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import cache
 
+from backpass.native.arithmetic import ratio
 from backpass.native.ir import F32, F64, I32, I64, Builder, Number, Type, Value, define
 from backpass.records import dataclass
 
@@ -326,9 +327,9 @@ def sigmoid(b: Builder, x: Value) -> Value:
 
     c = r coth(r / 2) is even, so it takes half the terms of e^r, and an error of it counts little, for N is above and
     below. All is multiplied by 0.82: N, and the denominator where the quotient is near 1, lie right below 2 then,
-    where rounding is finest.
+    where rounding is finest; and by 1/16, so that the reciprocal of the denominator is a normal number.
     """
-    form, scale = _format(x), 0.82
+    form, scale = _format(x), 0.82 / 16
     limit = (form.bias + 0.4) * float(_LN2)  # 2^n is finite and normal up to there, and the result 0 or 1 beyond
     inside = _at_least(b, -limit, _at_most(b, limit - 1.0, x))
     shifted, r = _reduced(b, inside, -1, offset=form.bias)
@@ -336,7 +337,7 @@ def sigmoid(b: Builder, x: Value) -> Value:
     even = _polynomial(b, b.mul(r, r), [scale * c for c in form.sigmoid])
     over = _fma(b, r, scale, even)
     rest = _fma(b, b.mul(power, r), -2.0 * scale, over)
-    return b.div(over, b.fma(over, power, rest))
+    return ratio(b, over, b.fma(over, power, rest))
 
 
 def tanh(b: Builder, x: Value) -> Value:

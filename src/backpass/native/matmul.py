@@ -722,7 +722,7 @@ def _tile_of_products(
     """sum over s < count of left[s, r] right[s, v], for the offsets r of `left` and the vectors v of `right`."""
     columns = len(right.offsets)
     size = len(left.offsets) * columns
-    if _reads_twice(panels, columns):
+    if _reads_twice(panels, columns) and count != 1:
         left = replace(left, again=b.again(left.pointer))
     flat = [b.constant(0.0, panels.type.vector(panels.lanes))] * size if start is None else start
     if isinstance(count, int) and count * size <= FULLY_UNROLLED:

@@ -48,6 +48,26 @@ def multiply_and_add(graph: Graph) -> Graph:
     return rewrite(graph, fused)
 
 
+def double_once(graph: Graph) -> Graph:
+    """x c + x c, as the derivative of a square becomes, is x times 2 c; where c was 1/2 nothing is left to do.
+
+    It is the same number, unless that is so small that c x is not exact.
+    """
+
+    def doubled(node: Node) -> Node:
+        x = node.inputs[0] if node.inputs else node
+        if node.op is not ADD or node.inputs[1] is not x or x.op is not MULTIPLY or node.dtype.kind != "f":
+            return node
+        for other, factor in (x.inputs, x.inputs[::-1]):
+            value = factor.attributes.get("value")
+            if value is not None and size(factor.shape) == 1 and other.shape == node.shape:
+                with scope(node.name):
+                    return other if value.item() == 0.5 else apply(MULTIPLY, other, constant(2 * value, node.dtype))
+        return node
+
+    return rewrite(graph, doubled)
+
+
 def scale_errors(graph: Graph) -> Graph:
     """A number by which only a gradient is multiplied, before it is added, multiplies the errors instead.
 
@@ -102,7 +122,7 @@ def prepare(graph: Graph, rows: int = 0, *, whole: bool = False) -> Graph:
     if single:
         graph = rewrite(graph, lambda node: constant(1, node.dtype) if node.op is ROWS else node)
     graph = reduce_inside_first(expand(graph))
-    graph = multiply_and_add(simplify(only_row(graph) if single else graph))
+    graph = multiply_and_add(double_once(simplify(only_row(graph) if single else graph)))
     return scale_errors(graph) if rows == 1 else graph
 
 

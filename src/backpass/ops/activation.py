@@ -24,7 +24,7 @@ def _softplus(x: Any) -> Any:
 SIGMOID = Pointwise(
     name="sigmoid",
     forward=_sigmoid,
-    derivative=lambda dy, y, x: (dy * y * (1 - y),),
+    derivative=lambda dy, y, x: (dy * (y * (1 - y)),),
     takes="real",
     lower=lambda e, x: e.sigmoid(x),
     cost=25,
