@@ -41,6 +41,8 @@ FULLY_UNROLLED = 64
 """A tile of no more fma than this is emitted without a loop."""
 ROUND = 128
 """About so many fma are in a round of a loop, so that what a round takes beside them hardly counts."""
+LONG = 128
+"""Steps of a sum from which on its loop counts as long."""
 DEEP_BYTES = 24 * 1024
 """Of a panel is multiplied with all tiles at a time, so that it stays in a first-level cache."""
 OFTEN = 4
@@ -298,7 +300,7 @@ class _RowsProduct:
         if not self.tiling.ahead:
             return []
         line = _line(panels)
-        rounds = max(1, depth // _round(size))
+        rounds = max(1, depth // _round(size, depth))
         step = self.tiling.ahead * line
         at = b.mul(index, rounds * step)
         count = b.select(b.compare("lt", at, depth * panels.width), b.i64(rounds), b.i64(1))
@@ -705,9 +707,13 @@ def _line(panels: Panels) -> int:
     return LINE_BYTES // panels.type.bytes
 
 
-def _round(size: int) -> int:
-    """Steps of the sum to a round of the loop, of a tile of so many vectors."""
-    return min(8, 1 << max(0, (ROUND // size).bit_length() - 1))
+def _round(size: int, count: int | Value) -> int:
+    """Steps of the sum to a round of the loop, of a tile of so many vectors, where there are `count` in all.
+
+    Long loops are worth code of twice the length.
+    """
+    most = 8 if isinstance(count, int) and count >= LONG else 4
+    return min(most, 1 << max(0, (ROUND // size).bit_length() - 1))
 
 
 def _tile_of_products(
@@ -728,7 +734,7 @@ def _tile_of_products(
     if isinstance(count, int) and count * size <= FULLY_UNROLLED:
         flat = _steps(b, panels, left, right, flat, count)
     else:
-        unroll = _round(size)
+        unroll = _round(size, count)
         whole: Any = count - count % unroll if isinstance(count, int) else b.bit_and(count, -unroll)
         left, right, flat = _loop_of_steps(b, panels, left, right, flat, 0, whole, unroll, streams)
         if isinstance(count, int):
@@ -893,7 +899,11 @@ def rows_tiling(target: Target, panels: Panels, rows: int, threads: int) -> Rows
     block = max(1, memory // (panels.depth * panels.type.bytes) // height) * height
     if depth:
         block = min(block, -(-own // height) * height)
-    rounds = -(-min(own, block) // height) * (depth or panels.depth) // _round(height * panels.vectors)
+    rounds = (
+        -(-min(own, block) // height)
+        * (depth or panels.depth)
+        // _round(height * panels.vectors, depth or panels.depth)
+    )
     lines = -(-(depth or panels.depth) * panels.width // _line(panels))
     ahead = min(4, -(-lines // max(1, rounds))) if size > HERE_BYTES else 0
     return RowsTiling(height, block, together, ahead, depth)
