@@ -186,8 +186,7 @@ def test_rows_product_has_the_same_bits_however_it_is_cut(
     A, W = (rng.normal(size=x).astype(np.float32) for x in ((n, depth), (depth, columns)))
     cut = data.draw(st.integers(0, n))
     one = _rows(machine, A, W, F32, 1, RowsTiling(1, n), [(0, n)])
-    together = 1 if part else blocks
-    tiling = RowsTiling(rows, rows * blocks, together, blocks - 1, part)
+    tiling = RowsTiling(rows, rows * blocks, blocks, blocks - 1, part)
     other = _rows(machine, A, W, F32, vectors, tiling, [(cut, n), (0, cut)])
     np.testing.assert_array_equal(one.view(np.uint32), other.view(np.uint32))
 
@@ -252,7 +251,8 @@ def test_tilings_keep_their_sums_in_registers_and_waste_few_rows(name, rows, col
     weights = weights_tiling(machine, panels, rows)
     for height in (tiling.rows, weights.rows):
         assert height * panels.vectors + panels.vectors + 1 <= machine.registers
-    own = -(-rows // threads)
+    lanes = 1 if threads == 1 else panels.lanes  # threads get rows in multiples of a vector
+    own = min(rows, -(-rows // (threads * lanes)) * lanes)
     assert -(-own // tiling.rows) * tiling.rows <= 1.25 * own
     assert tiling.block % tiling.rows == 0
     assert weights.block % weights.rows == 0

@@ -44,7 +44,7 @@ def divide(b: Builder, a: Value, d: Value, *, quick: bool = False) -> Value:
     return b.avx512("mask.scalef", q, b.sub(b.avx512("mask.getexp", a), b.avx512("mask.getexp", d)))
 
 
-def ratio(b: Builder, a: Value, d: Value) -> Value:
+def divide_normal(b: Builder, a: Value, d: Value) -> Value:
     """a / d where neither is denormal and the reciprocal of d is not, within half a unit and a bit in the last place.
 
     Vectors narrower than the widest are divided as fast by the machine.

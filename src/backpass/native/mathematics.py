@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import cache
 
-from backpass.native.arithmetic import ratio
+from backpass.native.arithmetic import divide_normal
 from backpass.native.ir import F32, F64, I32, I64, Builder, Number, Type, Value, define
 from backpass.records import dataclass
 
@@ -337,7 +337,7 @@ def sigmoid(b: Builder, x: Value) -> Value:
     even = _polynomial(b, b.mul(r, r), [scale * c for c in form.sigmoid])
     over = _fma(b, r, scale, even)
     rest = _fma(b, b.mul(power, r), -2.0 * scale, over)
-    return ratio(b, over, b.fma(over, power, rest))
+    return divide_normal(b, over, b.fma(over, power, rest))
 
 
 def tanh(b: Builder, x: Value) -> Value:

@@ -41,14 +41,14 @@ FULLY_UNROLLED = 64
 """A tile of no more fma than this is emitted without a loop."""
 ROUND = 128
 """About so many fma are in a round of a loop, so that what a round takes beside them hardly counts."""
-LONG = 128
-"""Steps of a sum from which on its loop counts as long."""
-DEEP_BYTES = 24 * 1024
-"""Of a panel is multiplied with all tiles at a time, so that it stays in a first-level cache."""
-OFTEN = 4
-"""Tiles at least must share a part of a panel that is to stay near for them."""
-TWICE = 0.5
-"""Of the rows of a tile two vectors wide so many read what multiplies the second one once more."""
+LONG_LOOP = 128
+"""Steps of a sum from which on its loop is worth code of twice the length."""
+DEPTH_BYTES = 24 * 1024
+"""So much of a panel is multiplied with all tiles at a time where sums are cut, and stays in a first-level cache."""
+DEPTH_TILES = 4
+"""So many tiles at least must read it again: otherwise sums are not cut."""
+READ_TWICE = 0.5
+"""A share of the rows of a tile; see `_reads_twice`."""
 
 
 @dataclass(frozen=True)
@@ -253,9 +253,9 @@ class _RowsProduct:
         right_offsets = [g * panels.stride + v * panels.lanes for g in range(together) for v in range(vectors)]
         size = rows * len(right_offsets)
         last_begin = b.largest(b.sub(self.end, rows), self.begin)
-        sums = _Sums(b, self.scratch, panels, size, self.tiling.block // rows if self.tiling.depth else 0)
+        sums = _Sums(b, self.scratch, panels, size, self.tiling.block // rows) if self.tiling.depth else None
 
-        def part(start: Value, depth: int, *, is_last: bool) -> None:
+        def sum_up(start: Value, depth: int, *, is_last: bool) -> None:
             first_of_panel = b.add(b.mul(panel, panels.stride), b.mul(start, panels.width))
             right = b.offset(self.weights, first_of_panel, panels.type)
             with b.loop(first, last, rows, stem="row") as loop:
@@ -268,20 +268,19 @@ class _RowsProduct:
                     depth,
                     _Operand(left, 1, [r * a.stride for r in range(rows)]),
                     _Operand(right, panels.width, right_offsets),
-                    self.part_of_next(right, self.after(panel, together, depth), index, size, depth),
-                    sums.before(index),
+                    self.part_of_next(right, self.distance_to_next(panel, together, depth), index, size, depth),
+                    None if sums is None else sums.before(index),
                 )
-                if not is_last:
+                if sums is not None and not is_last:
                     sums.keep(index, tile)
                     return
                 for g in range(together):
                     vectors_of_panel = [line[g * vectors : (g + 1) * vectors] for line in tile]
                     self.finish(row, b.add(column, g * panels.width), vectors_of_panel)
 
-        sums.clear()
-        _in_parts(b, panels.depth, self.tiling.depth, part)
+        _cut_sums(b, panels.depth, self.tiling.depth, sums, sum_up)
 
-    def after(self, panel: Value, together: int, depth: int) -> Value:
+    def distance_to_next(self, panel: Value, together: int, depth: int) -> Value:
         """Elements from what is read of a panel to what is read next: its next part, or the next panel.
 
         Of its own panels a thread begins again with the first one after the last.
@@ -408,7 +407,7 @@ def scratch_bytes(panels: Panels, tiling: WeightsTiling) -> int:
 
 def rows_scratch_bytes(panels: Panels, tiling: RowsTiling) -> int:
     """The same for a `rows_product`."""
-    return _sums_bytes(panels, tiling)
+    return _sums_bytes(panels, tiling) * tiling.together
 
 
 def _packed_bytes(panels: Panels, tiling: WeightsTiling) -> int:
@@ -451,6 +450,8 @@ def weights_product(
     aligned to 64 bytes. `beside` are arrays in these panels that `finish` reads: their memory is asked for one tile
     before. `onto` points to a matrix in these panels with which the sums begin; with zeros where there is none.
     """
+    if onto is not None and tiling.depth:
+        raise ValueError("sums that are cut begin with zeros")
     scratch = b.undefined(PTR) if scratch is None else scratch
     work = _WeightsProduct(b, x, errors, panels, count, tiling, finish, scratch, beside, onto)
     if parts is None:
@@ -513,13 +514,13 @@ class _WeightsProduct:
         where = self.scratch
         if self.tiling.depth:
             where = b.offset(where, _packed_bytes(panels, self.tiling) // panels.type.bytes, panels.type)
-        sums = _Sums(b, where, panels, size, self.tiling.block // rows if self.tiling.depth else 0)
+        sums = _Sums(b, where, panels, size, self.tiling.block // rows) if self.tiling.depth else None
 
         def tile(index: Value, height: int, start: Value, depth: Value | int, *, is_last: bool) -> None:
             k = b.mul(index, rows)
             vector_offsets = [v * panels.lanes for v in range(vectors)]
             here = b.sub(index, first)
-            before = sums.before(here) if self.tiling.depth else self.start(panel, k, height, vectors)
+            before = self.start(panel, k, height, vectors) if sums is None else sums.before(here)[: height * vectors]
             products = _tile_of_products(
                 b,
                 panels,
@@ -529,16 +530,16 @@ class _WeightsProduct:
                     b.offset(right.pointer, b.mul(start, right.stride), panels.type), right.stride, vector_offsets
                 ),
                 self.streams(panel, k, here, b.sub(last, first), start, depth, errors, is_last=is_last),
-                None if before is None else before[: height * vectors],
+                before,
             )
-            if is_last:
+            if sums is None or is_last:
                 self.finish(k, column, products)
             else:
                 sums.keep(here, products)
 
         whole, remainder = divmod(panels.depth, rows)
 
-        def part(start: Value, depth: Value | int, *, is_last: bool) -> None:
+        def sum_up(start: Value, depth: Value | int, *, is_last: bool) -> None:
             if whole:
                 with b.loop(first, b.smallest(last, whole), stem="tile") as loop:
                     tile(loop.index, rows, start, depth, is_last=is_last)
@@ -546,8 +547,7 @@ class _WeightsProduct:
                 with b.when(b.compare("gt", last, whole)):
                     tile(b.i64(whole), remainder, start, depth, is_last=is_last)
 
-        sums.clear()
-        _in_parts(b, self.count, self.tiling.depth, part)
+        _cut_sums(b, self.count, self.tiling.depth, sums, sum_up)
 
     def streams(
         self,
@@ -645,10 +645,7 @@ def _each_panel(b: Builder, panels: Panels, begin: Value, end: Value, body: Call
 
 @dataclass
 class _Sums:
-    """The sums of the tiles of a panel and a block, kept between one part of their depth and the next.
-
-    Of no tiles there are none: then everything is done in one part.
-    """
+    """The sums of the tiles of a panel and a block, kept while what is summed first is done for all of them."""
 
     b: Builder
     pointer: Value
@@ -659,16 +656,13 @@ class _Sums:
 
     def clear(self) -> None:
         """All begin with 0."""
-        if self.tiles:
-            b, lanes = self.b, self.panels.lanes
-            zero = b.constant(0.0, self.panels.type.vector(lanes))
-            with b.loop(0, self.tiles * self.size * lanes, lanes) as loop:
-                b.store(zero, self.pointer, loop.index)
+        b, lanes = self.b, self.panels.lanes
+        zero = b.constant(0.0, self.panels.type.vector(lanes))
+        with b.loop(0, self.tiles * self.size * lanes, lanes) as loop:
+            b.store(zero, self.pointer, loop.index)
 
-    def before(self, tile: Value) -> list[Value] | None:
-        """The vectors of a tile so far, or None for zeros."""
-        if not self.tiles:
-            return None
+    def before(self, tile: Value) -> list[Value]:
+        """The vectors of a tile so far."""
         b, lanes, at = self.b, self.panels.lanes, self._place(tile)
         return [b.load(self.panels.type.vector(lanes), self.pointer, b.add(at, u * lanes)) for u in range(self.size)]
 
@@ -681,10 +675,10 @@ class _Sums:
         return self.b.mul(tile, self.size * self.panels.lanes)
 
 
-def _in_parts(b: Builder, depth: Value | int, most: int, part: Callable[..., None]) -> None:
-    """`part(start, steps, is_last=...)` for the parts of a sum of `depth` steps, of `most` each; 0 for all at once."""
-    if not most or (isinstance(depth, int) and depth <= most):
-        part(b.i64(0), depth, is_last=True)
+def _cut_sums(b: Builder, depth: Value | int, most: int, sums: _Sums | None, sum_up: Callable[..., None]) -> None:
+    """`sum_up(start, steps, is_last=...)` for all of `depth` steps; or, where `sums` are kept, for `most` at a time."""
+    if sums is None:
+        sum_up(b.i64(0), depth, is_last=True)
         return
     rest: Value | int
     if isinstance(depth, int):
@@ -693,9 +687,10 @@ def _in_parts(b: Builder, depth: Value | int, most: int, part: Callable[..., Non
     else:
         before = b.mul(b.div(b.largest(b.sub(depth, 1), 0), most), most)
         rest = b.sub(depth, before)
-    with b.loop(0, before, most, stem="part") as loop:
-        part(loop.index, most, is_last=False)
-    part(before, rest, is_last=True)
+    sums.clear()
+    with b.loop(0, before, most, stem="depth") as loop:
+        sum_up(loop.index, most, is_last=False)
+    sum_up(before, rest, is_last=True)
 
 
 def _up(number: int, multiple: int) -> int:
@@ -712,7 +707,7 @@ def _round(size: int, count: int | Value) -> int:
 
     Long loops are worth code of twice the length.
     """
-    most = 8 if isinstance(count, int) and count >= LONG else 4
+    most = 8 if isinstance(count, int) and count >= LONG_LOOP else 4
     return min(most, 1 << max(0, (ROUND // size).bit_length() - 1))
 
 
@@ -745,7 +740,7 @@ def _tile_of_products(
 
 
 def _reads_twice(panels: Panels, columns: int) -> bool:
-    """Are some rows of a tile with so many vectors to a row read twice over?
+    """Does a tile with so many vectors to a row read some of its factors twice, once for each vector?
 
     AVX-512 multiplies by a number in memory with one instruction, which LLVM chooses where the number is read for that
     alone. That is an instruction less than to spread it over a register first, for two vectors, and a load more. With
@@ -795,7 +790,7 @@ def _steps(b: Builder, panels: Panels, left: _Operand, right: _Operand, flat: li
         return b.splat(b.load(panels.type, pointer, step * left.step + offset), panels.lanes)
 
     again = left.pointer if left.again is None else left.again
-    twice = [] if left.again is None else left.offsets[: round(len(left.offsets) * TWICE)]
+    twice = [] if left.again is None else left.offsets[: round(len(left.offsets) * READ_TWICE)]
     for s in range(count):
         if left.ahead:
             for line in range(0, len(left.offsets), _line(panels)):
@@ -878,8 +873,11 @@ def _most_rows(target: Target, vectors: int) -> int:
 
 
 def rows_tiling(target: Target, panels: Panels, rows: int, threads: int) -> RowsTiling:
-    """For a batch of so many rows split over `threads`: what a simple model of the machine finds fastest."""
-    own = -(-rows // threads)
+    """For a batch of so many rows split over `threads`: what a simple model of the machine finds fastest.
+
+    Threads get rows in multiples of a vector.
+    """
+    own = -(-rows // threads) if threads == 1 else min(rows, _up(-(-rows // threads), target.lanes(panels.type)))
 
     def cycles(height: int) -> float:
         # Two fma and two loads a cycle; an fma's result is there after four. Stores come at the end of a tile.
@@ -894,28 +892,28 @@ def rows_tiling(target: Target, panels: Panels, rows: int, threads: int) -> Rows
         together += 1
     while _most_rows(target, panels.vectors * together) < height:
         together -= 1
-    depth = _part(panels, panels.depth) if own >= OFTEN * height else 0
-    memory = NEAR_BYTES if depth else FEW_BYTES if size <= NEAR_BYTES else MANY_BYTES
-    block = max(1, memory // (panels.depth * panels.type.bytes) // height) * height
-    if depth:
-        block = min(block, -(-own // height) * height)
-    rounds = (
-        -(-min(own, block) // height)
-        * (depth or panels.depth)
-        // _round(height * panels.vectors, depth or panels.depth)
-    )
-    lines = -(-(depth or panels.depth) * panels.width // _line(panels))
+    # Either a block's rows stay near for all panels, or, where sums are cut, in the next cache, with room for the sums.
+    cut = _depth_at_a_time(panels, panels.depth)
+    near = max(1, NEAR_BYTES // (panels.depth * panels.type.bytes) // height)
+    tiles = min(near, -(-own // height))
+    if cut and tiles >= DEPTH_TILES and together == 1:
+        block, depth = tiles * height, cut
+    else:
+        memory = FEW_BYTES if size <= NEAR_BYTES else MANY_BYTES
+        block, depth = max(1, memory // (panels.depth * panels.type.bytes) // height) * height, 0
+    steps = depth or panels.depth
+    rounds = -(-min(own, block) // height) * steps // _round(height * panels.vectors, steps)
+    lines = -(-steps * panels.width // _line(panels))
     ahead = min(4, -(-lines // max(1, rounds))) if size > HERE_BYTES else 0
     return RowsTiling(height, block, together, ahead, depth)
 
 
-def _part(panels: Panels, depth: int) -> int:
-    """How much of a sum over `depth` rows of a panel is done at a time: in a few equal parts, or 0 for all at once."""
+def _depth_at_a_time(panels: Panels, depth: int) -> int:
+    """How many of `depth` rows of a panel are summed up for all tiles before the next: equal parts, or 0 for all."""
     row = panels.width * panels.type.bytes
-    if depth * row <= 2 * DEEP_BYTES:
+    if depth * row <= 2 * DEPTH_BYTES:
         return 0
-    parts = -(-depth * row // DEEP_BYTES)
-    return _up(-(-depth // parts), 8)
+    return _up(-(-depth // -(-depth * row // DEPTH_BYTES)), 8)
 
 
 def weights_tiling(target: Target, panels: Panels, rows: int, threads: int = 1) -> WeightsTiling:
@@ -930,5 +928,5 @@ def weights_tiling(target: Target, panels: Panels, rows: int, threads: int = 1) 
     packed = (far or spread) and tiles >= 16 and panels.count >= 4  # so many times each copy is used
     most = min(PACKED_BYTES // (rows * height * panels.type.bytes), max(16, share)) if packed else min(8, share)
     block = height * -(-tiles // -(-tiles // max(1, most)))  # blocks as equal as can be
-    depth = _part(panels, rows) if packed and block >= OFTEN * height else 0
+    depth = _depth_at_a_time(panels, rows) if packed and block >= DEPTH_TILES * height else 0
     return WeightsTiling(height, block, rows if packed else 0, depth)

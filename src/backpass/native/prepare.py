@@ -3,12 +3,16 @@
 from collections import Counter
 from collections.abc import Iterable
 from math import prod
+from typing import Any
+
+import numpy as np
 
 from backpass.graph import BATCH, Axis, Batch, Graph, Node, rewrite, scope, size
 from backpass.native.plan import Product, product
 from backpass.ops import apply, constant, reshape
 from backpass.ops.arithmetic import ADD, MULTIPLY
 from backpass.ops.kinds import Movement, Pointwise, Record, Reduction, Source, reduced
+from backpass.ops.movement import BROADCAST, RESHAPE
 from backpass.ops.source import ROWS
 from backpass.simplify import simplify
 
@@ -53,16 +57,20 @@ def double_once(graph: Graph) -> Graph:
 
     It is the same number, unless that is so small that c x is not exact.
     """
+    with np.errstate(all="ignore"):
+        numbers = _numbers(graph)
 
     def doubled(node: Node) -> Node:
         x = node.inputs[0] if node.inputs else node
         if node.op is not ADD or node.inputs[1] is not x or x.op is not MULTIPLY or node.dtype.kind != "f":
             return node
         for other, factor in (x.inputs, x.inputs[::-1]):
-            value = factor.attributes.get("value")
-            if value is not None and size(factor.shape) == 1 and other.shape == node.shape:
-                with scope(node.name):
-                    return other if value.item() == 0.5 else apply(MULTIPLY, other, constant(2 * value, node.dtype))
+            number = numbers.get(factor)
+            if number is not None and other.shape == node.shape:
+                with scope(node.name), np.errstate(over="ignore"):
+                    twice = constant(number + number, node.dtype)
+                    if np.isfinite(twice.attributes["value"]):
+                        return other if number == 0.5 else apply(MULTIPLY, other, twice)
         return node
 
     return rewrite(graph, doubled)
@@ -133,6 +141,21 @@ def _expanded(node: Node) -> Node:
     with scope(node.name):
         result: Node = op.expand(*node.inputs, **node.attributes)
     return result
+
+
+def _numbers(graph: Graph) -> dict[Node, Any]:
+    """The nodes of which every element is the same known number, and that as a NumPy scalar: stretched constants."""
+    found: dict[Node, Any] = {}
+    for node in graph.nodes:
+        known = [found[x] for x in node.inputs if x in found]
+        value = node.attributes.get("value")
+        if value is not None and value.size == 1:
+            found[node] = value.reshape(-1)[0]
+        elif known and node.op in (BROADCAST, RESHAPE):
+            found[node] = known[0]
+        elif len(known) == 2 and node.op is MULTIPLY and node.dtype.kind == "f":
+            found[node] = known[0] * known[1]
+    return found
 
 
 def _inside_first(node: Node) -> Node:
