@@ -212,6 +212,16 @@ def test_weights_product_has_the_same_bits_however_it_is_cut(
     np.testing.assert_array_equal(one.view(np.uint32), other.view(np.uint32))
 
 
+def test_sums_that_are_cut_cannot_begin_with_a_matrix():
+    def write(b, values):
+        panels, tiling = Panels(F32, 4, 1, 8, 4), WeightsTiling(4, 8, depth=8)
+        rows = Rows(values[0], 16)
+        weights_product(b, rows, rows, panels, 40, values[1], values[1], tiling, print, onto=values[0])
+
+    with pytest.raises(ValueError, match="begin with zeros"):
+        Compiled(target.named("sse2"), 1, 1, write)
+
+
 @every_target
 @pytest.mark.parametrize("type_", [F32, F64])
 @pytest.mark.parametrize("height", [1, 2, 3, 4, 7, 8, 13, 16, 26])

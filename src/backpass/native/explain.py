@@ -412,8 +412,7 @@ def _tile(compiler: Compiler, kernel: Kernel) -> str:
     """Of a product."""
     if kernel.product is Product.ROWS:
         tiling = compiler.rows_tiling(kernel)
-        panels = compiler.buffers[operands(kernel.anchor)[1]].layout.panels  # type: ignore[union-attr]
-        return f"tile of {tiling.rows} x {panels.width * tiling.together}"
+        return f"tile of {tiling.rows} x {compiler.panels_of_weights(kernel).width * tiling.together}"
     if kernel.product is Product.DOTS:
         return f"{_several(compiler.dots_rows, 'row')} at a time"
     weights, panels = compiler.weights_tiling(kernel), compiler.panels(kernel)
