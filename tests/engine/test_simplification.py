@@ -161,3 +161,19 @@ def test_a_training_step_over_the_batch_keeps_its_value():
         x = rng.normal(size=(rows, 4)).astype(np.float32)
         pairs = zip(Program(graph)(*parameters, x), Program(smaller)(*parameters, x), strict=True)
         assert all(same_bits(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (slice(2, 17, 3), slice(1, 4, 2)),
+        (slice(None), slice(3, 5)),
+        (slice(4, 9), slice(None, None, 2)),
+        (slice(3, 8), slice(5, 9)),
+    ],
+)
+def test_a_part_of_a_part_is_taken_at_once(first, second):
+    x = np.arange(60, dtype=np.float32).reshape(3, 20)
+    graph = simplify(trace(lambda x: x[1:, first][:, second], Spec(x.shape, x.dtype)).graph)
+    assert [node.op.name for node in graph.nodes if node.inputs] == ["slice"]
+    assert np.array_equal(Program(graph)(x)[0], x[1:, first][:, second])

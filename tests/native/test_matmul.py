@@ -77,8 +77,8 @@ def _buffer(matrix, panels, dtype, fill=np.nan):
     return buffer
 
 
-def _rows(machine, A, W, type_, vectors, tiling, ranges):
-    """A W by `rows_product`, range after range."""
+def _rows(machine, A, W, type_, vectors, tiling, ranges, start=None, wanted=None):
+    """A W by `rows_product`, range after range; or A W + start, in the panels `wanted`, and infinity in the others."""
     (n, depth), columns = A.shape, W.shape[1]
     panels = Panels(type_, machine.lanes(type_), vectors, depth, columns)
     a = _buffer(A, panels, DTYPES[type_])
@@ -87,7 +87,7 @@ def _rows(machine, A, W, type_, vectors, tiling, ranges):
     result[:] = np.inf
 
     def write(b, values):
-        pa, pw, pc, scratch, begin, end = values
+        pa, pw, pc, scratch, row, begin, end = values
 
         def finish(row, column, tile):
             at = b.offset(pc, b.add(b.mul(row, stride), column), type_)
@@ -95,16 +95,20 @@ def _rows(machine, A, W, type_, vectors, tiling, ranges):
                 for v, value in enumerate(line):
                     b.store(value, at, r * stride + v * panels.lanes)
 
-        rows_product(b, Rows(pa, a.shape[1]), pw, panels, begin, end, tiling, finish, scratch=scratch)
+        onto = None if start is None else row
+        rows = Rows(pa, a.shape[1])
+        rows_product(b, rows, pw, panels, begin, end, tiling, finish, scratch=scratch, wanted=wanted, onto=onto)
 
-    product = Compiled(machine, 4, 2, write)
+    product = Compiled(machine, 5, 2, write)
+    row = _aligned(panels.count * panels.width, DTYPES[type_])
+    row[:columns] = 0 if start is None else start
     packed = _aligned(panels.size, DTYPES[type_])
     packed[:] = panels.pack(W)
     room = rows_scratch_bytes(panels, tiling)
     scratch = _aligned(room + 64, np.uint8)
     scratch[:] = 77
     for begin, end in ranges:
-        product(a, packed, result, scratch, begin, end)
+        product(a, packed, result, scratch, row, begin, end)
     assert (scratch[room:] == 77).all()
     return result[:n, :columns].copy()
 
@@ -189,6 +193,28 @@ def test_rows_product_has_the_same_bits_however_it_is_cut(
     tiling = RowsTiling(rows, rows * blocks, blocks, blocks - 1, part)
     other = _rows(machine, A, W, F32, vectors, tiling, [(cut, n), (0, cut)])
     np.testing.assert_array_equal(one.view(np.uint32), other.view(np.uint32))
+
+
+@every_target
+@given(**sizes, rows=st.integers(1, 8), vectors=st.integers(1, 3), together=st.integers(1, 2), data=st.data())
+@matmul_settings
+def test_rows_begin_with_what_is_given_and_panels_that_nobody_wants_are_left(
+    machine, n, depth, columns, rows, vectors, together, data
+):
+    rng = np.random.default_rng(n)
+    A, W, start = (rng.normal(size=x).astype(np.float32) for x in ((n, depth), (depth, columns), columns))
+    panels = Panels(F32, machine.lanes(F32), vectors, depth, columns)
+    bounds = sorted(data.draw(st.lists(st.integers(0, panels.count), min_size=2, max_size=4)))
+    wanted = [range(*pair) for pair in zip(bounds[::2], bounds[1::2], strict=False) if pair[0] < pair[1]]
+    tiling = RowsTiling(rows, rows, together)
+    whole = _rows(machine, A, W, F32, vectors, tiling, [(0, n)], start)
+    _close(whole, A.astype(float) @ W + start, np.abs(A) @ np.abs(W) + np.abs(start), F32)
+    found = _rows(machine, A, W, F32, vectors, tiling, [(0, n)], start, wanted)
+    columns_wanted = [
+        column for run in wanted for panel in run for column in range(columns) if column // panels.width == panel
+    ]
+    np.testing.assert_array_equal(found[:, columns_wanted], whole[:, columns_wanted])
+    assert np.isinf(np.delete(found, columns_wanted, axis=1)).all()
 
 
 @every_target

@@ -370,6 +370,39 @@ def test_values_put_together_of_pieces_of_any_length_are_whole(first, second, wa
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
+SPANS = st.lists(st.tuples(st.integers(0, 299), st.integers(1, 120), st.integers(1, 3)), min_size=1, max_size=5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(spans=SPANS, width=st.sampled_from([96, 175, 214, 300]), rows=st.integers(1, 40), threads=st.integers(1, 2))
+def test_of_a_product_of_which_some_columns_are_read_these_are_right(spans, width, rows, threads):
+    """What else stands in its memory is never read, whatever it is."""
+    parts = [slice(first % width, min(width, first % width + length), step) for first, length, step in spans]
+
+    def function(x, W):
+        product = x @ W
+        return [ops.sin(product[:, part]) for part in parts] + [ops.sum(product[:, part], axis=0) for part in parts]
+
+    graph = graph_of(function, Spec((BATCH, 7), np.float64), Spec((7, width), np.float64))
+    machine = NativeProgram(graph, threads=threads, rows=rows)
+    inputs = rng.normal(size=(rows, 7)), rng.normal(size=(7, width))
+    machine.machine(rows).arena[:] = 0xFF  # numbers that are none
+    for ours, theirs in zip(machine(*inputs), Program(graph)(*inputs), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-13)
+
+
+def test_only_panels_are_calculated_of_which_something_is_read():
+    graph = graph_of(
+        lambda x, W: [ops.sin((x @ W)[:, :100]), ops.cos((x @ W)[:, 290:])],
+        Spec((BATCH, 7), np.float32),
+        Spec((7, 300), np.float32),
+    )
+    compiler = Compiler(Job(graph, rows=64), host())
+    (kernel,) = [kernel for kernel in compiler.plan.kernels if kernel.product]
+    width, count = compiler.panels_of_weights(kernel).width, compiler.panels_of_weights(kernel).count
+    assert compiler.wanted(kernel) == [range(-(-100 // width)), range(290 // width, count)]
+
+
 # Operations of one's own
 
 

@@ -5,10 +5,12 @@ shared-memory multiprocessors", 1991, with a counter for the sense): right for t
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from backpass.native.ir import I32, I64, PTR, VOID, Builder, Module, Value, define
 from backpass.native.target import Target
+from backpass.records import dataclass
 
 BARRIER_BYTES = 128
 """The state of a barrier: how many have arrived; 64 bytes on the generation and how many sleep: i64, at first zeros."""
@@ -27,21 +29,39 @@ _FUTEX_X86, _FUTEX_ARM = 202, 98  # the number of the system call
 _FUNCTION = "barrier"
 
 
-def emit_barrier(b: Builder, state: Value, threads: Value, target: Target) -> None:
+def emit_barrier(b: Builder, state: Value, threads: Value, target: Target, idle: "Idle | None" = None) -> None:
     """No thread goes on before all `threads` (i64) have come here; what each wrote before, all see after.
 
     `state` points to BARRIER_BYTES, which start as zeros and are used again for every later barrier of these threads.
+    Who waits calls `idle`, the same for every barrier of a module.
     """
     if threads.constant == 1:
         return
     if not any(function.name == _FUNCTION for function in b.module.functions):
-        _define_barrier(b.module, target)
+        _define_barrier(b.module, target, idle)
     with b.when(b.compare("gt", threads, 1)):
-        b.call(_FUNCTION, VOID, state, threads)
+        b.call(_FUNCTION, VOID, state, threads, *([] if idle is None else [idle.context, idle.thread]))
 
 
-def _define_barrier(module: Module, target: Target) -> None:
-    b, (count, threads) = define(module, _FUNCTION, [("count", PTR), ("threads", I64)])
+@dataclass(frozen=True)
+class Idle:
+    """What a waiting thread calls again and again: function(context, thread), an i64 that is 0 if it did nothing.
+
+    The context has so many bytes.
+    """
+
+    function: str
+    context: Value
+    bytes: int
+    thread: Value
+
+
+def _define_barrier(module: Module, target: Target, idle: Idle | None) -> None:
+    more = [] if idle is None else [("context", PTR), ("thread", I64)]
+    b, (count, threads, *given) = define(module, _FUNCTION, [("count", PTR), ("threads", I64), *more])
+    if idle is not None:
+        context, thread = given
+        idle = replace(idle, context=b.owns(context, idle.bytes, "the context"), thread=thread)
     b.function.comment = "Wait until all threads have come here."
     count = b.owns(count, BARRIER_BYTES, "the barrier")
     generation = b.offset(count, 8, I64)
@@ -52,24 +72,53 @@ def _define_barrier(module: Module, target: Target) -> None:
         b.store_atomic(b.i64(0), count, "monotonic")
         # In one order for all: who goes to sleep is counted before it looks at the generation for the last time.
         b.store_atomic(b.add(before, 1), generation, "seq_cst")
-        if target.is_linux:
-            asleep = b.load_atomic(I64, b.offset(count, 9, I64), "seq_cst")
-            with b.when(b.compare("ne", asleep, 0)):
-                _emit_futex(b, generation, _WAKE, b.i64(_EVERYONE), target)
+        emit_wake(b, generation, target)
     with b.when(b.compare("ne", here, threads)):
-        _emit_look(b, generation, before, target)
-        if target.is_linux:
-            _emit_sleep(b, count, generation, before, target)
+        _emit_wait(b, generation, before, target, idle)
     b.ret()
 
 
-def _emit_look(b: Builder, generation: Value, before: Value, target: Target) -> None:
-    """Look again and again whether the generation has changed; on Linux for some time only, elsewhere with yields."""
+def emit_until(b: Builder, word: Value, wanted: Value, target: Target) -> None:
+    """Wait until `word` is `wanted`. The word behind it counts who sleeps; `emit_wake` wakes them after each change."""
+    with b.repeat() as loop:
+        seen = b.load_atomic(I64, word, "acquire")
+        is_other = b.compare("ne", seen, wanted)
+        with b.when(is_other):
+            _emit_wait(b, word, seen, target, None)
+        loop.next = [is_other]
+
+
+def emit_wake(b: Builder, word: Value, target: Target) -> None:
+    """Wake those who sleep until `word` changes, after it was changed in the one order for all, "seq_cst"."""
+    if target.is_linux:
+        asleep = b.load_atomic(I64, b.offset(word, 1, I64), "seq_cst")
+        with b.when(b.compare("ne", asleep, 0)):
+            _emit_futex(b, word, _WAKE, b.i64(_EVERYONE), target)
+
+
+def _emit_wait(b: Builder, word: Value, before: Value, target: Target, idle: Idle | None) -> None:
+    """Until `word` is no longer what it was."""
+    _emit_look(b, word, before, target, idle)
+    if target.is_linux:
+        _emit_sleep(b, word, before, target)
+
+
+def _emit_look(b: Builder, word: Value, before: Value, target: Target, idle: Idle | None) -> None:
+    """Look again and again whether `word` has changed; on Linux for some time only, elsewhere with yields.
+
+    That time begins anew where there was something else to do.
+    """
     most = _LOOKS if target.is_linux else _LOOKS_BEFORE_YIELDING
+    did = b.reserve(I64, 1)
     with b.repeat([b.i64(0)]) as loop:
         looks = b.add(loop.carried[0], 1)
-        same = b.compare("eq", b.load_atomic(I64, generation, "acquire"), before)
+        same = b.compare("eq", b.load_atomic(I64, word, "acquire"), before)
         is_short = b.compare("lt", looks, most)
+        if idle is not None:
+            b.store(b.i64(0), did)
+            with b.when(same):
+                b.store(b.call(idle.function, I64, idle.context, idle.thread), did)
+            looks = b.select(b.compare("ne", b.load(I64, did), 0), b.i64(0), looks)
         with b.when(b.bit_and(same, is_short)):
             _emit_pause(b, target)
         if not target.is_linux:
@@ -79,15 +128,15 @@ def _emit_look(b: Builder, generation: Value, before: Value, target: Target) -> 
         loop.next = [b.bit_and(same, is_short) if target.is_linux else same, looks]
 
 
-def _emit_sleep(b: Builder, count: Value, generation: Value, before: Value, target: Target) -> None:
-    """Until the generation changes, unless it has."""
-    asleep = b.offset(count, 9, I64)
-    with b.when(b.compare("eq", b.load_atomic(I64, generation, "acquire"), before)):
+def _emit_sleep(b: Builder, word: Value, before: Value, target: Target) -> None:
+    """Until `word` changes, unless it has."""
+    asleep = b.offset(word, 1, I64)
+    with b.when(b.compare("eq", b.load_atomic(I64, word, "acquire"), before)):
         b.add_atomic(b.i64(1), asleep, "seq_cst")
         with b.repeat() as loop:
-            same = b.compare("eq", b.load_atomic(I64, generation, "seq_cst"), before)
+            same = b.compare("eq", b.load_atomic(I64, word, "seq_cst"), before)
             with b.when(same):
-                _emit_futex(b, generation, _WAIT, before, target)  # returns at once where it has changed meanwhile
+                _emit_futex(b, word, _WAIT, before, target)  # returns at once where it has changed meanwhile
             loop.next = [same]
         b.add_atomic(b.i64(-1), asleep, "seq_cst")
 

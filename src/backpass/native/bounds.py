@@ -310,6 +310,9 @@ class CheckedBuilder(Builder):
     def add_atomic(self, value: Value, pointer: Value, order: str) -> Value:
         return super().add_atomic(value, self._safe(value.type, pointer, 0, "store"), order)
 
+    def exchange_atomic(self, expected: Value, new: Value, pointer: Value, order: str) -> Value:
+        return super().exchange_atomic(expected, new, self._safe(new.type, pointer, 0, "store"), order)
+
     def load_lanes(self, type_: Type, pointer: Value, index: Any, mask: Value) -> Value:
         if type_.scalar == "i1":
             return super().load_lanes(type_, pointer, index, mask)

@@ -15,6 +15,7 @@ from backpass.native.alike import Form, form_of, numbers_of
 from backpass.native.bounds import CheckedModule, asked_for
 from backpass.native.columns import cuts_of
 from backpass.native.context import PLACES
+from backpass.native.helping import OFFER_BYTES, Units
 from backpass.native.ir import F32, F64, I32, I64, INLINE, PTR, Builder, Function, Module, Type, Value, define
 from backpass.native.kernel import Slot, Writer, chunks_of
 from backpass.native.layout import COLUMNS_AT_ONCE, SPARE, panels_of
@@ -45,6 +46,7 @@ from backpass.ops import apply, transpose
 from backpass.ops.arithmetic import ADD
 from backpass.ops.contraction import CONTRACT
 from backpass.ops.kinds import Source
+from backpass.ops.movement import SLICE
 from backpass.ops.tensor import new_input
 from backpass.records import dataclass
 
@@ -60,6 +62,8 @@ FEW = 4  # threads: of so many some may be left out where networks are shared ou
 MOST_TAKEN = 1 << 21  # bytes of the batch that each thread may take for itself, so that they stay in a near cache
 LONG_ROW, ROWS_AHEAD = 1024, 2  # a row of so many bytes is asked for while the one so many before it is copied
 WORTH_A_CUT = 0.3  # of a step's work at least must be cut by columns, for it may take one more wait
+UNIT, MOST_UNITS = 1e-5, 8  # seconds of a unit at least, and units to a thread's share of a kernel: see `helping`
+MOST_RUNS = 4  # of panels that are wanted of a product: each has code of its own
 ALIKE = 3  # parts of a kernel have functions of their own where so many have one in common, in the mean
 
 
@@ -206,8 +210,13 @@ class Compiler:
     @property
     def private_bytes(self) -> int:
         """Of each thread."""
-        end = self.sums_at + (8 * self.parts.count if self.job.timed else 0)
-        return -(-(end + SPARE) // LINE) * LINE + self.scratch
+        return self.offer_at + (OFFER_BYTES if self.threads > 1 else 0) + self.scratch
+
+    @property
+    def offer_at(self) -> int:
+        """Where in a thread's memory it offers work to others; see `helping`."""
+        end = self.sums_at + (8 * (self.parts.count + 1) if self.job.timed else 0)
+        return -(-(end + SPARE) // LINE) * LINE
 
     @property
     def context_words(self) -> int:
@@ -322,6 +331,38 @@ class Compiler:
         """Those of a row with the columns of `node`."""
         return panels_of((1, *node.shape[1:]), node.dtype, self.target)
 
+    def wanted(self, kernel: Kernel) -> list[range] | None:
+        """Of the panels of a product of rows runs of those of which anything is read; None where that is all.
+
+        So it is with errors that go back to what was put together of columns to learn and of the data's own.
+        """
+        readers = self._readers.get(kernel.anchor, [])
+        panels = self.panels_of_weights(kernel)
+        if len(kernel.nodes) > 1 or kernel.by_columns or not readers or kernel.anchor in set(self.graph.outputs):
+            return None
+        if any(node.op is not SLICE or node.attributes["spans"][1] is None for node in readers):
+            return None
+        spans = [range(*node.attributes["spans"][1]) for node in readers]
+        found = sorted({place // panels.width for span in spans for place in span})
+        if len(found) == panels.count or not found:
+            return None
+        runs: list[range] = []
+        for panel in found:
+            if runs and runs[-1].stop == panel:
+                runs[-1] = range(runs[-1].start, panel + 1)
+            else:
+                runs.append(range(panel, panel + 1))
+        return runs if len(runs) <= MOST_RUNS else None
+
+    @cached_property
+    def _readers(self) -> dict[Node, list[Node]]:
+        """Who reads a node, in the graph."""
+        found: dict[Node, list[Node]] = {}
+        for node in self.graph.nodes:
+            for x in dict.fromkeys(node.inputs):
+                found.setdefault(x, []).append(node)
+        return found
+
     def weights_tiling(self, kernel: Kernel) -> matmul.WeightsTiling:
         panels, cut = self.panels(kernel), kernel.cut
         if cut is None:
@@ -359,9 +400,14 @@ class Compiler:
         return self.threads == 1
 
     @property
+    def has_one_row(self) -> bool:
+        """Does every step have one row?"""
+        return self.job.rows == 1 and self.job.loss is not None
+
+    @property
     def is_single(self) -> bool:
-        """Does every step have one row, and one thread? Then no loop goes over rows."""
-        return self.job.rows == 1 and self.is_alone and self.job.loss is not None
+        """Has it one thread as well? Then no loop goes over rows."""
+        return self.has_one_row and self.is_alone
 
     @cached_property
     def row_unit(self) -> int:
@@ -382,14 +428,53 @@ class Compiler:
             return -(-kernel.extent[0] // (self.lanes * COLUMNS_AT_ONCE))
         return kernel.extent[0]
 
+    def units_of_share(self, kernel: Kernel) -> Units | None:
+        """How a thread's share of a kernel is cut, for others to help; None where that is not worth it."""
+        sharing = 1 if kernel.network is not None else self.threads
+        pieces = min(MOST_UNITS, int(self.work(kernel) / VECTORS_PER_SECOND / sharing / UNIT))
+        if self.is_alone or kernel.network == EVERYONES or pieces < 2:
+            return None
+        found = self._units(kernel, sharing, pieces)
+        return None if found is None or found[0].size >= found[1] else found[0]
+
+    def _units(self, kernel: Kernel, sharing: int, pieces: int) -> tuple[Units, int] | None:
+        """Units of which there are about so many pieces, and what a share has in all."""
+
+        def sized(total: int, unit: int, inside: int | None = None) -> tuple[Units, int]:
+            return Units(-(-total // (pieces * unit)) * unit, inside), total
+
+        rows = self.lanes
+        if kernel.product is Product.ROWS:
+            rows = -(-self.rows_tiling(kernel).rows // rows) * rows
+        if kernel.cut is None and kernel.space is Space.ROWS:
+            return (
+                None
+                if any(getattr(node.op, "scatters", False) for node in kernel.nodes)
+                else sized(-(-self.job.rows // sharing), rows)
+            )
+        if kernel.product is Product.ROWS:
+            return sized(self.job.rows, rows, 0)
+        if kernel.product is not Product.WEIGHTS:
+            return None
+        tiling, panels = self.weights_tiling(kernel), self.panels(kernel)
+        if kernel.cut is None:
+            return sized(self.units(kernel) // sharing, 1)
+        if not kernel.cut.high:
+            tiles = -(-panels.depth // tiling.rows)
+            return sized(tiles, tiling.block // tiling.rows, tiles)
+        share = -(-self.units(kernel) // sharing) * self.panels_beside(kernel.cut.first).width
+        is_one_block = share <= tiling.block or not tiling.packed
+        return sized(panels.count, 1, panels.count) if is_one_block else None
+
     def work(self, kernel: Kernel) -> float:
         """About how many operations on vectors a kernel takes in a step."""
         if not kernel.product:
             return self._around(kernel.nodes)
         weights = kernel.anchor if kernel.product is Product.WEIGHTS else operands(kernel.anchor)[1]
         depth, columns = (int(axis) for axis in weights.shape)  # type: ignore[arg-type]
-        products = depth * -(-columns // self.lanes) * self.job.rows
-        return products / 0.9 + self._around(kernel.nodes[1:])
+        wanted = self.wanted(kernel) if kernel.product is Product.ROWS else None
+        part = 1.0 if wanted is None else sum(map(len, wanted)) / self.panels_of_weights(kernel).count
+        return part * depth * -(-columns // self.lanes) * self.job.rows / 0.9 + self._around(kernel.nodes[1:])
 
     def _around(self, nodes: Sequence[Node]) -> float:
         """About how many operations on vectors it takes to calculate these element by element."""
@@ -529,12 +614,13 @@ class Compiler:
         return f"the memory of {', '.join(names)}"
 
     _ARGUMENTS = (("status", PTR), ("private", PTR), ("n", I64), ("begin", I64), ("end", I64))
+    _OFFERED = (*_ARGUMENTS, ("low", I64), ("high", I64), ("stands", I64))
 
     def _kernel_functions(self, kernel: Kernel) -> list[Call]:
         """Those of a kernel: one; or of each part where most are alike, as those of networks side by side are."""
         parts = [replace(kernel, nodes=nodes) for nodes in self._parts_apart(kernel)]
         if len(parts) < ALIKE or ALIKE * len({self._form(part).key for part in parts}) > len(parts):
-            return [self._kernel_function(kernel)]
+            return [self._kernel_function(kernel, units=self.units_of_share(kernel))]
         return [self._kernel_function(part, f".{number}") for number, part in enumerate(parts)]
 
     def _form(self, kernel: Kernel) -> Form:
@@ -568,20 +654,24 @@ class Compiler:
         in_order = all(number[made] <= number[reader] for made, reader in inside)
         return found if in_order and not kernel.product else [kernel.nodes]
 
-    def _kernel_function(self, kernel: Kernel, part: str = "") -> Call:
+    def _kernel_function(self, kernel: Kernel, part: str = "", units: Units | None = None) -> Call:
         form = self._form(kernel)
-        if form.key in self._forms:
-            function, asked = self._forms[form.key]
+        wanted = self.wanted(kernel) if kernel.product is Product.ROWS else None
+        key = (form.key, units, tuple(wanted or ()))
+        if key in self._forms:
+            function, asked = self._forms[key]
             function.comment += f"\n{_described(kernel)}"
             things = list(form.things)
             call = Call(function.name, self._given([things[place] for place in asked]))
             self.calls.append(call)
             return call
         name = f"kernel.{kernel.phase}.{kernel.order}{part}"
-        b, (status, private, n, begin, end) = self.define(name, self._ARGUMENTS)
+        arguments = self._ARGUMENTS if units is None else self._OFFERED
+        b, (status, private, n, begin, end, *more) = self.define(name, arguments)
         b.function.comment = _described(kernel)
-        if self.is_single:
+        if self.has_one_row:
             n = b.i64(1)
+        inside = None if units is None or units.total is None else (more[0], more[1])
         if self.is_alone:
             begin, end = b.i64(0), n if kernel.space is Space.ROWS else b.i64(self.units(kernel))
         writer, slots, sinks = self._writer(b, n, status, kernel.nodes)
@@ -591,19 +681,35 @@ class Compiler:
             scratch = b.offset(private, self.private_bytes - self.scratch, Type("i8"))
             scratch = b.owns(scratch, self.scratch, "room to copy what a product reads, and for its sums")
         if kernel.product is Product.ROWS:
-            write_rows_product(writer, kernel, begin, end, self.rows_tiling(kernel), sinks, checked, scratch)
+            tiling = self.rows_tiling(kernel)
+            write_rows_product(
+                writer, kernel, begin, end, tiling, sinks, checked, scratch, inside, wanted, self._onto(kernel)
+            )
         elif kernel.product is Product.DOTS:
             write_dots_product(writer, kernel, begin, end, self.dots_rows, sinks, checked)
         elif kernel.product is Product.WEIGHTS:
             writer.quick = True
-            tiling = self.weights_tiling(kernel)
+            weights_tiling = self.weights_tiling(kernel)
             beside, onto = self._beside(kernel), self._onto(kernel)
+            stands = more[2] if more else None
             if kernel.cut and kernel.cut.high:  # tiles of the rows that this thread has as columns
                 columns = self.panels_beside(kernel.cut.first)
-                begin = b.mul(begin, columns.width // tiling.rows)
-                end = b.smallest(b.mul(end, columns.width // tiling.rows), -(-columns.columns // tiling.rows))
+                tiles, rows = columns.width // weights_tiling.rows, weights_tiling.rows
+                begin, end = b.mul(begin, tiles), b.smallest(b.mul(end, tiles), -(-columns.columns // rows))
             write_weights_product(
-                writer, kernel, self.panels(kernel), begin, end, tiling, sinks, checked, scratch, beside, onto
+                writer,
+                kernel,
+                self.panels(kernel),
+                begin,
+                end,
+                weights_tiling,
+                sinks,
+                checked,
+                scratch,
+                beside,
+                onto,
+                inside,
+                stands,
             )
         else:
             together = self.panels_beside(kernel.cut.first).width // self.lanes if kernel.cut else 0
@@ -613,7 +719,7 @@ class Compiler:
         # Of a checked program the text names what stands in memory, and with remarks what it calculates.
         if not (self.job.checked or self.remarks):
             function = self._texts[b.function.arguments_text(), b.function.body()]
-            self._forms[form.key] = function, [form.things[thing] for thing in slots.asked]
+            self._forms[key] = function, [form.things[thing] for thing in slots.asked]
         return call
 
     def _given(self, asked: Sequence[Buffer | Node]) -> list[Buffer | int]:
@@ -621,16 +727,20 @@ class Compiler:
         return [self.numbers[each] if isinstance(each, Node) else each for each in asked]
 
     def _onto(self, kernel: Kernel) -> Node | None:
-        """The sum of a product of weights and of what stands in memory, where it is made in one operation.
+        """The sum of a product and of what stands in memory, where it is made in one operation.
 
-        So it is with one row: with many, sums that begin with a large number would lose more.
+        So it is in training with one row: with many, sums that begin with a large number would lose more; and a row's
+        prediction is not to depend on how many others there are.
         """
-        anchor, *after = kernel.nodes
-        if self.job.rows != 1 or not after or after[0].op is not ADD or kernel.readers.get(anchor) != {after[0]}:
+        anchor = kernel.anchor
+        readers = self._readers.get(anchor, [])
+        if not self.has_one_row or len(readers) != 1 or anchor in set(self.graph.outputs):
             return None
-        others = [x for x in after[0].inputs if x is not anchor]
-        fits = len(others) == 1 and others[0] in self.buffers and others[0].shape == anchor.shape
-        return after[0] if fits else None
+        (total,) = readers
+        others = [x for x in total.inputs if x is not anchor]
+        shape = anchor.shape[1:] if kernel.product is Product.ROWS else anchor.shape
+        fits = total.op is ADD and len(others) == 1 and others[0] in self.buffers and others[0].shape == shape
+        return total if fits and self.plan.home.get(total, kernel) is kernel else None
 
     def _beside(self, kernel: Kernel) -> list[Node]:
         """What is read element by element beside a product of weights, where it is too much for a near cache."""

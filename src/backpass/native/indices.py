@@ -1,7 +1,8 @@
 """Places along an axis while code is written: whole numbers that may differ from lane to lane.
 
 Operations say where they read by arithmetic on these (`index * 2 + 1`), and never see the machine. A place is either
-`base + step * lane`, lanes counted through all vectors that are worked on together, or a vector of numbers of its own.
+`base + step * lane`, lanes counted through all vectors that are worked on together, or a number for each vector, or a
+vector of numbers of its own.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ class Index:
         base: i64; the place of lane 0 where `vectors` is None.
         step: from a lane to the next.
         vectors: the places themselves, where they are not so regular.
+        even: for each vector the one place of all its lanes, where that is so; None otherwise.
         level: the depth of the innermost loop that it depends on.
         multiple: a number that divides `base`.
         within: of a group of neighbours the place of the first, and the number of this one; None where it is of none.
@@ -37,7 +39,7 @@ class Index:
         origin: the place that this one was made from by adding a number, and the number.
     """
 
-    __slots__ = ("base", "level", "multiple", "origin", "scribe", "span", "step", "vectors", "within")
+    __slots__ = ("base", "even", "level", "multiple", "origin", "scribe", "span", "step", "vectors", "within")
 
     def __init__(
         self,
@@ -46,6 +48,7 @@ class Index:
         *,
         step: int = 0,
         vectors: list[Value] | None = None,
+        even: list[Value] | None = None,
         level: int = 0,
         multiple: int = 1,
         within: tuple[Value, int] | None = None,
@@ -56,6 +59,7 @@ class Index:
         self.base = base
         self.step = step
         self.vectors = vectors
+        self.even = even
         self.level = level
         self.within = within
         self.span = span
@@ -65,10 +69,17 @@ class Index:
     @property
     def varies(self) -> bool:
         """Does it differ from lane to lane?"""
-        return self.step != 0 or self.vectors is not None
+        return self.step != 0 or not self.is_regular
+
+    @property
+    def is_regular(self) -> bool:
+        """Is it `base + step * lane`?"""
+        return self.vectors is None and self.even is None
 
     @property
     def key(self) -> Any:
+        if self.even is not None:
+            return "even", self.scribe.lanes, *(place.text for place in self.even)
         if self.vectors is not None:
             return tuple(vector.text for vector in self.vectors)
         if self.step:
@@ -82,6 +93,8 @@ class Index:
         scribe, b, lanes = self.scribe, self.scribe.b, self.scribe.lanes
 
         def write() -> list[Value]:
+            if self.even is not None:
+                return [b.splat(place, lanes) for place in self.even]
             first = b.splat(self.base, lanes)
             steps = [
                 b.constants([self.step * (u * lanes + lane) for lane in range(lanes)], I64) for u in range(scribe.count)
@@ -130,7 +143,7 @@ class Index:
 
     def _sum(self, right: "Index") -> "Index":
         b, level = self.scribe.b, max(self.level, right.level)
-        if self.vectors is None and right.vectors is None:
+        if self.is_regular and right.is_regular:
             return Index(
                 self.scribe,
                 b.add(self.base, right.base),
@@ -138,7 +151,14 @@ class Index:
                 level=level,
                 multiple=gcd(self.multiple, right.multiple),
             )
+        mine, others = self.evenly(), right.evenly()
+        if mine is not None and others is not None:
+            return self._with_even([b.add(x, y) for x, y in zip(mine, others, strict=True)], level)
         return self._with([b.add(x, y) for x, y in zip(self.lanes(), right.lanes(), strict=True)], level)
+
+    def evenly(self) -> list[Value] | None:
+        """A place for each vector, where all its lanes have the same."""
+        return self.even if self.varies else [self.base] * self.scribe.count
 
     def __mul__(self, number: int) -> "Index":
         if number == 1:
@@ -148,6 +168,8 @@ class Index:
 
         def write() -> Index:
             b = self.scribe.b
+            if self.even is not None:
+                return self._with_even([b.mul(x, number) for x in self.even], self.level)
             if self.vectors is None:
                 base = b.mul(self.base, number)
                 multiple = self.multiple * abs(number)
@@ -176,12 +198,20 @@ class Index:
         write = (b.div, b.rem)[part]
         if not self.varies:
             return Index(self.scribe, write(self.base, number), level=self.level)
-        together = self.scribe.lanes * self.scribe.count
-        if self.vectors is None and self.step == 1 and number % together == 0 and self.multiple % together == 0:
+        lanes = self.scribe.lanes
+        together = lanes * self.scribe.count
+        if self.even is not None:
+            return self._with_even([write(x, number) for x in self.even], self.level)
+        goes_on = self.is_regular and self.step == 1
+        if goes_on and number % together == 0 and self.multiple % together == 0:
             # All lanes have the same quotient.
             return Index(
                 self.scribe, write(self.base, number), step=part, level=self.level, multiple=together * part or 1
             )
+        if goes_on and part == 0 and number % lanes == 0 and self.multiple % lanes == 0:
+            # All lanes of a vector have.
+            firsts = (b.add(self.base, u * lanes) for u in range(self.scribe.count))
+            return self._with_even([b.div(first, number) for first in firsts], self.level)
         if number & (number - 1) == 0:
             shift = number.bit_length() - 1
             cut = [b.bit_and(x, number - 1) if part else b.shift_right(x, shift) for x in self.lanes()]
@@ -191,6 +221,9 @@ class Index:
 
     def _with(self, vectors: list[Value], level: int) -> "Index":
         return Index(self.scribe, self.scribe.b.i64(1), vectors=vectors, level=level)
+
+    def _with_even(self, even: list[Value], level: int) -> "Index":
+        return Index(self.scribe, self.scribe.b.i64(1), even=even, level=level)
 
     def between(self, low: int, high: Any) -> list[Value]:
         """Whether low <= place < high: one i1, or a vector of them for each vector; a constant where it is known."""

@@ -576,6 +576,14 @@ class Builder:
         """Add a whole number to the one at `pointer` in one step; the one that was there before."""
         return self.emit(f"atomicrmw add ptr {pointer.text}, {value.type.text} {value.text} {order}", value.type)
 
+    def exchange_atomic(self, expected: Value, new: Value, pointer: Value, order: str) -> Value:
+        """Replace the whole number at `pointer` by `new` if it is `expected`, in one step; whether it was."""
+        type_ = expected.type.text
+        pair = Type(f"{{ {type_}, i1 }}")
+        given = f"ptr {pointer.text}, {type_} {expected.text}, {type_} {new.text}"
+        found = self.emit(f"cmpxchg {given} {order} monotonic", pair)
+        return self.emit(f"extractvalue {pair.text} {found.text}, 1", I1)
+
     def load_lanes(self, type_: Type, pointer: Value, index: Any, mask: Value) -> Value:
         """The lanes of `mask`, and zeros elsewhere. Memory of other lanes is not touched."""
         if type_.scalar == "i1":

@@ -351,6 +351,8 @@ class Writer(Lowering):
             return [self.b.load(type_.vector(self.lanes), slot.pointer, place.base) for place in places]
         if not places.varies:
             return [self.b.load(type_, slot.pointer, places.base)]
+        if places.even is not None:
+            return [self.b.splat(self.b.load(type_, slot.pointer, place), self.lanes) for place in places.even]
         if places.vectors is None and places.step == 1:
             vector = type_.vector(self.lanes)
             return [

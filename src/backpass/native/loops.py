@@ -100,7 +100,7 @@ class Loops:
 
     def _rows(self, nodes: Sequence[Node], begin: Value, end: Value) -> None:
         for narrow, group in groupby(nodes, key=_is_narrow):
-            if not narrow:
+            if not narrow or self.w.rows.constant == 1:
                 self._row_by_row(list(group), begin, end)
                 continue
             for run in self._runs(group, lambda _: None):

@@ -202,15 +202,22 @@ def rows_product(
     finish: Finish,
     cut: tuple[Value, Value] | None = None,
     scratch: Value | None = None,
+    wanted: Sequence[range] | None = None,
+    onto: Value | None = None,
 ) -> None:
     """C[i, j] = sum over k of A[i, k] B[k, j], for the rows i of [begin, end), B in panels; of these all, or [*cut).
 
+    Or only those that are `wanted`, in runs.
+
     A tile's vectors are those of its panel that hold columns. The last tile ends with `end`, and does some rows again;
     of fewer rows than a tile has it reaches past `end`. `scratch` points to `rows_scratch_bytes` bytes of the thread's
-    own, aligned to 64 bytes.
+    own, aligned to 64 bytes. `onto` points to a row with which the sums of every row begin; with zeros where there is
+    none.
     """
+    if onto is not None and tiling.depth:
+        raise ValueError("sums that are cut begin with zeros")
     scratch = b.undefined(PTR) if scratch is None else scratch
-    _RowsProduct(b, a, weights, panels, begin, end, tiling, finish, cut, scratch).blocks()
+    _RowsProduct(b, a, weights, panels, begin, end, tiling, finish, cut, scratch, wanted, onto).blocks()
 
 
 @dataclass
@@ -227,14 +234,19 @@ class _RowsProduct:
     finish: Finish
     cut: tuple[Value, Value] | None
     scratch: Value
+    wanted: Sequence[range] | None
+    onto: Value | None
 
     def blocks(self) -> None:
         b, panels, together = self.b, self.panels, self.tiling.together
+        runs = None if self.wanted is None else [(b.i64(run.start), b.i64(run.stop)) for run in self.wanted]
+        runs = runs if self.cut is None else [self.cut]
         whole = panels.full - panels.full % together
         with b.loop(self.begin, self.end, self.tiling.block, stem="block") as block:
             first, last = block.index, b.smallest(b.add(block.index, self.tiling.block), self.end)
-            if self.cut is not None:
-                _each_panel(b, panels, *self.cut, lambda panel, vectors: self.tiles(first, last, panel, 1, vectors))
+            if runs is not None:
+                for run in runs:
+                    _each_panel(b, panels, *run, lambda panel, vectors: self.tiles(first, last, panel, 1, vectors))
                 return
             if whole == together:
                 self.tiles(first, last, b.i64(0), whole, panels.vectors)
@@ -269,7 +281,7 @@ class _RowsProduct:
                     _Operand(left, 1, [r * a.stride for r in range(rows)]),
                     _Operand(right, panels.width, right_offsets),
                     self.part_of_next(right, self.distance_to_next(panel, together, depth), index, size, depth),
-                    None if sums is None else sums.before(index),
+                    self.start(column, together, vectors) if sums is None else sums.before(index),
                 )
                 if sums is not None and not is_last:
                     sums.keep(index, tile)
@@ -279,6 +291,15 @@ class _RowsProduct:
                     self.finish(row, b.add(column, g * panels.width), vectors_of_panel)
 
         _cut_sums(b, panels.depth, self.tiling.depth, sums, sum_up)
+
+    def start(self, column: Value, together: int, vectors: int) -> list[Value] | None:
+        """What the sums of a tile begin with, row by row; None for zeros."""
+        if self.onto is None:
+            return None
+        b, panels = self.b, self.panels
+        places = [g * panels.width + v * panels.lanes for g in range(together) for v in range(vectors)]
+        vector = panels.type.vector(panels.lanes)
+        return [b.load(vector, self.onto, b.add(column, place)) for place in places] * self.tiling.rows
 
     def distance_to_next(self, panel: Value, together: int, depth: int) -> Value:
         """Elements from what is read of a panel to what is read next: its next part, or the next panel.
@@ -442,24 +463,28 @@ def weights_product(
     onto: Value | None = None,
     *,
     parts: Literal["panels", "tiles"] | None = None,
+    inside: tuple[Value, Value] | None = None,
+    stands: Value | None = None,
 ) -> None:
     """D[k, j] = sum over i < count of X[i, k] E[i, j], for the units [begin, end) of `weights_units`.
 
-    Each element is in one tile, and each tile done once. `parts` says what else [begin, end) are: panels, or tiles
-    of all panels. `scratch` points to `scratch_bytes` bytes of the thread's own,
-    aligned to 64 bytes. `beside` are arrays in these panels that `finish` reads: their memory is asked for one tile
-    before. `onto` points to a matrix in these panels with which the sums begin; with zeros where there is none.
+    Each element is in one tile, and each tile done once. `parts` says what else [begin, end) are: panels, or tiles;
+    and `inside` which tiles or panels of these are done, all where that is not given. `scratch` points to
+    `scratch_bytes` bytes of the thread's own, aligned to 64 bytes. `stands` is the last unit (of tiles: any number)
+    that was done just before, whose copied X stands there yet; less than 0 where none was. `beside` are arrays in these
+    panels that `finish` reads: their memory is asked for one tile before. `onto` points to a matrix in these panels
+    with which the sums begin; with zeros where there is none.
     """
     if onto is not None and tiling.depth:
         raise ValueError("sums that are cut begin with zeros")
     scratch = b.undefined(PTR) if scratch is None else scratch
     work = _WeightsProduct(b, x, errors, panels, count, tiling, finish, scratch, beside, onto)
     if parts is None:
-        work.units(begin, end)
+        work.units(begin, end, stands)
     elif parts == "panels":
-        work.part(b.i64(0), b.i64(-(-panels.depth // tiling.rows)), begin, end)
+        work.part(*(inside or (b.i64(0), b.i64(-(-panels.depth // tiling.rows)))), begin, end)
     else:
-        work.part(begin, end, b.i64(0), b.i64(panels.count))
+        work.part(begin, end, *(inside or (b.i64(0), b.i64(panels.count))), stands)
 
 
 @dataclass
@@ -477,7 +502,7 @@ class _WeightsProduct:
     beside: Sequence[Value]
     onto: Value | None
 
-    def units(self, begin: Value, end: Value) -> None:
+    def units(self, begin: Value, end: Value, stands: Value | None = None) -> None:
         b, panels, tiling = self.b, self.panels, self.tiling
         tiles = -(-panels.depth // tiling.rows)
         block_tiles = tiling.block // tiling.rows
@@ -487,19 +512,20 @@ class _WeightsProduct:
                 first = b.mul(block.index, block_tiles)
                 last = b.smallest(b.add(first, block_tiles), tiles)
                 if tiling.packed:
-                    self.pack_block(first, last)
+                    before = None if stands is None else b.compare("eq", b.div(stands, panels.count), block.index)
+                    self.pack_block(first, last, stands, before)
                 unit = b.mul(block.index, panels.count)
                 low, high = b.largest(b.sub(begin, unit), 0), b.smallest(b.sub(end, unit), panels.count)
                 _each_panel(b, panels, low, high, lambda panel, vectors: self.panel(panel, vectors, first, last))
 
-    def part(self, begin: Value, end: Value, low: Value, high: Value) -> None:
-        """The tiles [begin, end) of the panels [low, high)."""
+    def part(self, begin: Value, end: Value, low: Value, high: Value, stands: Value | None = None) -> None:
+        """The tiles [begin, end) of the panels [low, high); where something `stands`, these tiles are one block."""
         b, panels, tiling = self.b, self.panels, self.tiling
         step = tiling.block // tiling.rows
         with b.when(b.compare("lt", low, high)), b.loop(begin, end, step, stem="block") as block:
             first, last = block.index, b.smallest(b.add(block.index, step), end)
             if tiling.packed:
-                self.pack_block(first, last)
+                self.pack_block(first, last, stands)
             _each_panel(b, panels, low, high, lambda panel, vectors: self.panel(panel, vectors, first, last))
 
     def panel(self, panel: Value, vectors: int, first: Value, last: Value) -> None:
@@ -615,8 +641,19 @@ class _WeightsProduct:
                 b.store(b.load(type_.vector(lanes), at, v * lanes), new, v * lanes)
         return Rows(packed, vectors * lanes)
 
-    def pack_block(self, first: Value, last: Value) -> None:
-        """The columns of X for the tiles [first, last): tile by tile, each row by row."""
+    def pack_block(self, first: Value, last: Value, stands: Value | None = None, same: Value | None = None) -> None:
+        """The columns of X for the tiles [first, last); unless something `stands` there, and that is the `same`."""
+        if stands is None:
+            self._pack_block(first, last)
+            return
+        b = self.b
+        there = b.compare("ge", stands, 0)
+        there = there if same is None else b.bit_and(there, same)
+        with b.when(b.bit_xor(there, True)):
+            self._pack_block(first, last)
+
+    def _pack_block(self, first: Value, last: Value) -> None:
+        """Tile by tile, each row by row."""
         b, type_, rows = self.b, self.panels.type, self.tiling.rows
         to = self._packed_x()
         with b.loop(0, self.count) as row:
@@ -635,10 +672,10 @@ def _each_panel(b: Builder, panels: Panels, begin: Value, end: Value, body: Call
     if begin.constant is not None and last.constant is not None and panels.size <= FULLY_UNROLLED * panels.lanes:
         for panel in range(int(begin.constant), int(last.constant)):
             body(b.i64(panel), panels.vectors)
-    elif panels.full:
+    elif panels.full and (begin.constant is None or begin.constant < panels.full):
         with b.loop(begin, last, stem="panel") as loop:
             body(loop.index, panels.vectors)
-    if panels.full < panels.count:
+    if panels.full < panels.count and (end.constant is None or end.constant > panels.full):
         with b.when(b.compare("gt", end, panels.full)):
             body(b.i64(panels.full), panels.last)
 

@@ -376,7 +376,7 @@ class _Kept:
 
 
 def _cost(node: Node) -> int:
-    return node.op.cost if isinstance(node.op, Pointwise) else 20 if isinstance(node.op, Random) else 1
+    return node.op.cost if isinstance(node.op, (Pointwise, Random)) else 1
 
 
 def _scatters(node: Node) -> bool:

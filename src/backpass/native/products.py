@@ -192,17 +192,36 @@ def write_rows_product(
     sinks: Mapping[Node, Sequence[Slot]],
     checked: AbstractSet[Node],
     scratch: Value,
+    inside: tuple[Value, Value] | None = None,
+    wanted: Sequence[range] | None = None,
+    onto: Node | None = None,
 ) -> None:
-    """Rows [begin, end) of a product with weights; or, where it is cut by columns, these panels of all rows."""
+    """Rows [begin, end) of a product with weights; or, where it is cut by columns, these panels of rows `inside`.
+
+    Of the others only the panels that are `wanted`. The sums begin with the other input of `onto`.
+    """
     left, right = operands(kernel.anchor)
     slot = writer.slots[right]
     if not isinstance(slot.layout, Panelled):
         raise TypeError("weights stand in panels")
-    finish = Finish(writer, kernel, sinks, checked, slot.layout.panels.width)
-    whole = writer.b.i64(0), writer.rows
+    finish = Finish(writer, kernel, sinks, checked, slot.layout.panels.width, onto)
+    whole = inside or (writer.b.i64(0), writer.rows)
     (first, last), cut = (whole, (begin, end)) if kernel.by_columns else ((begin, end), None)
     panels = slot.layout.panels
-    matmul.rows_product(writer.b, _rows(writer, left), slot.pointer, panels, first, last, tiling, finish, cut, scratch)
+    matmul.rows_product(
+        writer.b,
+        _rows(writer, left),
+        slot.pointer,
+        panels,
+        first,
+        last,
+        tiling,
+        finish,
+        cut,
+        scratch,
+        wanted,
+        _start(writer, kernel, onto),
+    )
 
 
 def write_dots_product(
@@ -235,14 +254,16 @@ def write_weights_product(
     scratch: Value,
     beside: Sequence[Node],
     onto: Node | None = None,
+    inside: tuple[Value, Value] | None = None,
+    stands: Value | None = None,
 ) -> None:
     """The units [begin, end) of a product that sums over rows; its sums begin with the other input of `onto`.
 
-    Where it is cut by columns, they are panels, or tiles of all panels where these columns are its rows.
+    Where it is cut by columns, they are panels, or tiles where these columns are its rows; `inside` are the tiles or
+    panels of these that are done. `stands` is as in `matmul.weights_product`.
     """
     left, right = operands(kernel.anchor)
     finish = Finish(writer, kernel, sinks, checked, panels.width, onto)
-    start = None if onto is None else next(x for x in onto.inputs if x is not kernel.anchor)
     matmul.weights_product(
         writer.b,
         _rows(writer, left),
@@ -255,9 +276,17 @@ def write_weights_product(
         finish,
         scratch,
         [writer.slots[node].pointer for node in beside],
-        None if start is None else writer.slots[start].pointer,
+        _start(writer, kernel, onto),
         parts=None if kernel.cut is None else "tiles" if kernel.cut.high else "panels",
+        inside=inside,
+        stands=stands,
     )
+
+
+def _start(writer: Writer, kernel: Kernel, onto: Node | None) -> Value | None:
+    """Where that stands with which sums begin."""
+    start = None if onto is None else next(x for x in onto.inputs if x is not kernel.anchor)
+    return None if start is None else writer.slots[start].pointer
 
 
 def _panels(slot: Slot) -> Panels:

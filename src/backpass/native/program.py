@@ -305,7 +305,16 @@ class Machine:
 
         Shape (threads, parts), int64; it may be set to 0.
         """
-        first, count = self.compiler.sums_at, self.compiler.parts.count if self.job.timed else 0
+        return self._sums[:, : self.compiler.parts.count]
+
+    @property
+    def helping(self) -> Array:
+        """Of a timed job the ticks of `times` that each thread has spent on what other threads offered; (threads,)."""
+        return self._sums[:, self.compiler.parts.helping]
+
+    @property
+    def _sums(self) -> Array:
+        first, count = self.compiler.sums_at, self.compiler.parts.count + 1 if self.job.timed else 0
         own = self._private.reshape(self.threads, self.compiler.private_bytes)
         return own[:, first : first + 8 * count].view(np.int64)
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from backpass.graph import Node, size
 from backpass.native import random
-from backpass.native.barrier import BARRIER_BYTES, emit_barrier, emit_flush_denormals
+from backpass.native.barrier import BARRIER_BYTES, Idle, emit_barrier, emit_flush_denormals
 from backpass.native.context import PLACES, Reason
+from backpass.native.helping import HELP, Helping, Units
 from backpass.native.ir import F64, I32, I64, PTR, VOID, Builder, Type, Value
 from backpass.native.layout import SPARE
 from backpass.native.memory import Buffer
@@ -53,11 +54,50 @@ class Steps:
     def __init__(self, compiler: "Compiler", functions: Functions) -> None:
         self.c = compiler
         self.functions = functions
+        self.helping = Helping(self, list(self._offered()))
+
+    def _offered(self) -> Iterator[tuple[Kernel, Call, Units]]:
+        for kernels in self.functions.phases:
+            for kernel, calls in kernels:
+                units = self.c.units_of_share(kernel)
+                if units is not None and len(calls) == 1:
+                    yield kernel, calls[0], units
 
     def write(self) -> None:
+        if self.helping.offered:
+            self.helping.write()
         self._step_function()
         self._epochs_function()
         self._program_function()
+
+    # Memory, and waits
+
+    def private(self, b: Builder, context: Value, thread: Value) -> Value:
+        """The memory of a thread's own."""
+        c = self.c
+        everyones = _Context(b, context, c.context_words).pointer(PLACES.private, c.private_bytes * c.threads)
+        own = b.offset(everyones, b.mul(thread, c.private_bytes), Type("i8"))
+        return b.owns(own, c.private_bytes, "a thread's own memory")
+
+    def sums(self, b: Builder, private: Value) -> Value | None:
+        """Where a thread of a timed program adds up ticks."""
+        return b.offset(private, self.c.sums_at, Type("i8")) if self.c.job.timed else None
+
+    def pointers(self, b: Builder, context: Value, private: Value) -> "Pointers":
+        """Those to all values, for the thread with this memory of its own."""
+        arena = _Context(b, context, self.c.context_words).pointer(PLACES.arena, self.c.arena_bytes)
+        return Pointers(b, arena, private, self.c.name_of)
+
+    def status(self, b: Builder, context: Value, step: Value) -> Value:
+        """Where kernels note what went wrong in a step."""
+        return _flags(b, _Context(b, context, self.c.context_words), step)[0]
+
+    def wait(self, b: Builder, context: Value, thread: Value, threads: Value) -> None:
+        """For all threads; and meanwhile help them, where there is something that takes long."""
+        words = self.c.context_words
+        barrier = _Context(b, context, words).at(PLACES.barrier, BARRIER_BYTES // 8)
+        idle = Idle(HELP, context, 2 * 8 * words, thread) if self.helping.offered else None
+        emit_barrier(b, barrier, threads, self.c.target, idle)
 
     # A step
 
@@ -69,7 +109,7 @@ class Steps:
         b.function.comment = "one step on one thread"
         b.function.result = I64
         word = _Context(b, context, c.context_words)
-        here = _Step(self, b, word, thread, start, n, step)
+        here = _Step(self, b, word, context, thread, start, n, step)
         here.begin()
         last = len(self.functions.phases) - 1
         if not self.c.runs_on:
@@ -135,7 +175,6 @@ class Steps:
         word = _Context(b, context, c.context_words)
         threads, count, batch = (word.number(place) for place in (PLACES.threads, PLACES.count, PLACES.batch))
         first_step, first_epoch, epochs = (word.number(place) for place in (PLACES.step, PLACES.epoch, PLACES.epochs))
-        barrier = word.at(PLACES.barrier, BARRIER_BYTES // 8)
         is_first = b.compare("eq", thread, 0)
         with b.repeat([first_step, b.i64(0), word.number(PLACES.first)]) as epoch:
             step_number, number, first_row = epoch.carried
@@ -144,7 +183,7 @@ class Steps:
                     for place in (PLACES.running, PLACES.running_weight):
                         b.store(b.constant(0.0, F64), word.at(place))
                 self._shuffle(b, word, b.add(first_epoch, number))
-            emit_barrier(b, barrier, threads, c.target)
+            self.wait(b, context, thread, threads)
             with b.repeat([first_row, step_number]) as steps:
                 start, current = steps.carried
                 n = b.smallest(batch, b.sub(count, start))
@@ -156,7 +195,7 @@ class Steps:
             if self.c.runs_on:  # what a step came to is heard in the next one: here, of the last of an epoch
                 after = b.select(good, after, start)
                 with b.when(good):
-                    emit_barrier(b, barrier, threads, c.target)
+                    self.wait(b, context, thread, threads)
                 wrong = b.select(good, _outcome(b, word, current), wrong)
                 good = b.compare("eq", wrong, 0)
             bad = b.bit_xor(good, True)
@@ -258,26 +297,32 @@ class _Step:
     """Writes the parts of a step, from top to bottom."""
 
     def __init__(
-        self, steps: Steps, b: Builder, word: "_Context", thread: Value, start: Value, n: Value, step: Value
+        self,
+        steps: Steps,
+        b: Builder,
+        word: "_Context",
+        context: Value,
+        thread: Value,
+        start: Value,
+        n: Value,
+        step: Value,
     ) -> None:
         c = self.c = steps.c
         self.steps = steps
         self.b = b
         self.word = word
-        arena, self.threads = word.pointer(PLACES.arena, c.arena_bytes), word.number(PLACES.threads)
+        self.context = context
+        self.threads = word.number(PLACES.threads)
         self.thread = thread
         if c.is_alone:
             self.thread, self.threads = b.i64(0), b.i64(1)
         self.n = b.i64(1) if c.is_single else n
         self.start, self.step = start, step
-        everyones = word.pointer(PLACES.private, c.private_bytes * c.threads)
-        own = b.offset(everyones, b.mul(self.thread, c.private_bytes), Type("i8"))
-        self.private = b.owns(own, c.private_bytes, "a thread's own memory")
+        self.private = steps.private(b, context, self.thread)
         self.status, self.halt = _flags(b, word, step)
-        self.memory = _Pointers(b, arena, self.private, c.name_of)
+        self.memory = steps.pointers(b, context, self.private)
         self.rows = self._rows()
-        sums = b.offset(self.private, c.sums_at, Type("i8")) if c.job.timed else None
-        self.lap = Laps(b, sums, c.target)
+        self.lap = Laps(b, steps.sums(b, self.private), c.target)
 
     def _rows(self) -> _Rows:
         b, n = self.b, self.n
@@ -313,7 +358,10 @@ class _Step:
         for kernel, parts in kernels:
             with steps.share(b, kernel, tables, self.thread, self.threads, self.rows) as (low, high):
                 for part in parts:
-                    self._call(part, low, high)
+                    if id(part) in steps.helping.numbers:
+                        steps.helping.emit_offer(b, part, self.context, self.thread, (low, high), self.n, self.step)
+                    else:
+                        self._call(part, low, high)
             self.lap(c.parts.kernel(kernel))
         is_last = number == len(steps.functions.phases) - 1
         if is_last:
@@ -322,8 +370,16 @@ class _Step:
                 self._account()
             b.stop_outside(self.status, Reason.OUTSIDE)
         if not (is_last and c.runs_on):
-            emit_barrier(b, self.word.at(PLACES.barrier, BARRIER_BYTES // 8), self.threads, c.target)
-        self.lap(c.parts.wait(number))
+            before = self._helped()
+            steps.wait(b, self.context, self.thread, self.threads)
+            self.lap(c.parts.wait(number), None if before is None else b.sub(self._helped(), before))
+        else:
+            self.lap(c.parts.wait(number))
+
+    def _helped(self) -> Value | None:
+        """Of a timed program, the ticks that this thread has spent on the kernels of others."""
+        sums = self.steps.sums(self.b, self.private)
+        return None if sums is None else self.b.load(I64, sums, self.c.parts.helping)
 
     def _call(self, call: Call, low: Value, high: Value) -> None:
         given = [self.b.i64(each) if isinstance(each, int) else self.memory.of(each) for each in call.values]
@@ -414,8 +470,8 @@ class _Context:
         return self.b.owns(found, size, f"what word {place} of the context points to")
 
 
-class _Pointers:
-    """Pointers to values, in the function that calls kernels."""
+class Pointers:
+    """Pointers to values, in a function that calls kernels."""
 
     def __init__(self, b: Builder, arena: Value, private: Value, name_of: Callable[[Buffer], str]) -> None:
         self._b = b

@@ -1,6 +1,7 @@
 """Where the time of a step goes: time stamps between the kernels of a program that is compiled with `Job.timed`.
 
 Every thread adds up, in memory of its own, the ticks of the processor's steady counter that each part of a step took.
+A unit of a kernel that it did while it waited counts as that kernel's.
 """
 
 from backpass.native.ir import I64, Builder, Value
@@ -25,6 +26,11 @@ class Parts:
         """For the other threads, and what thread 0 notes of the step after its last phase."""
         return 2 + len(self._kernels) + phase
 
+    @property
+    def helping(self) -> int:
+        """Not a part, but behind them: what of the parts was done for other threads."""
+        return self.count
+
 
 class Laps:
     """Writes time stamps into a function. Each call adds the ticks since the one before to the sum at a place.
@@ -39,13 +45,20 @@ class Laps:
         self._counter = "llvm.readsteadycounter" if target.is_arm else "llvm.readcyclecounter"
         self._last = b.i64(0) if sums is None else self._now()
 
-    def __call__(self, place: int) -> None:
+    def __call__(self, place: int, less: Value | None = None) -> None:
+        """`less` ticks of those are counted elsewhere."""
         if self._sums is None:
             return
         b, now = self._b, self._now()
-        sum_ = b.load(I64, self._sums, place)
-        b.store(b.add(sum_, b.sub(now, self._last)), self._sums, place)
+        ticks = b.sub(now, self._last)
+        ticks = ticks if less is None else b.sub(ticks, less)
+        b.store(b.add(b.load(I64, self._sums, place), ticks), self._sums, place)
         self._last = now
+
+    @property
+    def last(self) -> Value:
+        """When it was called last."""
+        return self._last
 
     def _now(self) -> Value:
         self._b.module.declare(self._counter, I64, [])

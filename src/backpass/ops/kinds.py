@@ -164,7 +164,12 @@ class Lookup(Record):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Random(Record):
-    """Numbers drawn by counting: a function of (seed, step), the attribute `stream` and the element's place."""
+    """Numbers drawn by counting: a function of (seed, step), the attribute `stream` and the element's place.
+
+    `cost` is about how many instructions a vector of them takes.
+    """
+
+    cost: int = 20
 
     def infer(self, inputs: Sequence[Node], attributes: Attributes) -> tuple[Shape, DType]:
         (key,) = inputs

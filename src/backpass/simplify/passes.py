@@ -9,6 +9,7 @@ import numpy as np
 from backpass.graph import Graph, Node, broadcast, is_static, rewrite, size
 from backpass.ops.apply import CONSTANT
 from backpass.ops.kinds import Movement, Pointwise, Random, Record, Source
+from backpass.ops.movement import SLICE
 
 LARGEST_FOLDED = 4096  # elements: beyond it a constant costs more to carry than to calculate
 
@@ -31,6 +32,11 @@ def stretch_in_passing(graph: Graph) -> Graph:
     return rewrite(graph, _without_stretching)
 
 
+def slice_once(graph: Graph) -> Graph:
+    """A part of a part is a part of the whole."""
+    return rewrite(graph, _of_the_whole)
+
+
 def share_equal(graph: Graph) -> Graph:
     """The same operation of the same inputs is calculated once."""
     seen: dict[Any, Node] = {}
@@ -42,6 +48,7 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
     fold_constants,
     drop_neutral,
     stretch_in_passing,
+    slice_once,
     share_equal,
 )
 
@@ -105,6 +112,21 @@ def _without_stretching(node: Node) -> Node:
             if broadcast([each.shape for each in shorter]) == node.shape:
                 inputs, changed = shorter, True
     return replace(node, inputs=tuple(inputs)) if changed else node
+
+
+def _of_the_whole(node: Node) -> Node:
+    if node.op is not SLICE or node.inputs[0].op is not SLICE:
+        return node
+    (part,) = node.inputs
+    spans = []
+    for outer, inner in zip(node.attributes["spans"], part.attributes["spans"], strict=True):
+        if outer is None or inner is None:
+            spans.append(outer or inner)
+            continue
+        taken = range(*inner)[slice(*outer)]
+        spans.append((taken.start, taken.stop, taken.step))
+    whole = part.inputs[0]
+    return replace(node, inputs=(whole,), attributes={**node.attributes, "spans": tuple(spans)})
 
 
 def _is_all(node: Node, number: float) -> bool:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field
 from functools import partial
 from itertools import islice
-from operator import sub
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -53,8 +52,10 @@ class State:
 
 Choice: TypeAlias = Callable[[Structure, Structure], Structure]
 
-EpochSum: TypeAlias = tuple[float, float, float]
-"""What an epoch came to: sums over its batches of loss times weight and of weights, and seconds."""
+EpochSums: TypeAlias = Array
+"""What epochs came to, a row each: sums over its batches of loss times weight and of weights, and seconds; float64."""
+
+_NO_EPOCH = np.empty((0, 3))
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Work:
 class Executor(Protocol):
     """Runs epochs on a State that it holds."""
 
-    def run(self, epochs: int, *, steps: int = 0) -> list[EpochSum]:
+    def run(self, epochs: int, *, steps: int = 0) -> EpochSums:
         """At most so many epochs, and one at least that the State is in or before; what each came to that was ended.
 
         It stops within an epoch after `steps` steps, if that is not 0, and where `Work.pause` says so.
@@ -111,7 +112,7 @@ class Executor(Protocol):
         """Steps made in all; the State may be behind."""
 
     @property
-    def finished(self) -> list[EpochSum]:
+    def finished(self) -> EpochSums:
         """Epochs that a `run` which raised had done, and could not return."""
 
     def set_optimizer(self, optimizer: Structure) -> None:
@@ -138,8 +139,8 @@ class ReferenceExecutor:
         return self._state.step
 
     @property
-    def finished(self) -> list[EpochSum]:
-        return []
+    def finished(self) -> EpochSums:
+        return _NO_EPOCH
 
     def values(self, choose: Choice) -> Structure:
         return choose(self._state.parameters, self._state.optimizer)
@@ -151,12 +152,12 @@ class ReferenceExecutor:
 
     def close(self) -> None: ...
 
-    def run(self, epochs: int, *, steps: int = 0) -> list[EpochSum]:
+    def run(self, epochs: int, *, steps: int = 0) -> EpochSums:
         del epochs
         with one_thread():
             return self._epoch(steps)
 
-    def _epoch(self, most: int) -> list[EpochSum]:
+    def _epoch(self, most: int) -> EpochSums:
         """What is left of an epoch, or `most` steps of it."""
         work, state, started = self._work, self._state, time.perf_counter()
         (loss_sum, weight_sum), steps, before = state.sums, state.step, state.batch
@@ -195,11 +196,11 @@ class ReferenceExecutor:
         state.step = steps
         if batch < work.steps:
             state.batch, state.sums = batch, (loss_sum, weight_sum)
-            return []
+            return _NO_EPOCH
         state.batch, state.sums = 0, (0.0, 0.0)
         state.epoch += 1
         seconds, self._seconds = self._seconds, 0.0
-        return [(loss_sum, weight_sum, seconds)]
+        return np.array([[loss_sum, weight_sum, seconds]])
 
 
 @dataclass
@@ -276,7 +277,7 @@ class NativeExecutor:
         self._machine, self._pace = kept.take(key) or (self._compiled(rows, threads), _Pace())
         self._give_back = partial(kept.give, key, self._machine, self._pace)
         self._pace.fetched = time.perf_counter()
-        self.finished: list[EpochSum] = []
+        self.finished: EpochSums = _NO_EPOCH
         self._threads = self._machine.threads
         self._told = 0
         self._losses: Array | None = None
@@ -306,14 +307,14 @@ class NativeExecutor:
         self._machine.release()
         self._give_back()
 
-    def run(self, epochs: int, *, steps: int = 0) -> list[EpochSum]:
+    def run(self, epochs: int, *, steps: int = 0) -> EpochSums:
         from backpass.native import Reason
 
         many = self._pace.epochs(epochs)
         started = time.perf_counter()
         alone = 0 < self._pace.epoch * many < PATIENCE / 5
         self._threads = self._pace.threads(self._machine.compiler.choices)
-        self.finished, self._told = [], 0
+        self.finished, self._told = _NO_EPOCH, 0
         try:
             self._call(many, alone=alone, last=steps)
             self._tell()
@@ -350,19 +351,19 @@ class NativeExecutor:
         state = self._state
         self._epoch, self.step, self._batch, self._in_epoch = state.epoch, state.step, state.batch, state.sums
 
-    def _sums(self, seconds: float) -> list[EpochSum]:
+    def _sums(self, seconds: float) -> EpochSums:
         """What the whole epochs of the last call came to, which took so long."""
-        records, steps = self._feed.records, self._feed.steps_done
-        inside = self._batch + steps - len(records) * self._work.steps  # of an epoch that is not over
+        sums: EpochSums = self._feed.records.copy()
+        steps = self._feed.steps_done
+        inside = self._batch + steps - len(sums) * self._work.steps  # of an epoch that is not over
         rest = seconds * min(1.0, inside / max(1, steps))
-        if not len(records):
+        if not len(sums):
             self._seconds += seconds
-            return []
-        losses, weights, ended = records.T.tolist()
-        lengths = _lengths(ended, seconds - rest)
-        lengths[0] += self._seconds
+            return sums
+        sums[:, 2] = _lengths(sums[:, 2], seconds - rest)
+        sums[0, 2] += self._seconds
         self._seconds = rest
-        return list(zip(losses, weights, lengths, strict=True))
+        return sums
 
     def _call(self, epochs: int, *, alone: bool = False, last: int = 0) -> None:
         self._is_fetched = False
@@ -498,8 +499,11 @@ def _frozen(array: Any) -> Any:
     return array
 
 
-def _lengths(ended: list[float], seconds: float) -> list[float]:
+def _lengths(ended: Array, seconds: float) -> Any:
     """The seconds of each of some epochs: from the times at which they ended, where there is a clock."""
     if not ended[-1]:
-        return [seconds / len(ended)] * len(ended)
-    return [max(0.0, seconds - (ended[-1] - ended[0])), *map(sub, ended[1:], ended)]
+        return seconds / len(ended)
+    lengths = np.empty_like(ended)
+    lengths[0] = max(0.0, seconds - (ended[-1] - ended[0]))
+    np.subtract(ended[1:], ended[:-1], out=lengths[1:])
+    return lengths

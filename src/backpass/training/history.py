@@ -1,5 +1,7 @@
 """The history of a training: one record an epoch."""
 
+from collections.abc import Callable, Sequence
+from threading import RLock
 from typing import Any
 
 INTERRUPTED = "interrupted"
@@ -9,16 +11,41 @@ TIME_IS_OVER = "the time is over"
 """The reason of a training that ended after so many seconds."""
 
 
-class History(list[dict[str, Any]]):
+Records = list[dict[str, Any]]
+_making = RLock()  # whoever looks first makes the records; others may look on from other threads
+
+
+class History(Records):
     """A list of one dictionary an epoch: epoch, loss, validation_loss, metrics, seconds, rows_per_second.
 
     `reason` says why training ended, `kept` the epoch whose weights were kept. `print(history)` is a table.
     """
 
+    _later: Sequence[tuple[int, Callable[[], Records]]] = ()  # of a copy, until it has its own
+
     def __init__(self) -> None:
         super().__init__()
         self.reason = ""
         self.kept = 0
+        self._later = []
+
+    def add_later(self, last: int, records: Callable[[], Records]) -> None:
+        """Have the records of some epochs, the last of them number `last`, made when somebody looks at any."""
+        with _making:
+            self._later = [*self._later, (last, records)]
+
+    @property
+    def last_epoch(self) -> int | None:
+        """The number of the last one; None where there is none."""
+        later = self._later[-1:]
+        return later[0][0] if later else int(self[-1]["epoch"]) if self else None
+
+    def _made(self) -> None:
+        with _making:
+            while self._later:
+                (_, records), *rest = self._later
+                list.extend(self, records())
+                self._later = rest
 
     def column(self, name: str) -> list[Any]:
         """One number of every record, as `history.column("loss")`."""
@@ -32,6 +59,33 @@ class History(list[dict[str, Any]]):
         widths = [max(len(row[i]) for row in cells) for i in range(len(names))]
         lines = ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in cells]
         return "\n".join([*lines, self.reason])
+
+
+def _looks(name: str) -> Callable[..., Any]:
+    """The method of that name of lists, after all records are made."""
+    plain = getattr(list, name)
+
+    def looks(self: History, *arguments: Any, **options: Any) -> Any:
+        if self._later:
+            self._made()
+        return plain(self, *arguments, **options)
+
+    looks.__name__, looks.__doc__ = name, plain.__doc__
+    return looks
+
+
+def _added_to(self: History, before: Records) -> Records:
+    return before + list(self)
+
+
+for _name in (
+    *("__add__", "__contains__", "__delitem__", "__eq__", "__ge__", "__getitem__", "__gt__", "__iadd__", "__imul__"),
+    *("__iter__", "__le__", "__len__", "__lt__", "__mul__", "__ne__", "__repr__", "__reversed__", "__rmul__"),
+    *("__setitem__", "append", "clear", "copy", "count", "extend", "index", "insert", "pop", "remove", "reverse"),
+    "sort",
+):
+    setattr(History, _name, _looks(_name))
+History.__radd__ = _added_to  # type: ignore[attr-defined] # a list would take what stands in the other one as it is
 
 
 def _cell(name: str, value: Any) -> str:

@@ -33,7 +33,7 @@ from backpass.training.events import (
     TrainingFinished,
     TrainingStarted,
 )
-from backpass.training.executors import EpochSum, Executor, Kept, NativeExecutor, ReferenceExecutor, State, Work
+from backpass.training.executors import EpochSums, Executor, Kept, NativeExecutor, ReferenceExecutor, State, Work
 from backpass.training.history import INTERRUPTED, TIME_IS_OVER, History
 from backpass.training.interrupts import Interrupts, noticed
 from backpass.training.measuring import Measuring
@@ -191,14 +191,19 @@ class Loop:
         history, left = progress.history, progress.last - progress.first - self._epochs_done(progress)
         if not self._looks_between(progress):
             until = self.keeper.epochs_until(progress.epoch) if self.keeper is not None else None
-            records = list(self._records(executor.run(min(left, until or left), steps=steps), progress.epoch + 1))
-            history.extend(self._measured(records, state))
+            sums = executor.run(min(left, until or left), steps=steps)
+            first = progress.epoch + 1
+            if len(sums):
+                last = first + len(sums) - 1
+                history.add_later(last, partial(_records, sums, first, self.data.count))
+                self._measure(history, last, state)
             history.kept = progress.epoch
             return
-        for total in executor.run(1, steps=steps):
-            record = self._record(total, executor, state, progress.epoch + 1)
-            self._measured([record], state)
+        sums = executor.run(1, steps=steps)
+        for known in _records(sums, progress.epoch + 1, self.data.count):
+            record = self._record(known, executor, state)
             history.append(record)
+            self._measure(history, record["epoch"], state)
             is_best = progress.best.better(record["epoch"], record.get("validation_loss", record["loss"]))
             if is_best and self.stopping is not None:
                 progress.kept = executor.values(self.optimizer.in_use)
@@ -209,14 +214,13 @@ class Loop:
                 progress.good = replace(state), len(history)
             self._tell(EpochFinished(record, is_best))
 
-    def _measured(self, records: list[dict[str, Any]], state: State) -> list[dict[str, Any]]:
-        """The records; the last one, where the state is that after it and it is time, with the next gradient's norm."""
-        stands = records and state.epoch == records[-1]["epoch"] and not state.batch
-        if stands and self.steering is not None and self.steering.measures:
-            norm = self._measuring.measured(partial(self._norm, state), state)
-            if norm is not None:
-                records[-1]["gradient_norm"] = norm
-        return records
+    def _measure(self, history: History, epoch: int, state: State) -> None:
+        """Add the norm of the next gradient to the last record, where the state is that after it and it is time."""
+        if self.steering is None or not self.steering.measures or state.epoch != epoch or state.batch:
+            return
+        norm = self._measuring.measured(partial(self._norm, state), state)
+        if norm is not None:
+            history[-1]["gradient_norm"] = norm
 
     def _norm(self, state: State) -> Callable[[State], float]:
         """What calculates the norm of the gradient of the step after a state."""
@@ -357,7 +361,7 @@ class Loop:
     def _broken_off(self, executor: Executor, state: State, progress: Progress) -> None:
         """Keep what was done before an error or Ctrl-C."""
         history = progress.history
-        history.extend(self._records(executor.finished, progress.epoch + 1))
+        history.extend(_records(executor.finished, progress.epoch + 1, self.data.count))
         executor.fetch()
         while history and history[-1]["epoch"] > state.epoch:
             history.pop()  # Ctrl-C came again, before the last epochs were made anew
@@ -416,7 +420,7 @@ class Loop:
     def _key(self, rule: Optimizer) -> Any:
         """What decides which step is traced."""
         given = [self.data.targets] + ([] if self.data.weights is None else [self.data.weights])
-        specs = [(str(array.dtype), array.shape[1:]) for array in given]
+        specs = [(array.dtype.str, array.shape[1:]) for array in given]
         return self.network, self.loss, rule, str(row_shape(self.data.inputs)), specs
 
     def traced(self, state: State, rule: Optimizer) -> Traced:
@@ -440,30 +444,16 @@ class Loop:
     def _step_finished(self, step: int, epoch: int, loss: float, rows: int) -> None:
         self._tell(StepFinished(step, epoch, loss, rows))
 
-    def _record(self, total: EpochSum, executor: Executor, state: State, epoch: int) -> dict[str, Any]:
-        """What is known after an epoch."""
-        (record,) = self._records([total], epoch)
+    def _record(self, record: dict[str, Any], executor: Executor, state: State) -> dict[str, Any]:
+        """All that is known after an epoch, from what it came to."""
         losses = {"loss": record["loss"]}
         if self.held_out is not None:
-            losses |= self._validate(executor.values(self.optimizer.in_use), epoch)
+            losses |= self._validate(executor.values(self.optimizer.in_use), record["epoch"])
         if self.optimizer.observes:
             executor.fetch()
             observed = self.optimizer.observe(state.optimizer, losses.get("validation_loss", losses["loss"]))
             executor.set_optimizer(observed)
-        return {"epoch": epoch} | losses | {name: record[name] for name in ("seconds", "rows_per_second")}
-
-    def _records(self, totals: Sequence[EpochSum], first: int) -> list[dict[str, Any]]:
-        """What epochs came to, from epoch `first` on. Of small networks there are thousands a second."""
-        rows = self.data.count
-        return [
-            {
-                "epoch": epoch,
-                "loss": loss / weight if weight else 0.0,
-                "seconds": seconds,
-                "rows_per_second": rows / seconds if seconds else 0.0,
-            }
-            for epoch, (loss, weight, seconds) in enumerate(totals, start=first)
-        ]
+        return {"epoch": record["epoch"]} | losses | {name: record[name] for name in ("seconds", "rows_per_second")}
 
     def _validate(self, parameters: Structure, epoch: int) -> dict[str, float]:
         """The loss and the metrics on rows that are not trained on."""
@@ -481,6 +471,18 @@ class Loop:
     def _tell(self, event: Event) -> None:
         for listener in self.listeners:
             listener(event)
+
+
+def _records(sums: EpochSums, first: int, rows: int) -> list[dict[str, Any]]:
+    """What epochs of so many rows came to, from epoch `first` on."""
+    losses, weights, seconds = sums.T
+    means = np.divide(losses, weights, out=np.zeros(len(sums)), where=weights != 0)
+    rates = np.divide(rows, seconds, out=np.zeros(len(sums)), where=seconds > 0)
+    columns = (column.tolist() for column in (means, seconds, rates))
+    return [
+        {"epoch": epoch, "loss": loss, "seconds": length, "rows_per_second": rate}
+        for epoch, (loss, length, rate) in enumerate(zip(*columns, strict=True), start=first)
+    ]
 
 
 def batch_spec(values: Array) -> Spec:

@@ -59,7 +59,8 @@ class Progress:
     @property
     def epoch(self) -> int:
         """The last whole epoch that is known of."""
-        return max(self.first, int(self.history[-1]["epoch"])) if self.history else self.first
+        last = self.history.last_epoch
+        return self.first if last is None else max(self.first, last)
 
     def to_json(self) -> dict[str, Any]:
         """All but the history and what is made of arrays."""
