@@ -15,6 +15,7 @@ from table_helpers import answers, drawn, public, text_table
 from backpass.data import Schema, Table, TableEncoder, TargetEncoder, divide, infer_schema, read_table
 from backpass.data.encoders.scaling import Scaling
 from backpass.data.encoders.unlike import Unlike
+from backpass.data.values import with_numbers
 from backpass.errors import ModelFileError, ShapeError, TableError, UsageError
 
 ROWS = 80
@@ -566,6 +567,39 @@ def test_outputs_of_another_shape_are_refused():
         classes.decode([0.5, 0.5])
     with pytest.raises(ShapeError, match="do not fit 1 targets"):
         amounts.decode(np.zeros((3, 2)))
+
+
+@pytest.mark.parametrize("one_hot_limit", [8, 32, 64])
+def test_columns_stand_in_the_block_as_each_would_alone(one_hot_limit):
+    """Narrow columns are written to it together, wide ones, as of 40 streets, by themselves: all in their order."""
+    numbers = everything(seed=1).frame
+    more = {f"{name} {place}": numbers[name] for place in range(12) for name in ("age", "income", "member")}
+    table = Table("wide.csv", everything().frame.with_columns(**more), delimiter=",")
+    encoder = fitted(table, one_hot_limit=one_hot_limit)
+    alone = [TableEncoder((each,), ()).encode(table)["numbers"] for each in encoder.block]
+    assert np.array_equal(encoder.encode(table)["numbers"], np.concatenate(alone, axis=1))
+
+
+def test_numbers_that_were_read_beforehand_are_learned_from_and_encoded_to_the_same_bits():
+    """Plain ones, with units, with codes and strays for missing, of some rows of which only some have a value."""
+    draw = drawn(400)
+    coded = [-999 if value < 0.1 else round(20 + 60 * value, 1) for value in draw.random(400)]
+    table = everything(400)
+    frame = table.frame.with_columns(
+        coded=pl.Series(map(str, coded)),
+        price=pl.Series([f"$ {value:,}" for value in draw.integers(1, 10**6, 400)]),
+        stray=pl.Series(["closed" if place == 7 else str(value) for place, value in enumerate(draw.random(400))]),
+    )
+    table, rows = Table(table.name, frame, delimiter=","), np.arange(3, 390)
+    text = table.take(rows)
+    schema = infer_schema(text, ["target"])
+    assert [bool(column.codes) for column in schema.inputs if column.name in ("coded", "price")] == [True, False]
+    read = with_numbers(table, schema.inputs, rows)
+    assert read.row_number(0) == 4
+    assert read.column("stray").dtype == read.column("price").dtype == read.column("member").dtype == pl.Float64
+    encoder = TableEncoder.fit(text, schema)
+    assert TableEncoder.fit(read, schema).to_json() == encoder.to_json()
+    assert same(encoder.encode(read), encoder.encode(text))
 
 
 # No leak

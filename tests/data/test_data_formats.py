@@ -13,6 +13,7 @@ import pytest
 from table_helpers import PUBLIC, public, read, written
 
 from backpass.data import Table, read_table
+from backpass.data.records import PIECE
 from backpass.errors import TableError, UsageError
 
 TYPED = pl.DataFrame(
@@ -67,6 +68,15 @@ def test_times_do_not_pass_for_columns_separated_by_colons(tmp_path):
 def test_quoted_fields_keep_delimiters_quotes_and_line_ends(tmp_path):
     table = read(tmp_path, 'a,b\n"1,2","say ""x"""\n"two\nlines",3\n')
     assert cells(table) == {"a": ["1,2", "two\nlines"], "b": ['say "x"', "3"]}
+
+
+@pytest.mark.parametrize("length", [PIECE - 40, 2 * PIECE + 9])
+def test_quoted_fields_are_whole_over_the_pieces_that_records_are_looked_for_in(tmp_path, length):
+    """A field that begins in one piece and ends in another is one field of one record."""
+    long = "x,\n" * (length // 3)
+    rows = [("1", long + "end"), ("2", "a,b"), ("3", long + "end")]
+    table = read(tmp_path, "a,b\n" + "".join(f'{a},"{b}"\n' for a, b in rows))
+    assert cells(table) == {"a": ["1", "2", "3"], "b": [b for _, b in rows]}
 
 
 def test_quotes_within_bare_fields_are_text(tmp_path):
@@ -166,6 +176,15 @@ def test_a_header_that_looks_like_data_is_noted(tmp_path):
 def test_rows_that_were_taken_keep_their_numbers_in_the_file(tmp_path):
     table = read(tmp_path, "a\n1\n2\n3\n4\n").take([3, 1]).take([0])
     assert (table.rows, table.row_number(0)) == (1, 4)
+
+
+@pytest.mark.parametrize("chosen", [[], [0, 4, 5], [5, 0, 4], [4, 4], [-1, 2]])
+def test_the_same_rows_are_taken_whatever_their_order(chosen):
+    """Rising rows go another way than others: by a mask."""
+    table = Table.from_data({"x": np.arange(6), "y": list("abcdef")})
+    taken = table.take(chosen)
+    assert cells(taken) == {"x": np.arange(6)[chosen].tolist(), "y": [list("abcdef")[row] for row in chosen]}
+    assert taken.numbering.tolist() == np.arange(6)[chosen].tolist()
 
 
 def test_dicts_of_arrays_and_lists_become_tables():

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from backpass.data.kinds import Column, Kind, Schema
 from backpass.data.labels import read_labels
 from backpass.data.naming import percent
@@ -69,8 +71,8 @@ def _answers(schema: Schema, table: Table, kind: str) -> str:
 def class_shares(schema: Schema, table: Table) -> dict[str, float]:
     """For each class, its share of the table's rows that have a target."""
     labels = read_labels(table, schema)
-    counts = Counter(labels[labels >= 0].tolist())
-    total = max(1, sum(counts.values()))
+    counts = np.bincount(labels[labels >= 0], minlength=len(schema.classes)).tolist()
+    total = max(1, sum(counts))
     return {label: counts[code] / total for code, label in enumerate(schema.classes)}
 
 

@@ -32,17 +32,34 @@ from backpass.records import dataclass
 
 @dataclass(frozen=True, eq=False)
 class Division:
-    """A schema learned from the training rows, and the three parts as tables; `split` holds their rows.
+    """A schema learned from the training rows, and the rows of the three parts.
 
-    `split` counts the rows of the given table that have a target. With a test table of its own, `split.test` is empty
-    and `test` is that table. Parts that were not asked for are None.
+    `table` has the rows of the given table that have a target, and `split` counts these. With a test table of its own,
+    `split.test` is empty and `test` is that table.
+
+    Each part is taken out of the table when it is asked for, and None where it was not wanted: held beside it, they
+    would take as much memory again for as long as a network is trained.
     """
 
     schema: Schema
     split: Split
-    train: Table
-    validation: Table | None
-    test: Table | None
+    table: Table
+    own_test: Table | None = None
+
+    @property
+    def train(self) -> Table:
+        return self.table.take(self.split.train)
+
+    @property
+    def validation(self) -> Table | None:
+        return self._part(self.split.validation)
+
+    @property
+    def test(self) -> Table | None:
+        return self._part(self.split.test) if self.own_test is None else self.own_test
+
+    def _part(self, rows: npt.NDArray[np.int64]) -> Table | None:
+        return self.table.take(rows) if len(rows) else None
 
 
 def divide(
@@ -88,22 +105,13 @@ def divide(
         order=None if order is None else _moments(used, order),
     )
     split = split_by() if fold is None else [split_by(fold=(place, fold[1])) for place in range(fold[1])][fold[0]]
-    train = used.take(split.train)
     left_out = {*exclude, *([group] if group is not None else [])}
     # What the whole target asks for, a part of it must not change.
-    schema = infer_schema(train, names, overrides=overrides, exclude=left_out, task=reading.tasks)
+    schema = infer_schema(used.take(split.train), names, overrides=overrides, exclude=left_out, task=reading.tasks)
     columns = tuple(replace(each, reason="tells the groups") if each.name == group else each for each in schema.columns)
     heads = tuple(replace(own, reason=whole.reason) for own, whole in zip(schema.heads, reading.heads, strict=True))
     schema = replace(schema, heads=heads, columns=columns)
-    return Division(schema, split, train, _part(used, split.validation), _test_part(used, split, test_table, schema))
-
-
-def _part(table: Table, rows: npt.NDArray[np.int64]) -> Table | None:
-    return table.take(rows) if len(rows) else None
-
-
-def _test_part(table: Table, split: Split, test_table: Table | None, schema: Schema) -> Table | None:
-    return _part(table, split.test) if test_table is None else usable_rows(test_table, schema)
+    return Division(schema, split, used, None if test_table is None else usable_rows(test_table, schema))
 
 
 def groups_of(table: Table, name: str) -> npt.NDArray[Any]:

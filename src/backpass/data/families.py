@@ -61,4 +61,5 @@ def as_floats(column: Series) -> Floats:
     """Numbers, durations (in seconds) and booleans as 64-bit floats, NaN where there is none."""
     if column.dtype == pl.Duration:
         return as_floats(column.dt.total_microseconds()) / 1e6
-    return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    numbers = column.cast(pl.Float64)
+    return (numbers.fill_null(float("nan")) if numbers.has_nulls() else numbers).to_numpy()

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from backpass.records import dataclass
 
 LINE_FEED, QUOTE = 10, 34
+PIECE = 1 << 18  # bytes that are looked at together: what is found in them stays in the processor's cache
 Bytes = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
@@ -25,28 +26,34 @@ class Records:
 def find_records(data: bytes, delimiter: str) -> Records:
     """The records of a text whose quotes, if any, are well placed (see `well_quoted`); lines end in LF."""
     text = np.frombuffer(data, np.uint8)
-    ends_record = text == LINE_FEED
-    ends_field = text == ord(delimiter)
-    if QUOTE in data:
-        outside = ~inside_quotes(text)
-        ends_record &= outside
-        ends_field &= outside
-    ends = np.flatnonzero(ends_record)
+    quoted, inside = QUOTE in data, np.False_
+    found, marks = [], []
+    for first in range(0, max(1, len(text)), PIECE):
+        piece = text[first : first + PIECE]
+        ends_record, ends_field = piece == LINE_FEED, piece == ord(delimiter)
+        if quoted:
+            within = inside_quotes(piece) ^ inside
+            inside = within[-1]
+            ends_record &= ~within
+            ends_field &= ~within
+        found.append(np.flatnonzero(ends_record) + first)
+        marks.append(np.packbits(ends_field, bitorder="little"))
+    ends = np.concatenate(found)
     if not len(ends) or ends[-1] != len(text) - 1:
         ends = np.append(ends, len(text))
     starts = np.concatenate(([0], ends[:-1] + 1))
-    fields = _counts(ends_field, ends) + 1
+    fields = _counts(np.concatenate(marks), ends) + 1
     return Records(starts, ends, fields, _blank(data, starts, ends, fields))
 
 
-def _counts(marks: Mask, ends: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """How many marks lie in each record; none stands where a record ends."""
-    # Eight marks to a byte: then one running sum over bytes, and the bits before the end within its own.
-    packed = np.append(np.packbits(marks, bitorder="little"), np.uint8(0))
-    before = np.cumsum(np.bitwise_count(packed), dtype=np.int64) - np.bitwise_count(packed)
-    byte, bit = ends >> 3, (ends & 7).astype(np.uint8)
-    inside = packed[byte] & ((np.uint8(1) << bit) - np.uint8(1))
-    counts: npt.NDArray[np.int64] = np.diff(before[byte] + np.bitwise_count(inside), prepend=0)
+def _counts(marks: Bytes, ends: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """How many marks, of which a byte has eight, lie in each record; none stands where a record ends."""
+    # 64 marks to a word: then one running sum over words, and the bits before the end within its own.
+    words = np.append(marks, np.zeros(8 - len(marks) % 8, np.uint8)).view("<u8")
+    before = np.cumsum(np.bitwise_count(words), dtype=np.int64) - np.bitwise_count(words)
+    word, bit = ends >> 6, (ends & 63).astype(np.uint64)
+    inside = words[word] & ((np.uint64(1) << bit) - np.uint64(1))
+    counts: npt.NDArray[np.int64] = np.diff(before[word] + np.bitwise_count(inside), prepend=0)
     return counts
 
 

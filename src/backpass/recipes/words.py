@@ -17,10 +17,10 @@ from backpass.recipes.prepare import Prepared
 def words_of(prepared: Prepared, *, held_out: bool = False) -> Words:
     """The names of a table's features, outputs and rows: of those trained on, or of those that are held out."""
     inputs, targets = prepared.tabular.inputs, prepared.tabular.targets
-    division, part = prepared.division, prepared.train
-    train = division.train
-    if held_out and not prepared.folds and division.validation is not None and prepared.validation is not None:
-        train, part = division.validation, prepared.validation
+    table, split, part = prepared.division.table, prepared.division.split, prepared.train
+    rows = split.train
+    if held_out and not prepared.folds and prepared.validation is not None:
+        rows, part = split.validation, prepared.validation
     order = lru_cache(1)(part.order)
     columns = {feature: encoder.column.name for encoder in inputs.block for feature in encoder.feature_names}
     keys = dict(zip(inputs.embeddings, (levels.column.name for levels in inputs.embedded), strict=True))
@@ -28,10 +28,10 @@ def words_of(prepared: Prepared, *, held_out: bool = False) -> Words:
 
     def own(place: int) -> int:
         drawn = order()
-        return place if drawn is None else int(drawn[place])
+        return int(rows[place if drawn is None else drawn[place]])
 
     def raw(place: int) -> Mapping[str, str]:
-        return cells(train, own(place), shown, inputs)
+        return cells(table, own(place), shown, inputs)
 
     return Words(
         features={
@@ -44,7 +44,7 @@ def words_of(prepared: Prepared, *, held_out: bool = False) -> Words:
         outputs=_outputs(targets),
         targets=targets.schema.target_names,
         scalings=_scalings(targets),
-        row=lambda place: train.row_number(own(place)),
+        row=lambda place: table.row_number(own(place)),
         raw=raw,
         table=prepared.table.name,
     )
@@ -95,10 +95,9 @@ def trained_place(prepared: Prepared, row: int) -> int:
     division = prepared.division
     for part, why in (
         (division.validation, "was held out to tell when to stop"),
-        (division.test, "was held out to test"),
+        (division.test if division.own_test is None else None, "was held out to test"),
     ):
-        own = part is not division.test or len(division.split.test)  # and not of a table of its own
-        if part is not None and own and place_of(part, row) is not None:
+        if part is not None and place_of(part, row) is not None:
             raise UsageError(f"row {row} {why}: it is in no step (--why explains the prediction for any row)")
     raise UsageError(f"row {row} has no target: it is in no step (--why explains the prediction for any row)")
 

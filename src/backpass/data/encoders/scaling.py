@@ -40,7 +40,8 @@ class Scaling:
     @classmethod
     def fit(cls, values: Floats, *, scale: bool = True) -> Scaling:
         """From training values, NaN where missing. Without `scale` numbers stay, and their mean stands for missing."""
-        present = values[~np.isnan(values)]
+        missing = np.isnan(values)
+        present = values[~missing] if missing.any() else values
         if not len(present):
             return cls()
         center, spread = moments(present)
@@ -64,8 +65,11 @@ class Scaling:
         mapped = values if self.knots is None or self.scores is None else np.interp(values, self.knots, self.scores)
         if self.scales:
             with np.errstate(over="ignore"):
-                mapped = np.clip((mapped - self.center) / self.spread, -LIMIT, LIMIT)
-        return np.where(np.isnan(values), self.fill, mapped)
+                mapped = mapped - self.center
+                mapped /= self.spread
+                np.clip(mapped, -LIMIT, LIMIT, out=mapped)
+        missing = np.isnan(values)
+        return np.where(missing, self.fill, mapped) if missing.any() else mapped
 
     def far(self, values: Floats) -> npt.NDArray[np.bool_]:
         """(rows,) which values lie far from all that it was fitted to: none where numbers stay as they are."""
@@ -123,7 +127,7 @@ def moments(values: Floats) -> tuple[float, float]:
         return 0.0, 1.0
     # Dividing rounds: only values whose squares would not fit are scaled.
     unit = 1.0 if 1e-100 < largest < 1e100 else largest
-    scaled = values / unit
+    scaled = values / unit if unit != 1 else values
     mean = float(scaled.mean())
     deviation = float(np.sqrt(np.mean((scaled - mean) ** 2))) * unit
     # Equal values may differ from their mean by rounding alone.

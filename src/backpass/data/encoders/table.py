@@ -25,6 +25,7 @@ from backpass.records import dataclass
 
 NUMBERS = "numbers"
 ONE_HOT_LIMIT = 32
+LINE = 16  # 32-bit numbers in a line of the processor's cache
 FORMAT = 1
 Precision = Literal["float32", "float64"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "float64")
@@ -196,14 +197,34 @@ class TableEncoder:
         if not table.rows:
             raise TableError(f"{table.name}: has no rows: there is nothing to encode")
         block = np.empty((table.rows, len(self.feature_names)), dtype=self.precision)
-        first = 0
-        for encoder in self.block:
-            last = first + len(encoder.feature_names)
-            with np.errstate(over="ignore"):
-                encoder.fill(block[:, first:last], reader)
-            first = last
+        beside, first = np.empty((LINE, table.rows), dtype=self.precision), 0
+        for encoders in self._by_lines():
+            ends = np.cumsum([len(encoder.feature_names) for encoder in encoders])
+            there = block[:, first : first + ends[-1]]
+            columns = there if len(encoders) == 1 else beside[: ends[-1]].T
+            for encoder, own in zip(encoders, np.split(columns, ends[:-1], axis=1), strict=True):
+                with np.errstate(over="ignore"):
+                    encoder.fill(own, reader)
+            if columns is not there:
+                there[:] = columns
+            first += ends[-1]
         self._refuse_too_large(table, block)
         return block
+
+    def _by_lines(self) -> list[list[BlockEncoder]]:
+        """The encoders in order, as many together as give a line of the processor's cache of features at most.
+
+        Each by itself would fetch all lines of the block anew.
+        """
+        together: list[list[BlockEncoder]] = []
+        room = 0
+        for encoder in self.block:
+            room -= len(encoder.feature_names)
+            if room < 0:
+                together.append([])
+                room = LINE - len(encoder.feature_names)
+            together[-1].append(encoder)
+        return together
 
     def _refuse_too_large(self, table: Table, block: npt.NDArray[Any]) -> None:
         """Unscaled numbers may be too large for 32 bits; one sum tells that all is well."""
