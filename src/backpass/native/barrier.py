@@ -78,6 +78,11 @@ def _define_barrier(module: Module, target: Target, idle: Idle | None) -> None:
     b.ret()
 
 
+def emit_call(b: Builder, state: Value, target: Target) -> None:
+    """Wake those who sleep at a barrier: there is something to do. Who is just about to sleep may miss it."""
+    emit_wake(b, b.offset(state, 8, I64), target)
+
+
 def emit_until(b: Builder, word: Value, wanted: Value, target: Target) -> None:
     """Wait until `word` is `wanted`. The word behind it counts who sleeps; `emit_wake` wakes them after each change."""
     with b.repeat() as loop:
@@ -100,7 +105,7 @@ def _emit_wait(b: Builder, word: Value, before: Value, target: Target, idle: Idl
     """Until `word` is no longer what it was."""
     _emit_look(b, word, before, target, idle)
     if target.is_linux:
-        _emit_sleep(b, word, before, target)
+        _emit_sleep(b, word, before, target, idle)
 
 
 def _emit_look(b: Builder, word: Value, before: Value, target: Target, idle: Idle | None) -> None:
@@ -128,14 +133,16 @@ def _emit_look(b: Builder, word: Value, before: Value, target: Target, idle: Idl
         loop.next = [b.bit_and(same, is_short) if target.is_linux else same, looks]
 
 
-def _emit_sleep(b: Builder, word: Value, before: Value, target: Target) -> None:
-    """Until `word` changes, unless it has."""
+def _emit_sleep(b: Builder, word: Value, before: Value, target: Target, idle: Idle | None) -> None:
+    """Until `word` changes, unless it has. Who is woken before that looks whether there is something to do."""
     asleep = b.offset(word, 1, I64)
     with b.when(b.compare("eq", b.load_atomic(I64, word, "acquire"), before)):
         b.add_atomic(b.i64(1), asleep, "seq_cst")
         with b.repeat() as loop:
             same = b.compare("eq", b.load_atomic(I64, word, "seq_cst"), before)
             with b.when(same):
+                if idle is not None:
+                    b.call(idle.function, I64, idle.context, idle.thread)
                 _emit_futex(b, word, _WAIT, before, target)  # returns at once where it has changed meanwhile
             loop.next = [same]
         b.add_atomic(b.i64(-1), asleep, "seq_cst")

@@ -431,31 +431,34 @@ class Compiler:
     def units_of_share(self, kernel: Kernel) -> Units | None:
         """How a thread's share of a kernel is cut, for others to help; None where that is not worth it."""
         sharing = 1 if kernel.network is not None else self.threads
-        pieces = min(MOST_UNITS, int(self.work(kernel) / VECTORS_PER_SECOND / sharing / UNIT))
-        if self.is_alone or kernel.network == EVERYONES or pieces < 2:
+        seconds = self.work(kernel) / VECTORS_PER_SECOND / sharing
+        if self.is_alone or kernel.network == EVERYONES or seconds < 2 * UNIT:
             return None
-        found = self._units(kernel, sharing, pieces)
-        return None if found is None or found[0].size >= found[1] else found[0]
+        return self._units(kernel, sharing, seconds)
 
-    def _units(self, kernel: Kernel, sharing: int, pieces: int) -> tuple[Units, int] | None:
-        """Units of which there are about so many pieces, and what a share has in all."""
+    def _units(self, kernel: Kernel, sharing: int, seconds: float) -> Units | None:
+        """Those of a share that takes so long; None where it makes but one."""
+        pieces = min(MOST_UNITS, int(seconds / UNIT))
 
-        def sized(total: int, unit: int, inside: int | None = None) -> tuple[Units, int]:
-            return Units(-(-total // (pieces * unit)) * unit, inside), total
+        def sized(total: int, unit: int, inside: int | None = None) -> Units | None:
+            size = -(-total // (pieces * unit)) * unit
+            return Units(size, seconds * size / total, inside) if size < total else None
 
-        rows = self.lanes
         if kernel.product is Product.ROWS:
-            rows = -(-self.rows_tiling(kernel).rows // rows) * rows
+            tiling = self.rows_tiling(kernel)  # a panel is to be read for several tiles at a time
+            unit = -(-tiling.rows * (2 if tiling.depth else 1) * matmul.DEPTH_TILES // self.lanes) * self.lanes
+            if kernel.cut is None:
+                return sized(-(-self.job.rows // sharing), unit)
+            panels = max(1, self.units(kernel) // sharing)
+            size = min(self.job.rows, -(-self.job.rows * panels // (pieces * unit)) * unit)
+            one = panels == 1 and size == self.job.rows
+            return None if one else Units(size, seconds * size / (self.job.rows * panels), 0, both=True)
         if kernel.cut is None and kernel.space is Space.ROWS:
-            return (
-                None
-                if any(getattr(node.op, "scatters", False) for node in kernel.nodes)
-                else sized(-(-self.job.rows // sharing), rows)
-            )
-        if kernel.product is Product.ROWS:
-            return sized(self.job.rows, rows, 0)
-        if kernel.product is not Product.WEIGHTS:
-            return None
+            scatter = any(getattr(node.op, "scatters", False) for node in kernel.nodes)
+            return None if scatter else sized(-(-self.job.rows // sharing), self.lanes)
+        return self._units_of_weights(kernel, sharing, sized) if kernel.product is Product.WEIGHTS else None
+
+    def _units_of_weights(self, kernel: Kernel, sharing: int, sized: Callable[..., Units | None]) -> Units | None:
         tiling, panels = self.weights_tiling(kernel), self.panels(kernel)
         if kernel.cut is None:
             return sized(self.units(kernel) // sharing, 1)
@@ -671,7 +674,7 @@ class Compiler:
         b.function.comment = _described(kernel)
         if self.has_one_row:
             n = b.i64(1)
-        inside = None if units is None or units.total is None else (more[0], more[1])
+        inside = None if units is None or units.inside is None else (more[0], more[1])
         if self.is_alone:
             begin, end = b.i64(0), n if kernel.space is Space.ROWS else b.i64(self.units(kernel))
         writer, slots, sinks = self._writer(b, n, status, kernel.nodes)

@@ -256,7 +256,8 @@ class Explanation:
         waits = ""
         if compiler.threads > 1:
             where = "each phase but the last" if compiler.runs_on else "each phase"
-            waits = f"; threads wait for one another after {where}"
+            help_ = ", and help," if any(map(compiler.units_of_share, compiler.plan.kernels)) else ""
+            waits = f"; threads wait for one another{help_} after {where}"
         yield f"  kernels   {kernels} in {_several(phases, 'phase')}{waits}"
         if networks := {kernel.network for kernel in compiler.plan.kernels} - {None, EVERYONES}:
             yield f"  networks  {len(networks)}, one after the other, each by one thread"
@@ -420,9 +421,22 @@ def _tile(compiler: Compiler, kernel: Kernel) -> str:
 
 
 def _parts(compiler: Compiler, kernel: Kernel) -> str:
-    """What threads share out of a kernel."""
+    """What threads share out of a kernel, and in what units they help one another."""
     if compiler.is_alone:
         return ""
+    units, shared = compiler.units_of_share(kernel), _shared(compiler, kernel)
+    if units is None:
+        return shared
+    is_rows = kernel.space is Space.ROWS
+    if units.inside:
+        what = "panels" if kernel.cut and kernel.cut.high else "tiles"
+    else:
+        what = "rows" if is_rows else "of them"
+    also = " of a panel" if units.both else ""
+    return f"{shared.removeprefix('all ')}; others help, {units.size} {what}{also} at a time"
+
+
+def _shared(compiler: Compiler, kernel: Kernel) -> str:
     if kernel.network is not None:
         return "every thread for itself" if kernel.network == EVERYONES else "all by one thread"
     if kernel.cut:

@@ -14,7 +14,7 @@ others have ended.
 
 from typing import TYPE_CHECKING
 
-from backpass.native.barrier import emit_until, emit_wake
+from backpass.native.barrier import emit_call, emit_until, emit_wake
 from backpass.native.context import PLACES
 from backpass.native.ir import I64, PTR, VOID, Builder, Value
 from backpass.native.plan import Kernel
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 OFFER_BYTES = 3 * 64
 """An offer: its claims, the terms, and what others have done, each in a line of the cache of its own."""
+LONG = 5e-5
+"""Seconds: where units take longer, threads that sleep at the barrier are called. So long they look for work awake."""
 HELP = "help"
 """The function that a waiting thread calls again and again: (context, thread), 1 if it did something."""
 _TERMS, _HELPED = 8, 16  # places in an offer, i64
@@ -36,16 +38,53 @@ _NONE = -1
 
 @dataclass(frozen=True)
 class Units:
-    """How a thread's share of a kernel is cut.
+    """How a thread's share of a kernel is cut: along the share, or along the other axis, or along both.
 
     Attributes:
-        size: of a unit; in rows of the batch, or in what else is counted.
-        total: what is counted in all, where the share itself is not cut, but the other axis of it: tiles or panels; 0
-            for the rows of the batch. None where the share is cut.
+        size: of a unit, along the axis that is cut; where both are, along the other one: of the share it is 1 then.
+        seconds: that a unit takes, about.
+        inside: how much the other axis has, where that is cut; 0 for the rows of the step. None where the share is cut.
+        both: whether the share is cut, too.
     """
 
     size: int
-    total: int | None = None
+    seconds: float
+    inside: int | None = None
+    both: bool = False
+
+    def count(self, b: Builder, low: Value, high: Value, n: Value) -> Value:
+        """Of a share [low, high), in a step of n rows."""
+        if self.inside is None:
+            return self._pieces(b, b.sub(high, low))
+        pieces = self._pieces(b, self._length(b, n))
+        return b.mul(b.sub(high, low), pieces) if self.both else pieces
+
+    def part(self, b: Builder, unit: Value, terms: "Terms") -> tuple[tuple[Value, Value], tuple[Value, Value]]:
+        """The part of the share, and of the other axis, that a unit is."""
+        if self.inside is None:
+            part = self._part(b, terms.low, unit, terms.high)
+            return part, part
+        share, length = (terms.low, terms.high), self._length(b, terms.n)
+        if self.both:
+            pieces = self._pieces(b, length)
+            first = b.add(terms.low, b.div(unit, pieces))
+            share, unit = (first, b.add(first, 1)), b.rem(unit, pieces)
+        return share, self._part(b, b.i64(0), unit, length)
+
+    def last_of(self, b: Builder, unit: Value, terms: "Terms") -> Value:
+        """The last place along the share of a unit, where that is cut; less than 0 where `unit` is."""
+        last = b.sub(b.add(terms.low, b.mul(b.add(unit, 1), self.size)), 1)
+        return b.select(b.compare("ge", unit, 0), last, unit)
+
+    def _length(self, b: Builder, n: Value) -> Value:
+        return b.i64(self.inside) if self.inside else n
+
+    def _pieces(self, b: Builder, length: Value) -> Value:
+        return b.div(b.add(length, self.size - 1), self.size)
+
+    def _part(self, b: Builder, start: Value, unit: Value, end: Value) -> tuple[Value, Value]:
+        first = b.add(start, b.mul(unit, self.size))
+        return first, b.smallest(end, b.add(first, self.size))
 
 
 @dataclass(frozen=True)
@@ -55,8 +94,7 @@ class Terms:
     Attributes:
         number: of the kernel among those that are offered.
         low, high: the owner's share.
-        first, last: what is cut into units: the share, or the other axis.
-        units: how many.
+        units: into how many it is cut.
         n: rows of the step.
         step: its number.
     """
@@ -64,8 +102,6 @@ class Terms:
     number: Value
     low: Value
     high: Value
-    first: Value
-    last: Value
     units: Value
     n: Value
     step: Value
@@ -92,11 +128,9 @@ class Helping:
         """Do a share of a kernel in a step of `n` rows, with whoever has nothing else to do."""
         number = self.numbers[id(call)]
         units = self.offered[number][2]
-        first, last = share
-        if units.total is not None:
-            first, last = b.i64(0), b.i64(units.total) if units.total else n
-        sizes = b.i64(number), b.i64(units.size)
-        b.call("offer", VOID, context, thread, *sizes, *share, first, last, n, step)
+        if units.seconds > LONG:
+            emit_call(b, self.steps.barrier(b, context), self.c.target)
+        b.call("offer", VOID, context, thread, b.i64(number), *share, units.count(b, *share, n), n, step)
 
     def _offer_of(self, b: Builder, context: Value, thread: Value) -> Value:
         private = self.steps.private(b, context, thread)
@@ -141,15 +175,12 @@ class Helping:
         sums = self.steps.sums(b, own)
         for number, (kernel, call, units) in enumerate(self.offered):
             with b.when(b.compare("eq", terms.number, number)):
-                begin = b.add(terms.first, b.mul(unit, units.size))
-                end = b.smallest(terms.last, b.add(begin, units.size))
-                stands = b.add(terms.first, b.sub(b.mul(b.add(before, 1), units.size), 1))
-                stands = b.select(b.compare("ge", before, 0), stands, b.i64(_NONE))
-                share = (begin, end) if units.total is None else (terms.low, terms.high)
+                share, inside = units.part(b, unit, terms)
+                stands = units.last_of(b, before, terms)
                 lap = Laps(b, sums, c.target)
                 start = lap.last
                 given = [b.i64(each) if isinstance(each, int) else memory.of(each) for each in call.values]
-                b.call(call.function, VOID, status, own, terms.n, *share, begin, end, stands, *given)
+                b.call(call.function, VOID, status, own, terms.n, *share, *inside, stands, *given)
                 if sums is not None:
                     with b.when(b.compare("ne", thread, owner)):
                         lap(c.parts.kernel(kernel))
@@ -186,14 +217,13 @@ class Helping:
         b.ret(b.load(I64, did))
 
     def _offer_function(self) -> None:
-        """`offer(context, thread, number, size, low, high, first, last, n, step)`: back when all units are done."""
-        names = ("thread", "number", "size", "low", "high", "first", "last", "n", "step")
-        b, (context, *given) = self.c.define("offer", [("context", PTR), *((name, I64) for name in names)])
+        """`offer(context, thread, ...)` with the terms in their order: back when all units are done."""
+        b, (context, thread, *terms) = self.c.define(
+            "offer", [("context", PTR), ("thread", I64), *((name, I64) for name in _NAMES)]
+        )
         b.function.comment = "do a share of a kernel, with whoever helps"
-        numbers = dict(zip(names, given, strict=True))
-        thread, size = numbers.pop("thread"), numbers.pop("size")
-        length = b.sub(numbers["last"], numbers["first"])
-        units = numbers["units"] = b.div(b.add(length, b.sub(size, 1)), size)
+        numbers = dict(zip(_NAMES, terms, strict=True))
+        units = numbers["units"]
         offer = self._offer_of(b, context, thread)
         for name in _NAMES:
             b.store(numbers[name], offer, _TERMS + _place(name))

@@ -204,10 +204,12 @@ def rows_product(
     scratch: Value | None = None,
     wanted: Sequence[range] | None = None,
     onto: Value | None = None,
+    *,
+    goes_on: bool = False,
 ) -> None:
     """C[i, j] = sum over k of A[i, k] B[k, j], for the rows i of [begin, end), B in panels; of these all, or [*cut).
 
-    Or only those that are `wanted`, in runs.
+    Or only those that are `wanted`, in runs. `goes_on` says that after those of `cut` the next panel is likely to come.
 
     A tile's vectors are those of its panel that hold columns. The last tile ends with `end`, and does some rows again;
     of fewer rows than a tile has it reaches past `end`. `scratch` points to `rows_scratch_bytes` bytes of the thread's
@@ -217,7 +219,7 @@ def rows_product(
     if onto is not None and tiling.depth:
         raise ValueError("sums that are cut begin with zeros")
     scratch = b.undefined(PTR) if scratch is None else scratch
-    _RowsProduct(b, a, weights, panels, begin, end, tiling, finish, cut, scratch, wanted, onto).blocks()
+    _RowsProduct(b, a, weights, panels, begin, end, tiling, finish, cut, scratch, wanted, onto, goes_on).blocks()
 
 
 @dataclass
@@ -236,6 +238,7 @@ class _RowsProduct:
     scratch: Value
     wanted: Sequence[range] | None
     onto: Value | None
+    goes_on: bool
 
     def blocks(self) -> None:
         b, panels, together = self.b, self.panels, self.tiling.together
@@ -309,7 +312,7 @@ class _RowsProduct:
         b, panels = self.b, self.panels
         if depth < panels.depth:
             return b.i64(depth * panels.width)  # the next panel stands behind the last part of this one
-        if self.cut is None:
+        if self.cut is None or self.goes_on:
             return b.i64(together * panels.stride)
         next_panel = b.select(b.compare("lt", b.add(panel, 1), self.cut[1]), b.i64(1), b.sub(self.cut[0], panel))
         return b.mul(next_panel, panels.stride)

@@ -221,6 +221,7 @@ def write_rows_product(
         scratch,
         wanted,
         _start(writer, kernel, onto),
+        goes_on=inside is not None,
     )
 
 

@@ -94,10 +94,13 @@ class Steps:
 
     def wait(self, b: Builder, context: Value, thread: Value, threads: Value) -> None:
         """For all threads; and meanwhile help them, where there is something that takes long."""
-        words = self.c.context_words
-        barrier = _Context(b, context, words).at(PLACES.barrier, BARRIER_BYTES // 8)
-        idle = Idle(HELP, context, 2 * 8 * words, thread) if self.helping.offered else None
-        emit_barrier(b, barrier, threads, self.c.target, idle)
+        bytes_ = 2 * 8 * self.c.context_words
+        idle = Idle(HELP, context, bytes_, thread) if self.helping.offered else None
+        emit_barrier(b, self.barrier(b, context), threads, self.c.target, idle)
+
+    def barrier(self, b: Builder, context: Value) -> Value:
+        """Where threads wait for one another."""
+        return _Context(b, context, self.c.context_words).at(PLACES.barrier, BARRIER_BYTES // 8)
 
     # A step
 
