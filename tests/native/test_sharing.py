@@ -14,10 +14,10 @@ from backpass.errors import NotFiniteError
 from backpass.forward import flatten, map_structure, unflatten
 from backpass.native.compile import Compiler
 from backpass.native.ir import F32
-from backpass.native.matmul import Panels
 from backpass.native.plan import EVERYONES
 from backpass.native.shares import columns_of, largest_load, owners_of, pieces_of
 from backpass.native.target import host
+from backpass.native.tiles import Panels
 
 rng = np.random.default_rng(7)
 ROWS, FEATURES = 161, 13

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from backpass.graph import BATCH, Batch, Graph, Node, rewrite, scope, size
-from backpass.native import matmul
+from backpass.native import rows_product, weights_product
 from backpass.native.alike import Form, form_of, numbers_of
 from backpass.native.bounds import CheckedModule, asked_for
 from backpass.native.columns import cuts_of
@@ -41,6 +41,7 @@ from backpass.native.products import write_dots_product, write_rows_product, wri
 from backpass.native.shares import largest_load
 from backpass.native.steps import Call, Functions, Steps, claimed, runs_on
 from backpass.native.target import Target
+from backpass.native.tiles import DEPTH_TILES, Panels
 from backpass.native.timing import Parts
 from backpass.ops import apply, transpose
 from backpass.ops.arithmetic import ADD
@@ -229,9 +230,9 @@ class Compiler:
 
     def _scratch_of(self, kernel: Kernel) -> int:
         if kernel.product is Product.WEIGHTS:
-            return matmul.scratch_bytes(self.panels(kernel), self.weights_tiling(kernel))
+            return weights_product.scratch_bytes(self.panels(kernel), self.weights_tiling(kernel))
         if kernel.product is Product.ROWS:
-            return matmul.rows_scratch_bytes(self.panels_of_weights(kernel), self.rows_tiling(kernel))
+            return rows_product.rows_scratch_bytes(self.panels_of_weights(kernel), self.rows_tiling(kernel))
         return 0
 
     def _main_scalar(self) -> Type:
@@ -323,11 +324,11 @@ class Compiler:
 
     # Tiles and units of work
 
-    def panels(self, kernel: Kernel) -> matmul.Panels:
+    def panels(self, kernel: Kernel) -> Panels:
         """Those of the result of a product of weights."""
         return panels_of(kernel.anchor.shape, kernel.anchor.dtype, self.target)
 
-    def panels_beside(self, node: Node) -> matmul.Panels:
+    def panels_beside(self, node: Node) -> Panels:
         """Those of a row with the columns of `node`."""
         return panels_of((1, *node.shape[1:]), node.dtype, self.target)
 
@@ -363,25 +364,25 @@ class Compiler:
                 found.setdefault(x, []).append(node)
         return found
 
-    def weights_tiling(self, kernel: Kernel) -> matmul.WeightsTiling:
+    def weights_tiling(self, kernel: Kernel) -> weights_product.WeightsTiling:
         panels, cut = self.panels(kernel), kernel.cut
         if cut is None:
             threads = self.threads if kernel.network is None else 1
-            return matmul.weights_tiling(self.target, panels, self.job.rows, threads)
-        tiling = matmul.weights_tiling(self.target, panels, self.job.rows)
+            return weights_product.weights_tiling(self.target, panels, self.job.rows, threads)
+        tiling = weights_product.weights_tiling(self.target, panels, self.job.rows)
         if not cut.high:
             return tiling
         rows = gcd(tiling.rows, self.panels_beside(cut.first).width)
         return replace(tiling, rows=rows, block=tiling.block // rows * rows)
 
-    def panels_of_weights(self, kernel: Kernel) -> matmul.Panels:
+    def panels_of_weights(self, kernel: Kernel) -> Panels:
         """Those that a product of rows reads."""
         weights = operands(kernel.anchor)[1]
         return panels_of(weights.shape, weights.dtype, self.target)
 
-    def rows_tiling(self, kernel: Kernel) -> matmul.RowsTiling:
+    def rows_tiling(self, kernel: Kernel) -> rows_product.RowsTiling:
         threads = self.threads if kernel.by_rows else 1
-        tiling = matmul.rows_tiling(self.target, self.panels_of_weights(kernel), self.job.rows, threads)
+        tiling = rows_product.rows_tiling(self.target, self.panels_of_weights(kernel), self.job.rows, threads)
         return replace(tiling, together=1) if kernel.by_columns else tiling
 
     @property
@@ -423,7 +424,7 @@ class Compiler:
         if kernel.space is not Space.FIXED:
             return 1
         if kernel.product is Product.WEIGHTS:
-            return matmul.weights_units(self.panels(kernel), self.weights_tiling(kernel))
+            return weights_product.weights_units(self.panels(kernel), self.weights_tiling(kernel))
         if len(kernel.extent) == 1:
             return -(-kernel.extent[0] // (self.lanes * COLUMNS_AT_ONCE))
         return kernel.extent[0]
@@ -446,7 +447,7 @@ class Compiler:
 
         if kernel.product is Product.ROWS:
             tiling = self.rows_tiling(kernel)  # a panel is to be read for several tiles at a time
-            unit = -(-tiling.rows * (2 if tiling.depth else 1) * matmul.DEPTH_TILES // self.lanes) * self.lanes
+            unit = -(-tiling.rows * (2 if tiling.depth else 1) * DEPTH_TILES // self.lanes) * self.lanes
             if kernel.cut is None:
                 return sized(-(-self.job.rows // sharing), unit)
             panels = max(1, self.units(kernel) // sharing)

@@ -17,8 +17,8 @@ from backpass.native import random
 from backpass.native.indices import Index, flat
 from backpass.native.ir import I1, I64, Builder, Type, Value
 from backpass.native.layout import COLUMNS_AT_ONCE, Layout, Panelled, Strided, lanes_for
-from backpass.native.matmul import transpose_tile
 from backpass.native.pointwise import SCALARS, Lowering
+from backpass.native.tiles import transpose_tile
 from backpass.ops.contraction import labels
 from backpass.ops.kinds import Contraction, Lookup, Movement, Pointwise, Random, Reduction, Source
 from backpass.ops.random import GROUP

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from backpass.graph import Batch, Node, Shape, size
-from backpass.native.matmul import Panels, padded_stride, panel_vectors
 from backpass.native.pointwise import SCALARS
 from backpass.native.target import Target
+from backpass.native.tiles import Panels, padded_stride, panel_vectors
 from backpass.records import dataclass
 
 SPARE = 256  # bytes after each value, since whole vectors are read where a value ends in the middle of one
@@ -40,7 +40,7 @@ class Strided:
 
 @dataclass(frozen=True)
 class Panelled:
-    """A matrix in panels; see `matmul.Panels`."""
+    """A matrix in panels; see `tiles.Panels`."""
 
     shape: Shape
     panels: Panels

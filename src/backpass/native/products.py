@@ -1,17 +1,18 @@
-"""Kernels of matrix products: the tiles come from `matmul`, what is done with a finished tile from the graph."""
+"""Kernels of matrix products: the tiles come from elsewhere, what is done with a finished tile from the graph."""
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from backpass.graph import Node
-from backpass.native import matmul
 from backpass.native.indices import Index
 from backpass.native.ir import Value
 from backpass.native.kernel import Slot, Writer
 from backpass.native.layout import Panelled, Strided, lanes_for
 from backpass.native.loops import Loops, masks_below
-from backpass.native.matmul import Panels, Rows, RowsTiling, Tile, WeightsTiling
 from backpass.native.plan import Kernel, is_mirror, operands
+from backpass.native.rows_product import RowsTiling, dots_product, rows_product
+from backpass.native.tiles import Panels, Rows, Tile, transpose_tile
+from backpass.native.weights_product import WeightsTiling, weights_product
 from backpass.ops.kinds import Pointwise
 
 LONGEST = 160  # instructions: what is done with a tile is written out for all of it, or as a loop over rows beyond that
@@ -147,7 +148,7 @@ class Finish:
             for r, values in enumerate(rows):
                 self._scattered(node, [column, row + r], values, masks, slot)
             return
-        vectors = matmul.transpose_tile(b, rows)
+        vectors = transpose_tile(b, rows)
         lanes, start = len(vectors), Index(w, row.base, level=row.level, multiple=height)
         at = start // panels.width * panels.stride + start % panels.width
         first = Index(w, column.base, level=column.level) * panels.width + at
@@ -208,7 +209,7 @@ def write_rows_product(
     whole = inside or (writer.b.i64(0), writer.rows)
     (first, last), cut = (whole, (begin, end)) if kernel.by_columns else ((begin, end), None)
     panels = slot.layout.panels
-    matmul.rows_product(
+    rows_product(
         writer.b,
         _rows(writer, left),
         slot.pointer,
@@ -240,7 +241,7 @@ def write_dots_product(
     panels = _panels(slot)
     lanes = lanes_for(panels.depth, panels.lanes)
     finish = Finish(writer, kernel, sinks, checked, lanes)
-    matmul.dots_product(writer.b, _rows(writer, left), slot.pointer, panels, begin, end, rows, lanes, finish)
+    dots_product(writer.b, _rows(writer, left), slot.pointer, panels, begin, end, rows, lanes, finish)
 
 
 def write_weights_product(
@@ -261,11 +262,11 @@ def write_weights_product(
     """The units [begin, end) of a product that sums over rows; its sums begin with the other input of `onto`.
 
     Where it is cut by columns, they are panels, or tiles where these columns are its rows; `inside` are the tiles or
-    panels of these that are done. `stands` is as in `matmul.weights_product`.
+    panels of these that are done. `stands` is as in `weights_product`.
     """
     left, right = operands(kernel.anchor)
     finish = Finish(writer, kernel, sinks, checked, panels.width, onto)
-    matmul.weights_product(
+    weights_product(
         writer.b,
         _rows(writer, left),
         _rows(writer, right),

@@ -6,7 +6,7 @@ at every step, and finds in its near caches what it wrote there.
 
 from collections.abc import Sequence
 
-from backpass.native.matmul import Panels
+from backpass.native.tiles import Panels
 
 
 def owners_of(works: Sequence[float], threads: int) -> list[int]:

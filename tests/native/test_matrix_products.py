@@ -10,18 +10,11 @@ from hypothesis import strategies as st
 
 from backpass.native import engine, target
 from backpass.native.ir import F32, F64, I64, PTR, Module, define
-from backpass.native.matmul import (
-    Panels,
-    Rows,
-    RowsTiling,
+from backpass.native.rows_product import RowsTiling, rows_product, rows_scratch_bytes, rows_tiling
+from backpass.native.tiles import Panels, Rows, padded_stride, panel_vectors, transpose_tile
+from backpass.native.weights_product import (
     WeightsTiling,
-    padded_stride,
-    panel_vectors,
-    rows_product,
-    rows_scratch_bytes,
-    rows_tiling,
     scratch_bytes,
-    transpose_tile,
     weights_product,
     weights_tiling,
     weights_units,
