@@ -1,8 +1,11 @@
 """A history is a list of records, whenever these are made."""
 
 import copy
+import itertools
 import json
+import os
 import pickle
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from operator import add, iadd
@@ -10,6 +13,7 @@ from operator import add, iadd
 import pytest
 
 from backpass.training import History
+from backpass.training import history as history_module
 
 RECORDS = [{"epoch": epoch, "loss": 1 / epoch} for epoch in range(1, 6)]
 
@@ -95,6 +99,49 @@ def test_what_is_added_stands_behind_what_is_still_to_be_made():
     history, _ = history_of((2, 4))
     history.append(RECORDS[4])
     assert history == RECORDS
+
+
+def test_a_list_that_takes_it_stays_the_list_that_it_is():
+    """Whoever else holds that list sees the records, too."""
+    taken = also = []
+    taken += history_of((2, 5))[0]
+    assert also is taken
+    assert also == RECORDS
+
+
+def test_records_of_which_the_making_is_interrupted_are_made_once():
+    """Wherever Ctrl-C comes, whoever looks next sees each record once."""
+    for line in itertools.count(1):
+        history, _ = history_of((2, 3), (4, 5))
+        lines = itertools.count(1)
+
+        def interrupt(frame, event, _, line=line, lines=lines):
+            if frame.f_code.co_filename == history_module.__file__ and event == "line" and next(lines) == line:
+                raise KeyboardInterrupt
+            return interrupt
+
+        before = sys.gettrace()
+        sys.settrace(interrupt)
+        try:
+            found = list(history)
+        except KeyboardInterrupt:
+            found = None
+        finally:
+            sys.settrace(before)
+        assert list(history) == RECORDS
+        if found is not None:
+            break
+    assert line > 4
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_child_that_is_forked_while_another_thread_looks_can_look():
+    history, _ = history_of((2, 5))
+    with history_module._making.lock, ThreadPoolExecutor(1) as pool:
+        child = pool.submit(os.fork).result()
+        if child == 0:
+            os._exit(0 if list(history) == RECORDS else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_several_threads_that_look_at_once_see_the_same_records():

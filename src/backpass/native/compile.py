@@ -413,9 +413,13 @@ class Compiler:
     @cached_property
     def row_unit(self) -> int:
         """Threads take rows in multiples of this: no tile or vector of rows then reaches into those of another."""
-        by_rows = [kernel for kernel in self.plan.kernels if kernel.product is Product.ROWS and kernel.by_rows]
-        most = max((self.rows_tiling(kernel).rows for kernel in by_rows), default=1)
+        products = [kernel for kernel in self.plan.kernels if kernel.product and kernel.by_rows]
+        most = max(map(self.rows_of_a_tile, products), default=1)
         return -(-most // self.lanes) * self.lanes
+
+    def rows_of_a_tile(self, kernel: Kernel) -> int:
+        """Of a product of rows."""
+        return self.dots_rows if kernel.product is Product.DOTS else self.rows_tiling(kernel).rows
 
     def units(self, kernel: Kernel) -> int:
         """Parts that the work of a kernel has that is not of rows."""
@@ -445,19 +449,30 @@ class Compiler:
             size = -(-total // (pieces * unit)) * unit
             return Units(size, seconds * size / total, inside) if size < total else None
 
-        if kernel.product is Product.ROWS:
-            tiling = self.rows_tiling(kernel)  # a panel is to be read for several tiles at a time
-            unit = -(-tiling.rows * (2 if tiling.depth else 1) * DEPTH_TILES // self.lanes) * self.lanes
+        if kernel.space is Space.ROWS:
+            unit = self._rows_of_a_unit(kernel)
+            if any(getattr(node.op, "scatters", False) for node in kernel.nodes):
+                return None
             if kernel.cut is None:
                 return sized(-(-self.job.rows // sharing), unit)
+            if kernel.product is None:
+                return None
             panels = max(1, self.units(kernel) // sharing)
             size = min(self.job.rows, -(-self.job.rows * panels // (pieces * unit)) * unit)
             one = panels == 1 and size == self.job.rows
             return None if one else Units(size, seconds * size / (self.job.rows * panels), 0, both=True)
-        if kernel.cut is None and kernel.space is Space.ROWS:
-            scatter = any(getattr(node.op, "scatters", False) for node in kernel.nodes)
-            return None if scatter else sized(-(-self.job.rows // sharing), self.lanes)
         return self._units_of_weights(kernel, sharing, sized) if kernel.product is Product.WEIGHTS else None
+
+    def _rows_of_a_unit(self, kernel: Kernel) -> int:
+        """Units have multiples of so many rows: so that each is a tile high at least, but where the step's rows end.
+
+        What is left of a thread's share is a multiple of `row_unit` too, and so no tile reaches into another's rows.
+        """
+        rows = self.rows_of_a_tile(kernel) if kernel.product else 1
+        if kernel.product is Product.ROWS:  # a panel is to be read for several tiles at a time
+            rows *= DEPTH_TILES * (2 if self.rows_tiling(kernel).depth else 1)
+        step = self.row_unit if kernel.by_rows else self.lanes
+        return -(-rows // step) * step
 
     def _units_of_weights(self, kernel: Kernel, sharing: int, sized: Callable[..., Units | None]) -> Units | None:
         tiling, panels = self.weights_tiling(kernel), self.panels(kernel)

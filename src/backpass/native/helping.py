@@ -7,9 +7,9 @@ who help. So all that a kernel reads is there when it is offered, and whoever do
 (Taking small parts of a loop from a common counter is "self-scheduling": Tang and Yew, "Processor self-scheduling for
 multiple-nested parallel loops", 1986. Here a thread turns to the counters of others only when its own is empty.)
 
-An offer stands in the owner's memory: its claims, a number of the offer in the upper half and the units that nobody has
-taken in the lower one; what is offered, which does not change while units are left or under way; and how many units
-others have ended.
+An offer stands in the owner's memory: its claims, a number of the offer in the upper half (by which a helper knows that
+two units are of one offer) and the units that nobody has taken in the lower one; what is offered, which does not change
+while units are left or under way; and how many units others have ended.
 """
 
 from typing import TYPE_CHECKING
@@ -128,9 +128,8 @@ class Helping:
         """Do a share of a kernel in a step of `n` rows, with whoever has nothing else to do."""
         number = self.numbers[id(call)]
         units = self.offered[number][2]
-        if units.seconds > LONG:
-            emit_call(b, self.steps.barrier(b, context), self.c.target)
-        b.call("offer", VOID, context, thread, b.i64(number), *share, units.count(b, *share, n), n, step)
+        given = b.i64(number), *share, units.count(b, *share, n), n, step
+        b.call("offer", VOID, context, thread, b.i64(units.seconds > LONG), *given)
 
     def _offer_of(self, b: Builder, context: Value, thread: Value) -> Value:
         private = self.steps.private(b, context, thread)
@@ -217,9 +216,13 @@ class Helping:
         b.ret(b.load(I64, did))
 
     def _offer_function(self) -> None:
-        """`offer(context, thread, ...)` with the terms in their order: back when all units are done."""
-        b, (context, thread, *terms) = self.c.define(
-            "offer", [("context", PTR), ("thread", I64), *((name, I64) for name in _NAMES)]
+        """`offer(context, thread, long, ...)` with the terms in their order: back when all units are done.
+
+        `long` says that threads that sleep are worth calling.
+        """
+        names = ("thread", "long", *_NAMES)
+        b, (context, thread, is_long, *terms) = self.c.define(
+            "offer", [("context", PTR), *((name, I64) for name in names)]
         )
         b.function.comment = "do a share of a kernel, with whoever helps"
         numbers = dict(zip(_NAMES, terms, strict=True))
@@ -230,6 +233,8 @@ class Helping:
         old = b.load_atomic(I64, offer, "monotonic")  # of which nothing is left
         new = b.bit_and(b.add(old, _LEFT + 1), _NOT_NEGATIVE)
         b.store_atomic(b.add(new, units), offer, "release")
+        with b.when(b.bit_and(b.compare("ne", is_long, 0), b.compare("gt", units, 1))):
+            emit_call(b, self.steps.barrier(b, context), self.c.target)
         with b.repeat([b.i64(0), b.i64(_NONE)]) as loop:
             mine, before = loop.carried
             taken = b.call("take", I64, context, thread)

@@ -115,20 +115,20 @@ class _WeightsProduct:
                 first = b.mul(block.index, block_tiles)
                 last = b.smallest(b.add(first, block_tiles), tiles)
                 if tiling.packed:
-                    before = None if stands is None else b.compare("eq", b.div(stands, panels.count), block.index)
-                    self.pack_block(first, last, stands, before)
+                    same = None if stands is None else b.compare("eq", b.div(stands, panels.count), block.index)
+                    self.pack_block(first, last, stands, same)
                 unit = b.mul(block.index, panels.count)
                 low, high = b.largest(b.sub(begin, unit), 0), b.smallest(b.sub(end, unit), panels.count)
                 each_panel(b, panels, low, high, lambda panel, vectors: self.panel(panel, vectors, first, last))
 
     def part(self, begin: Value, end: Value, low: Value, high: Value, stands: Value | None = None) -> None:
-        """The tiles [begin, end) of the panels [low, high); where something `stands`, these tiles are one block."""
+        """The tiles [begin, end) of the panels [low, high). What stands is a copy of the last block of these tiles."""
         b, panels, tiling = self.b, self.panels, self.tiling
         step = tiling.block // tiling.rows
         with b.when(b.compare("lt", low, high)), b.loop(begin, end, step, stem="block") as block:
             first, last = block.index, b.smallest(b.add(block.index, step), end)
             if tiling.packed:
-                self.pack_block(first, last, stands)
+                self.pack_block(first, last, stands, b.compare("le", b.sub(end, begin), step))  # the only one?
             each_panel(b, panels, low, high, lambda panel, vectors: self.panel(panel, vectors, first, last))
 
     def panel(self, panel: Value, vectors: int, first: Value, last: Value) -> None:
@@ -242,14 +242,13 @@ class _WeightsProduct:
                 b.store(b.load(type_.vector(lanes), at, v * lanes), new, v * lanes)
         return Rows(packed, vectors * lanes)
 
-    def pack_block(self, first: Value, last: Value, stands: Value | None = None, same: Value | None = None) -> None:
-        """The columns of X for the tiles [first, last); unless something `stands` there, and that is the `same`."""
+    def pack_block(self, first: Value, last: Value, stands: Value | None, same: Value | None) -> None:
+        """The columns of X for the tiles [first, last); unless a copy `stands` from before, and that is the `same`."""
         if stands is None:
             self._pack_block(first, last)
             return
         b = self.b
-        there = b.compare("ge", stands, 0)
-        there = there if same is None else b.bit_and(there, same)
+        there = b.bit_and(b.compare("ge", stands, 0), same)
         with b.when(b.bit_xor(there, True)):
             self._pack_block(first, last)
 

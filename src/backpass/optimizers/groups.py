@@ -65,7 +65,8 @@ class Groups(Optimizer):
         return [member.observe(own, validation_loss) for member, own in zip(self.groups.values(), state, strict=True)]
 
     def over(self, steps: int) -> Self:
-        return type(self)({pattern: member.over(steps) for pattern, member in self.groups.items()})
+        groups = {pattern: member.over(steps) for pattern, member in self.groups.items()}
+        return self if all(groups[pattern] is member for pattern, member in self.groups.items()) else type(self)(groups)
 
     def split(self, structure: Structure) -> list[dict[str, Any]]:
         """The values of each group, by their labels."""

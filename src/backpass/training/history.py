@@ -1,5 +1,6 @@
 """The history of a training: one record an epoch."""
 
+import os
 from collections.abc import Callable, Sequence
 from threading import RLock
 from typing import Any
@@ -12,7 +13,21 @@ TIME_IS_OVER = "the time is over"
 
 
 Records = list[dict[str, Any]]
-_making = RLock()  # whoever looks first makes the records; others may look on from other threads
+
+
+class _Making:
+    """Whoever looks first makes the records; others may look on from other threads, which a forked child has not."""
+
+    def __init__(self) -> None:
+        self.lock = RLock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._in_child)
+
+    def _in_child(self) -> None:
+        self.lock = RLock()
+
+
+_making = _Making()
 
 
 class History(Records):
@@ -28,10 +43,13 @@ class History(Records):
         self.reason = ""
         self.kept = 0
         self._later = []
+        self._first = 0  # the place of the first record that is still to be made
 
     def add_later(self, last: int, records: Callable[[], Records]) -> None:
         """Have the records of some epochs, the last of them number `last`, made when somebody looks at any."""
-        with _making:
+        with _making.lock:
+            if not self._later:
+                self._first = list.__len__(self)
             self._later = [*self._later, (last, records)]
 
     @property
@@ -41,11 +59,12 @@ class History(Records):
         return later[0][0] if later else int(self[-1]["epoch"]) if self else None
 
     def _made(self) -> None:
-        with _making:
-            while self._later:
-                (_, records), *rest = self._later
-                list.extend(self, records())
-                self._later = rest
+        """Make what is still to be made. If Ctrl-C comes in between, whoever looks next does it again."""
+        with _making.lock:
+            if self._later:
+                made = [record for _, records in self._later for record in records()]
+                list.__setitem__(self, slice(self._first, None), made)
+                self._later = []
 
     def column(self, name: str) -> list[Any]:
         """One number of every record, as `history.column("loss")`."""
@@ -74,8 +93,11 @@ def _looks(name: str) -> Callable[..., Any]:
     return looks
 
 
-def _added_to(self: History, before: Records) -> Records:
-    return before + list(self)
+def _added_to(self: History, before: Records) -> Any:
+    """Before Python lets a list take what stands in this one as it is."""
+    del before
+    self._made()
+    return NotImplemented
 
 
 for _name in (
@@ -85,7 +107,7 @@ for _name in (
     "sort",
 ):
     setattr(History, _name, _looks(_name))
-History.__radd__ = _added_to  # type: ignore[attr-defined] # a list would take what stands in the other one as it is
+History.__radd__ = _added_to  # type: ignore[attr-defined]
 
 
 def _cell(name: str, value: Any) -> str:

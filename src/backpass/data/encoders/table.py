@@ -220,7 +220,7 @@ class TableEncoder:
         room = 0
         for encoder in self.block:
             room -= len(encoder.feature_names)
-            if room < 0:
+            if not together or room < 0:
                 together.append([])
                 room = LINE - len(encoder.feature_names)
             together[-1].append(encoder)
