@@ -475,6 +475,7 @@ class Compiler:
         return -(-rows // step) * step
 
     def _units_of_weights(self, kernel: Kernel, sharing: int, sized: Callable[..., Units | None]) -> Units | None:
+        """Of a product of weights its own units, or whole blocks of tiles; or panels, where X is copied but once."""
         tiling, panels = self.weights_tiling(kernel), self.panels(kernel)
         if kernel.cut is None:
             return sized(self.units(kernel) // sharing, 1)
