@@ -75,8 +75,8 @@ def weights_product(
     and `inside` which tiles or panels of these are done, all where that is not given. `scratch` points to
     `scratch_bytes` bytes of the thread's own, aligned to 64 bytes. `stands` is the last unit that was done just
     before, whose copied X stands there yet (of tiles any number from 0 on: it is that of their last block); less than 0
-    where none was. `beside` are arrays in these panels that `finish` reads: their memory is asked for one tile before. `onto` points to a matrix in these panels
-    with which the sums begin; with zeros where there is none.
+    where none was. `beside` are arrays in these panels that `finish` reads: their memory is asked for one tile before.
+    `onto` points to a matrix in these panels with which the sums begin; with zeros where there is none.
     """
     if onto is not None and tiling.depth:
         raise ValueError("sums that are cut begin with zeros")
