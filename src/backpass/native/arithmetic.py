@@ -5,7 +5,7 @@ with one of each would spend most of its time there. Newton's steps and the resi
 elementary functions on the IBM RISC System/6000 processor" (1990).
 """
 
-from backpass.native.ir import Builder, Value
+from backpass.native.ir import Builder, Type, Value
 
 _SMALLEST = 2.0**-126  # the smallest normal float
 
@@ -15,7 +15,7 @@ def sqrt(b: Builder, x: Value, *, quick: bool = False) -> Value:
 
     `quick` leaves out infinity, which becomes a NaN.
     """
-    if not _has_estimates(b, x):
+    if not are_estimated(b.estimates, x.type):
         return b.sqrt(x)
     smallest = b.constant(_SMALLEST, x.type)
     y = b.avx512("rsqrt14", b.select(b.compare("lt", x, smallest), smallest, x) if quick else x)
@@ -31,7 +31,7 @@ def divide(b: Builder, a: Value, d: Value, *, quick: bool = False) -> Value:
     `quick` is a times the reciprocal: within 2 units in the last place, and for d of 0, of 2^126 or more, or infinite a
     NaN or 0.
     """
-    if not _has_estimates(b, d):
+    if not are_estimated(b.estimates, d.type):
         return b.div(a, d)
     if quick:
         y = b.avx512("rcp14", d)
@@ -42,6 +42,22 @@ def divide(b: Builder, a: Value, d: Value, *, quick: bool = False) -> Value:
     q = b.mul(over, y)
     q = b.fma(b.fma(b.neg(under), q, over), y, q)
     return b.avx512("mask.scalef", q, b.sub(b.avx512("mask.getexp", a), b.avx512("mask.getexp", d)))
+
+
+def over_root(b: Builder, a: Value, v: Value, e: Value, x: Value | None = None) -> Value:
+    """x + a / (2 sqrt(v) + e), as by `quick` roots and quotients, with fewer operations one after the other.
+
+    With y the estimate of 1 over the root of v, and h = v y: 2 sqrt(v) = 2 h + h (1 - h y). With z the estimate of the
+    reciprocal of the divisor d: a / d = a z (2 - z d).
+    """
+    one, two = b.constant(1.0, v.type), b.constant(2.0, v.type)
+    smallest = b.constant(_SMALLEST, v.type)
+    y = b.avx512("rsqrt14", b.select(b.compare("lt", v, smallest), smallest, v))
+    h = b.mul(v, y)
+    d = b.fma(h, b.fma(b.neg(h), y, one), b.fma(h, two, e))
+    z = b.avx512("rcp14", d)
+    rest, quotient = b.fma(b.neg(z), d, two), b.mul(a, z)
+    return b.mul(quotient, rest) if x is None else b.fma(quotient, rest, x)
 
 
 def divide_normal(b: Builder, a: Value, d: Value) -> Value:
@@ -58,5 +74,6 @@ def divide_normal(b: Builder, a: Value, d: Value) -> Value:
     return b.fma(b.fma(b.neg(d), q, a), y, q)
 
 
-def _has_estimates(b: Builder, x: Value) -> bool:
-    return b.estimates and x.type.scalar == "float" and x.type.lanes in (4, 8, 16)
+def are_estimated(estimates: bool, type_: Type) -> bool:
+    """Are roots and quotients of this type made from estimates, on a machine that has them?"""
+    return estimates and type_.scalar == "float" and type_.lanes in (4, 8, 16)

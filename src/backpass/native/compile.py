@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from backpass.graph import BATCH, Batch, Graph, Node, rewrite, scope, size
-from backpass.native import rows_product, weights_product
+from backpass.native import arithmetic, rows_product, weights_product
 from backpass.native.alike import Form, form_of, numbers_of
 from backpass.native.bounds import CheckedModule, asked_for
 from backpass.native.columns import cuts_of
 from backpass.native.context import PLACES
+from backpass.native.finite import to_be_looked_at
 from backpass.native.helping import OFFER_BYTES, Units
 from backpass.native.ir import F32, F64, I32, I64, INLINE, PTR, Builder, Function, Module, Type, Value, define
 from backpass.native.kernel import Slot, Writer, chunks_of
@@ -54,7 +55,7 @@ from backpass.records import dataclass
 # Of a common processor, to choose the number of threads by: simple operations on vectors, and a barrier of two threads
 # with what a step loses around it.
 VECTORS_PER_SECOND = 4e9
-NEAR = 1 << 16  # bytes that are read quickly without being asked for before
+NEAR = 1 << 15  # bytes that are read quickly without being asked for before
 WAIT = 3e-6
 SHORT_WAIT = 2e-7  # the same, where processors share a cache and nobody else wants them
 GAIN = 1.15  # a further thread must make a step quicker by so much at least
@@ -772,7 +773,15 @@ class Compiler:
     def _checked(self, kernel: Kernel) -> set[Node]:
         """Outputs that are carried on: they must stay finite."""
         carried = {self.outputs[place] for place in self.carried}
-        return {node for node in kernel.nodes if node in carried and node.dtype.kind == "f"}
+        found = {node for node in kernel.nodes if node in carried and node.dtype.kind == "f"}
+        return to_be_looked_at(found, quick=self._is_quick(kernel))
+
+    def _is_quick(self, kernel: Kernel) -> bool:
+        """Are quotients and roots of what is calculated from its finished tiles the quick ones, made from estimates?"""
+        if kernel.product is not Product.WEIGHTS or kernel.anchor.shape[1] == 1:
+            return False
+        panels = self.panels(kernel)
+        return arithmetic.are_estimated(self.target.estimates, panels.type.vector(panels.lanes))
 
     def _called(self, function: Function, given: list[Any], arguments: Sequence[Value] = ()) -> Call:
         """How to call a function, which takes more `arguments`; one with the text of another is dropped for that."""

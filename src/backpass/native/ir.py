@@ -457,7 +457,9 @@ class Builder:
         elif a.type.is_float:
             return self.intrinsic("fptosi.sat", target, a, suffix=f"{target.mangled}.{a.type.mangled}")
         elif scalar.is_float:
-            opcode = "uitofp" if a.type.scalar == "i1" else "sitofp"
+            if a.type.scalar == "i1":  # quicker than by whole numbers
+                return self.select(a, self.constant(1.0, target), self.constant(0.0, target))
+            opcode = "sitofp"
         elif scalar.bits < a.type.bits:
             opcode = "trunc"
         else:

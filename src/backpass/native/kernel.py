@@ -28,7 +28,7 @@ Values = list[Value]
 """One scalar, the same in every lane; or a vector for each of the vectors that are worked on together."""
 
 TURNED = 4  # numbers of a row that are read or written at once where lanes are rows
-UNROLLED = 8  # steps: a loop of no more is written out
+UNROLLED = 16  # steps: a loop of no more is written out
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from backpass.native.plan import Kernel, Space
 from backpass.ops.kinds import Lookup, Movement, Random
 from backpass.ops.random import GROUP
 
-NARROW = 4  # numbers a row, up to which lanes are rows
+NARROW = 16  # numbers a row, up to which lanes are rows
 MOST_PIECES = 32  # of a row that is put together: each has a loop of its own
 
 

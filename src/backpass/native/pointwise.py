@@ -47,6 +47,13 @@ class Lowering:
     def divide(self, a: Value, b: Value) -> Value:
         return arithmetic.divide(self.b, a, b, quick=self.quick)
 
+    def over_root(self, a: Value, v: Value, e: Value, x: Value | None = None) -> Value:
+        """x + a / (2 sqrt(v) + e)."""
+        if self.quick and arithmetic.are_estimated(self.b.estimates, v.type):
+            return arithmetic.over_root(self.b, a, v, e, x)
+        quotient = self.divide(a, self.b.fma(self.b.constant(2.0, v.type), self.sqrt(v), e))
+        return quotient if x is None else self.b.add(x, quotient)
+
     def negative(self, x: Value) -> Value:
         return self.b.neg(x)
 

@@ -10,7 +10,8 @@ import numpy as np
 from backpass.graph import BATCH, Axis, Batch, Graph, Node, rewrite, scope, size
 from backpass.native.plan import Product, product
 from backpass.ops import apply, constant, reshape
-from backpass.ops.arithmetic import ADD, MULTIPLY
+from backpass.ops.arithmetic import ADD, DIVIDE, MULTIPLY
+from backpass.ops.elementary import SQRT
 from backpass.ops.kinds import Movement, Pointwise, Record, Reduction, Source, reduced
 from backpass.ops.movement import BROADCAST, RESHAPE
 from backpass.ops.source import ROWS
@@ -37,8 +38,7 @@ def only_row(graph: Graph) -> Graph:
 
 def multiply_and_add(graph: Graph) -> Graph:
     """A product that only goes into a sum becomes one instruction with it, where it is one of real numbers."""
-    users = Counter(x for node in graph.nodes for x in node.inputs)
-    users.update(graph.outputs)
+    users = _users(graph)
 
     def fused(node: Node) -> Node:
         if node.op is not ADD or node.dtype.kind != "f":
@@ -82,8 +82,7 @@ def scale_errors(graph: Graph) -> Graph:
     Of a step of one row they are fewer, and the same for a matrix and its biases. What is left adds one product of two
     numbers to each weight, and one number to each bias.
     """
-    users = Counter(x for node in graph.nodes for x in node.inputs)
-    users.update(graph.outputs)
+    users = _users(graph)
     smaller: dict[tuple[Node, Node], Node] = {}
 
     def scaled(node: Node) -> Node:
@@ -108,6 +107,70 @@ def scale_errors(graph: Graph) -> Graph:
     return rewrite(graph, scaled)
 
 
+def divide_by_roots(graph: Graph) -> Graph:
+    """a / (sqrt v + e), as the rules of Adam and others have it, becomes one operation, and so does a sum with it.
+
+    Both parts of the quotient are doubled, which changes no bit: twice a root is quicker to come by than a root.
+    """
+    users = _users(graph)
+
+    def quotient(node: Node) -> Node:
+        if node.op is not DIVIDE or node.dtype.kind != "f" or node.inputs[1].op is not ADD:
+            return node
+        a, divisor = node.inputs
+        for root, e in (divisor.inputs, divisor.inputs[::-1]):
+            fits = root.op is SQRT and e.ndim == 0 and root.shape == divisor.shape == node.shape
+            if fits and users[divisor] == users[root] == 1:
+                with scope(node.name):
+                    result: Node = apply(OVER_ROOT, _twice(a), root.inputs[0], apply(ADD, e, e))
+                return result
+        return node
+
+    graph = rewrite(graph, quotient)
+    users = _users(graph)
+
+    def total(node: Node) -> Node:
+        for term, other in (node.inputs, node.inputs[::-1]) if node.op is ADD else ():
+            if term.op is OVER_ROOT and term.shape == other.shape == node.shape and users[term] == 1:
+                with scope(node.name):
+                    result: Node = apply(ADD_OVER_ROOT, other, *term.inputs)
+                return result
+        return node
+
+    return rewrite(graph, total)
+
+
+def _users(graph: Graph) -> Counter[Node]:
+    """How often each node is read."""
+    users = Counter(x for node in graph.nodes for x in node.inputs)
+    users.update(graph.outputs)
+    return users
+
+
+def _twice(x: Node) -> Node:
+    """2 x; of a product with a number twice that number."""
+    if x.op is MULTIPLY:
+        for factor, number in (x.inputs, x.inputs[::-1]):
+            if number.ndim == 0:
+                result: Node = apply(MULTIPLY, factor, apply(ADD, number, number))
+                return result
+    return apply(ADD, x, x)  # type: ignore[no-any-return]
+
+
+OVER_ROOT = Pointwise(
+    name="over_root",
+    forward=lambda a, v, e: a / (2 * np.sqrt(v) + e),
+    lower=lambda e_, a, v, e: e_.over_root(a, v, e),
+    cost=10,
+)
+
+ADD_OVER_ROOT = Pointwise(
+    name="add_over_root",
+    forward=lambda x, a, v, e: x + a / (2 * np.sqrt(v) + e),
+    lower=lambda e_, x, a, v, e: e_.over_root(a, v, e, x),
+    cost=11,
+)
+
 MULTIPLY_ADD = Pointwise(
     name="multiply_add",
     forward=lambda a, b, c: a * b + c,
@@ -131,6 +194,7 @@ def prepare(graph: Graph, rows: int = 0, *, whole: bool = False) -> Graph:
         graph = rewrite(graph, lambda node: constant(1, node.dtype) if node.op is ROWS else node)
     graph = reduce_inside_first(expand(graph))
     graph = multiply_and_add(double_once(simplify(only_row(graph) if single else graph)))
+    graph = divide_by_roots(graph)
     return scale_errors(graph) if rows == 1 else graph
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import cached_property
 
 from backpass.graph import Node
 from backpass.native.indices import Index
@@ -15,6 +16,7 @@ from backpass.native.tiles import Panels, Rows, Tile, transpose_tile
 from backpass.native.weights_product import WeightsTiling, weights_product
 from backpass.ops.kinds import Pointwise
 
+SIDE_BY_SIDE = 8  # vectors, of which some can be worked on while others wait for what was begun 4 cycles ago
 LONGEST = 160  # instructions: what is done with a tile is written out for all of it, or as a loop over rows beyond that
 
 
@@ -57,7 +59,7 @@ class Finish:
             first = Index(w, row, level=level)
             masks = self._masks(column)
             suspects: list[Value] = []
-            rows = [self._row(first + r, place, vectors, suspects) for r, vectors in enumerate(tile)]
+            rows = [self._rows(first + r, place, [vectors], suspects)[0] for r, vectors in enumerate(tile)]
             self.loops.report(suspects, masks)
             for node in filter(is_mirror, self.kernel.nodes):
                 found = [known[node.inputs[0]] for known in rows]
@@ -65,70 +67,95 @@ class Finish:
                     self._turned(node, first, place, found, masks, slot)
 
     def _by_rows(self, row: Value, column: Value, tile: Tile) -> None:
-        """The tile goes to the stack, and its rows are finished in a loop."""
+        """The tile goes to the stack, and its rows are finished in a loop, some at a time."""
         w, b = self.w, self.b
         vector = tile[0][0].type
-        count = len(tile[0])
-        stack = b.reserve(vector, len(tile) * count)
+        height, count = len(tile), len(tile[0])
+        together = max(r for r in range(1, height + 1) if height % r == 0 and (r == 1 or r * count <= SIDE_BY_SIDE))
+        stack = b.reserve(vector, height * count)
         for r, vectors in enumerate(tile):
             for u, value in enumerate(vectors):
                 b.store(value, stack, (r * count + u) * vector.lanes, align=vector.bytes * vector.lanes)
         mirrored = dict.fromkeys(node.inputs[0] for node in self.kernel.nodes if is_mirror(node))
-        held = {source: b.reserve(vector, len(tile) * count) for source in mirrored}
+        held = {source: b.reserve(vector, height * count) for source in mirrored}
         with w.deeper() as outer, w.vectors(vector.lanes, count):
             place = w.lane_index(column, outer, self.width)
             masks = self._masks(column)
-            with w.deeper() as level, b.loop(0, len(tile), stem="tile_row") as loop:
-                start = b.mul(loop.index, count * vector.lanes)
-                vectors = [b.load(vector, stack, b.add(start, u * vector.lanes)) for u in range(count)]
-                suspects: list[Value] = []
-                known = self._row(Index(w, b.add(row, loop.index), level=level), place, vectors, suspects)
-                self.loops.report(suspects, masks)
-                for source, memory in held.items():
-                    for u, value in enumerate(w.spread(known[source])):
-                        b.store(value, memory, b.add(start, u * vector.lanes))
+            one = vector.element if self.kernel.anchor.shape[1] == 1 else vector
+            clean = [b.constant(0.0, one)] * (1 if one is not vector else count if self.checked else 0)
+            with w.deeper() as level, b.loop(0, height, together, carried=clean, stem="tile_row") as loop:
+                starts = [b.mul(b.add(loop.index, r), count * vector.lanes) for r in range(together)]
+                loaded = [[b.load(vector, stack, b.add(at, u * vector.lanes)) for u in range(count)] for at in starts]
+                first = Index(w, b.add(row, loop.index), level=level)
+                suspects = list(loop.carried)
+                for start, known in zip(starts, self._rows(first, place, loaded, suspects), strict=True):
+                    for source, memory in held.items():
+                        for u, value in enumerate(w.spread(known[source])):
+                            b.store(value, memory, b.add(start, u * vector.lanes))
+                loop.next = suspects
+            self.loops.report(loop.results, masks)
             first = Index(w, row, level=outer)
             for node in filter(is_mirror, self.kernel.nodes):
                 memory = held[node.inputs[0]]
                 rows = [
                     [b.load(vector, memory, (r * count + u) * vector.lanes) for u in range(count)]
-                    for r in range(len(tile))
+                    for r in range(height)
                 ]
                 for slot in self.stored.get(node, ()):
                     self._turned(node, first, place, rows, masks, slot)
 
     def _cost(self) -> int:
         """Instructions that are done with each vector of a tile, about."""
-        total, seen, stack = 0, set(self.kernel.nodes), list(self.kernel.nodes)
-        while stack:
-            node = stack.pop()
-            total += getattr(node.op, "cost", 1) + (2 if node in self.stored else 0)
-            for x in node.inputs:
-                if x not in seen and x not in self.w.slots and isinstance(x.op, Pointwise):
-                    seen.add(x)
-                    stack.append(x)
-        return total
+        return sum(getattr(node.op, "cost", 1) + (2 if node in self.stored else 0) for node in self.calculated)
 
-    def _row(self, row: Index, place: Index, vectors: list[Value], suspects: list[Value]) -> dict[Node, list[Value]]:
-        """One row of a tile: all its values first, then the stores, which may write over what a value is made of."""
-        w = self.w
-        index = [row, place]
-        if self.kernel.anchor.shape[1] == 1:  # one column: the other lanes are padding
-            vectors = [self.b.extract(vectors[0], 0)]
-        w.know(self.made, index, vectors)
-        known: dict[Node, list[Value]] = {self.made: vectors}
-        for node in self.kernel.nodes[1:]:
-            source = node.inputs[0] if is_mirror(node) else node
-            if source not in known:
-                known[source] = w.value(source, index) if is_mirror(node) else self.loops.calculate(node, index)
+    @cached_property
+    def calculated(self) -> list[Node]:
+        """What is calculated of a finished tile, each value after all that it is made of."""
+        own, seen, found = set(self.kernel.nodes), {self.kernel.anchor, self.made}, []
+
+        def visit(node: Node) -> None:
+            if node not in seen and (node in own or (node not in self.w.slots and isinstance(node.op, Pointwise))):
+                seen.add(node)
+                for x in node.inputs:
+                    visit(x)
+                found.append(node)
+
         for node in self.kernel.nodes:
-            if is_mirror(node):
-                continue
-            for slot in self.stored.get(node, ()):
-                w.store(node, index, known[node], slot=slot, padded=True)
-            if node in self.checked:
-                self.loops.suspect(suspects, known[node])
-        return known
+            visit(node)
+        return found
+
+    def _rows(
+        self, first: Index, place: Index, tile: Sequence[list[Value]], suspects: list[Value]
+    ) -> list[dict[Node, list[Value]]]:
+        """Some rows of a tile: all their values first, then the stores, which may write over what these are made of."""
+        indices = [[first + r, place] for r in range(len(tile))]
+        found = self._values(indices, tile)
+        for index, known in zip(indices, found, strict=True):
+            for node in (each for each in self.kernel.nodes if not is_mirror(each)):
+                for slot in self.stored.get(node, ()):
+                    self.w.store(node, index, known[node], slot=slot, padded=True)
+                if node in self.checked:
+                    self.loops.suspect(suspects, known[node])
+        return found
+
+    def _values(self, indices: Sequence[list[Index]], tile: Sequence[list[Value]]) -> list[dict[Node, list[Value]]]:
+        """What is calculated at each of some rows of a tile.
+
+        Each operation is done for all of them before the next one: so a core finds some that wait for nothing.
+        """
+        w = self.w
+        found: list[dict[Node, list[Value]]] = []
+        for index, vectors in zip(indices, tile, strict=True):
+            # Of one column the other lanes are padding.
+            values = [self.b.extract(vectors[0], 0)] if self.kernel.anchor.shape[1] == 1 else vectors
+            w.know(self.made, index, values)
+            found.append({self.made: values})
+        own = set(self.kernel.nodes)
+        for node in self.calculated:
+            if node.shape == self.made.shape and not is_mirror(node):
+                for index, known in zip(indices, found, strict=True):
+                    known[node] = self.loops.calculate(node, index) if node in own else w.value(node, index)
+        return found
 
     def _turned(
         self,
