@@ -29,7 +29,12 @@ from backpass.records import dataclass
 PACKED_BYTES = 2 * 1024 * 1024
 """Of a copied block of X."""
 FAR_BYTES = 1280 * 1024
-"""X and E of more than this together are copied, so that they are read on and on, not with long strides."""
+"""X and E of more than this together are copied, so that they are read on and on, not with long strides.
+
+Where they are nearer, sums are cut instead, so that what a tile reads stays in a first-level cache for the next one.
+"""
+NEAR_TILES = 32
+"""So many tiles to a block then, whose sums must stay near, too."""
 AHEAD = 8
 """X, whose rows are far apart, is asked for so many steps ahead."""
 
@@ -289,16 +294,26 @@ def _packed_tile(panels: Panels, tiling: WeightsTiling) -> int:
 
 
 def weights_tiling(target: Target, panels: Panels, rows: int, threads: int = 1) -> WeightsTiling:
-    """For a batch of at most so many rows: each thread is to have several units."""
+    """For a batch of at most so many rows: each of several threads is to have several units."""
     height = min(panels.depth, most_rows(target, panels.vectors))
     if panels.depth > height:
         height = target.registers // 2 if panels.vectors == 1 else target.registers // 4
     tiles = -(-panels.depth // height)
-    share = tiles * panels.count // (16 * threads)
+    share = tiles if threads == 1 else tiles * panels.count // (16 * threads)
     far = rows * (panels.depth + panels.columns) * panels.type.bytes > FAR_BYTES
-    spread = rows * (panels.width * panels.type.bytes + LINE_BYTES) > HERE_BYTES  # what a tile touches of X and E
-    packed = (far or spread) and tiles >= 16 and panels.count >= 4  # so many times each copy is used
-    most = min(PACKED_BYTES // (rows * height * panels.type.bytes), max(16, share)) if packed else min(8, share)
-    block = height * -(-tiles // -(-tiles // max(1, most)))  # blocks as equal as can be
-    depth = depth_at_a_time(panels, rows) if packed and block >= DEPTH_TILES * height else 0
-    return WeightsTiling(height, block, rows if packed else 0, depth)
+    if far and tiles >= 16 and panels.count >= 4:  # so many times each copy is used
+        most = min(PACKED_BYTES // (rows * height * panels.type.bytes), max(16, share))
+        block = _block(tiles, most) * height
+        cut = depth_at_a_time(panels, rows) if block >= DEPTH_TILES * height else 0
+        return WeightsTiling(height, block, rows, cut)
+    touched = panels.width * panels.type.bytes + LINE_BYTES  # of a row of E and of X, by a tile
+    parts = -(-rows * touched // HERE_BYTES)
+    if parts == 1 or tiles < DEPTH_TILES:
+        return WeightsTiling(height, _block(tiles, min(8, share)) * height)
+    most = min(NEAR_TILES, max(DEPTH_TILES, share))
+    return WeightsTiling(height, _block(tiles, most) * height, depth=rounded_up(-(-rows // parts), 8))
+
+
+def _block(tiles: int, most: int) -> int:
+    """Tiles of a block, of so many at most: blocks as equal as can be."""
+    return -(-tiles // -(-tiles // max(1, most)))
