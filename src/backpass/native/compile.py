@@ -16,7 +16,7 @@ from backpass.native.bounds import CheckedModule, asked_for
 from backpass.native.columns import cuts_of
 from backpass.native.context import PLACES
 from backpass.native.finite import to_be_looked_at
-from backpass.native.helping import OFFER_BYTES, Units
+from backpass.native.helping import OFFER_BYTES
 from backpass.native.ir import F32, F64, I32, I64, INLINE, PTR, Builder, Function, Module, Type, Value, define
 from backpass.native.kernel import Slot, Writer, chunks_of
 from backpass.native.layout import COLUMNS_AT_ONCE, SPARE, panels_of
@@ -42,8 +42,9 @@ from backpass.native.products import write_dots_product, write_rows_product, wri
 from backpass.native.shares import largest_load
 from backpass.native.steps import Call, Functions, Steps, claimed, runs_on
 from backpass.native.target import Target
-from backpass.native.tiles import DEPTH_TILES, Panels
+from backpass.native.tiles import Panels
 from backpass.native.timing import Parts
+from backpass.native.units import Units, units_of_share
 from backpass.ops import apply, transpose
 from backpass.ops.arithmetic import ADD
 from backpass.ops.contraction import CONTRACT
@@ -64,7 +65,6 @@ FEW = 4  # threads: of so many some may be left out where networks are shared ou
 MOST_TAKEN = 1 << 21  # bytes of the batch that each thread may take for itself, so that they stay in a near cache
 LONG_ROW, ROWS_AHEAD = 1024, 2  # a row of so many bytes is asked for while the one so many before it is copied
 WORTH_A_CUT = 0.3  # of a step's work at least must be cut by columns, for it may take one more wait
-UNIT, MOST_UNITS = 1e-5, 8  # seconds of a unit at least, and units to a thread's share of a kernel: see `helping`
 MOST_RUNS = 4  # of panels that are wanted of a product: each has code of its own
 ALIKE = 3  # parts of a kernel have functions of their own where so many have one in common, in the mean
 
@@ -315,7 +315,7 @@ class Compiler:
     @property
     def expected_seconds(self) -> float:
         """Of a step, on one thread."""
-        return sum(map(self.work, self.plan.kernels)) / VECTORS_PER_SECOND
+        return sum(map(self.seconds, self.plan.kernels))
 
     def _parts_of(self, kernel: Kernel) -> int:
         """In how many parts its work can be split at most, about."""
@@ -434,58 +434,9 @@ class Compiler:
             return -(-kernel.extent[0] // (self.lanes * COLUMNS_AT_ONCE))
         return kernel.extent[0]
 
-    def units_of_share(self, kernel: Kernel) -> Units | None:
-        """How a thread's share of a kernel is cut, for others to help; None where that is not worth it."""
-        sharing = 1 if kernel.network is not None else self.threads
-        seconds = self.work(kernel) / VECTORS_PER_SECOND / sharing
-        if self.is_alone or kernel.network == EVERYONES or seconds < 2 * UNIT:
-            return None
-        return self._units(kernel, sharing, seconds)
-
-    def _units(self, kernel: Kernel, sharing: int, seconds: float) -> Units | None:
-        """Those of a share that takes so long; None where it makes but one."""
-        pieces = min(MOST_UNITS, int(seconds / UNIT))
-
-        def sized(total: int, unit: int, inside: int | None = None) -> Units | None:
-            size = -(-total // (pieces * unit)) * unit
-            return Units(size, seconds * size / total, inside) if size < total else None
-
-        if kernel.space is Space.ROWS:
-            unit = self._rows_of_a_unit(kernel)
-            if any(getattr(node.op, "scatters", False) for node in kernel.nodes):
-                return None
-            if kernel.cut is None:
-                return sized(-(-self.job.rows // sharing), unit)
-            if kernel.product is None:
-                return None
-            panels = max(1, self.units(kernel) // sharing)
-            size = min(self.job.rows, -(-self.job.rows * panels // (pieces * unit)) * unit)
-            one = panels == 1 and size == self.job.rows
-            return None if one else Units(size, seconds * size / (self.job.rows * panels), 0, both=True)
-        return self._units_of_weights(kernel, sharing, sized) if kernel.product is Product.WEIGHTS else None
-
-    def _rows_of_a_unit(self, kernel: Kernel) -> int:
-        """Units have multiples of so many rows: so that each is a tile high at least, but where the step's rows end.
-
-        What is left of a thread's share is a multiple of `row_unit` too, and so no tile reaches into another's rows.
-        """
-        rows = self.rows_of_a_tile(kernel) if kernel.product else 1
-        if kernel.product is Product.ROWS:  # a panel is to be read for several tiles at a time
-            rows *= DEPTH_TILES * (2 if self.rows_tiling(kernel).depth else 1)
-        step = self.row_unit if kernel.by_rows else self.lanes
-        return -(-rows // step) * step
-
-    def _units_of_weights(self, kernel: Kernel, sharing: int, sized: Callable[..., Units | None]) -> Units | None:
-        """Of a product of weights its own units, or whole blocks of tiles; or panels, where X is copied but once."""
-        tiling, panels = self.weights_tiling(kernel), self.panels(kernel)
-        if kernel.cut is None:
-            return sized(self.units(kernel) // sharing, 1)
-        if not kernel.cut.high:
-            tiles = -(-panels.depth // tiling.rows)
-            return sized(tiles, tiling.block // tiling.rows, tiles)
-        share = -(-self.units(kernel) // sharing) * self.panels_beside(kernel.cut.first).width
-        is_one_block = share <= tiling.block or not tiling.packed
-        return sized(panels.count, 1, panels.count) if is_one_block else None
+    def seconds(self, kernel: Kernel) -> float:
+        """That a kernel takes in a step, about, on one thread."""
+        return self.work(kernel) / VECTORS_PER_SECOND
 
     def work(self, kernel: Kernel) -> float:
         """About how many operations on vectors a kernel takes in a step."""
@@ -641,7 +592,7 @@ class Compiler:
         """Those of a kernel: one; or of each part where most are alike, as those of networks side by side are."""
         parts = [replace(kernel, nodes=nodes) for nodes in self._parts_apart(kernel)]
         if len(parts) < ALIKE or ALIKE * len({self._form(part).key for part in parts}) > len(parts):
-            return [self._kernel_function(kernel, units=self.units_of_share(kernel))]
+            return [self._kernel_function(kernel, units=units_of_share(self, kernel))]
         return [self._kernel_function(part, f".{number}") for number, part in enumerate(parts)]
 
     def _form(self, kernel: Kernel) -> Form:

@@ -26,6 +26,7 @@ from backpass.native.plan import EVERYONES, Kernel, Plan, Product, Space, operan
 from backpass.native.program import Machine
 from backpass.native.target import Target, host
 from backpass.native.timing import Parts
+from backpass.native.units import units_of_share
 from backpass.ops.kinds import Source
 from backpass.records import dataclass
 
@@ -256,7 +257,7 @@ class Explanation:
         waits = ""
         if compiler.threads > 1:
             where = "each phase but the last" if compiler.runs_on else "each phase"
-            help_ = ", and help," if any(map(compiler.units_of_share, compiler.plan.kernels)) else ""
+            help_ = ", and help," if any(units_of_share(compiler, kernel) for kernel in compiler.plan.kernels) else ""
             waits = f"; threads wait for one another{help_} after {where}"
         yield f"  kernels   {kernels} in {_several(phases, 'phase')}{waits}"
         if networks := {kernel.network for kernel in compiler.plan.kernels} - {None, EVERYONES}:
@@ -424,7 +425,7 @@ def _parts(compiler: Compiler, kernel: Kernel) -> str:
     """What threads share out of a kernel, and in what units they help one another."""
     if compiler.is_alone:
         return ""
-    units, shared = compiler.units_of_share(kernel), _shared(compiler, kernel)
+    units, shared = units_of_share(compiler, kernel), _shared(compiler, kernel)
     if units is None:
         return shared
     is_rows = kernel.space is Space.ROWS

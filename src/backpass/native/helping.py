@@ -19,6 +19,7 @@ from backpass.native.context import PLACES
 from backpass.native.ir import I64, PTR, VOID, Builder, Value
 from backpass.native.plan import Kernel
 from backpass.native.timing import Laps
+from backpass.native.units import Units
 from backpass.records import dataclass
 
 if TYPE_CHECKING:
@@ -34,57 +35,6 @@ _TERMS, _HELPED = 8, 16  # places in an offer, i64
 _LEFT = (1 << 32) - 1
 _NOT_NEGATIVE = (1 << 62) - 1
 _NONE = -1
-
-
-@dataclass(frozen=True)
-class Units:
-    """How a thread's share of a kernel is cut: along the share, or along the other axis, or along both.
-
-    Attributes:
-        size: of a unit, along the axis that is cut; where both are, along the other one: of the share it is 1 then.
-        seconds: that a unit takes, about.
-        inside: how much the other axis has, where that is cut; 0 for the rows of the step. None where the share is cut.
-        both: whether the share is cut, too.
-    """
-
-    size: int
-    seconds: float
-    inside: int | None = None
-    both: bool = False
-
-    def count(self, b: Builder, low: Value, high: Value, n: Value) -> Value:
-        """Of a share [low, high), in a step of n rows."""
-        if self.inside is None:
-            return self._pieces(b, b.sub(high, low))
-        pieces = self._pieces(b, self._length(b, n))
-        return b.mul(b.sub(high, low), pieces) if self.both else pieces
-
-    def part(self, b: Builder, unit: Value, terms: "Terms") -> tuple[tuple[Value, Value], tuple[Value, Value]]:
-        """The part of the share, and of the other axis, that a unit is."""
-        if self.inside is None:
-            part = self._part(b, terms.low, unit, terms.high)
-            return part, part
-        share, length = (terms.low, terms.high), self._length(b, terms.n)
-        if self.both:
-            pieces = self._pieces(b, length)
-            first = b.add(terms.low, b.div(unit, pieces))
-            share, unit = (first, b.add(first, 1)), b.rem(unit, pieces)
-        return share, self._part(b, b.i64(0), unit, length)
-
-    def last_of(self, b: Builder, unit: Value, terms: "Terms") -> Value:
-        """The last place along the share of a unit, where that is cut; less than 0 where `unit` is."""
-        last = b.sub(b.add(terms.low, b.mul(b.add(unit, 1), self.size)), 1)
-        return b.select(b.compare("ge", unit, 0), last, unit)
-
-    def _length(self, b: Builder, n: Value) -> Value:
-        return b.i64(self.inside) if self.inside else n
-
-    def _pieces(self, b: Builder, length: Value) -> Value:
-        return b.div(b.add(length, self.size - 1), self.size)
-
-    def _part(self, b: Builder, start: Value, unit: Value, end: Value) -> tuple[Value, Value]:
-        first = b.add(start, b.mul(unit, self.size))
-        return first, b.smallest(end, b.add(first, self.size))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from backpass.graph import Node, size
 from backpass.native import random
 from backpass.native.barrier import BARRIER_BYTES, Idle, emit_barrier, emit_flush_denormals
 from backpass.native.context import PLACES, Reason
-from backpass.native.helping import HELP, Helping, Units
+from backpass.native.helping import HELP, Helping
 from backpass.native.ir import F64, I32, I64, PTR, VOID, Builder, Type, Value
 from backpass.native.layout import SPARE
 from backpass.native.memory import Buffer
@@ -17,6 +17,7 @@ from backpass.native.plan import EVERYONES, Kernel, Space, own_columns, own_valu
 from backpass.native.pointwise import SCALARS, memory_type
 from backpass.native.shares import columns_of, owners_of, pieces_of
 from backpass.native.timing import Laps, Parts
+from backpass.native.units import Units, units_of_share
 from backpass.records import dataclass
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Steps:
     def _offered(self) -> Iterator[tuple[Kernel, Call, Units]]:
         for kernels in self.functions.phases:
             for kernel, calls in kernels:
-                units = self.c.units_of_share(kernel)
+                units = units_of_share(self.c, kernel)
                 if units is not None and len(calls) == 1:
                     yield kernel, calls[0], units
 
