@@ -15,10 +15,11 @@ from backpass.forward import Spec, flatten
 from backpass.graph import BATCH
 from backpass.model.network import typed
 from backpass.native import Machine, training_job
-from backpass.native import compile as compiling
+from backpass.native import units as cutting
 from backpass.native.compile import Compiler
 from backpass.native.plan import Product, Space
 from backpass.native.target import named
+from backpass.native.units import units_of_share
 from backpass.nn import specs
 from backpass.ops import Key
 from backpass.training.step import training_step
@@ -32,8 +33,8 @@ X, LABELS = rng.normal(size=(ROWS, FEATURES)), rng.integers(0, 3, ROWS)
 def offers():
     """Every kernel that can be offered is, in as many units as there can be, however short it is."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(compiling, "UNIT", 1e-12)
-        monkeypatch.setattr(compiling, "MOST_UNITS", 64)
+        monkeypatch.setattr(cutting, "UNIT", 1e-12)
+        monkeypatch.setattr(cutting, "MOST_UNITS", 64)
         monkeypatch.setenv("BACKPASS_CACHE", "off")
         yield
 
@@ -78,14 +79,20 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize(("precision", "batch"), [("float32", 96), ("float32", ROWS), ("float64", 96)])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_offers_change_no_bit_at_any_number_of_threads(name, precision, monkeypatch):
+def test_offers_change_no_bit_at_any_number_of_threads(name, precision, batch, monkeypatch):
     """More threads than processors: so some wait while others have not begun, and help them."""
-    work = work_of(NETWORKS[name])
+    work = work_of(NETWORKS[name], batch)
     found = {digest(trained(work, "native", threads=threads, precision=precision)) for threads in (1, 2, 3, 5)}
-    monkeypatch.setattr(compiling, "UNIT", 1e9)
+    monkeypatch.setattr(cutting, "UNIT", 1e9)
     assert found == {digest(trained(work, "native", threads=2, precision=precision))}
+
+
+def test_sums_over_many_rows_are_cut_where_nothing_is_copied():
+    compiler = machine_of(work_of(NETWORKS["by columns"], ROWS), 2, "float32").compiler
+    tilings = [compiler.weights_tiling(each) for each in compiler.plan.kernels if each.product is Product.WEIGHTS]
+    assert any(tiling.depth and not tiling.packed for tiling in tilings)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +109,7 @@ def test_copies_that_a_product_makes_are_made_anew_where_a_share_has_more_than_o
     machine = Machine(before.job)
     products = [each for each in machine.compiler.plan.kernels if each.product is Product.WEIGHTS]
     assert any(
-        machine.compiler.weights_tiling(each).packed and machine.compiler.units_of_share(each) for each in products
+        machine.compiler.weights_tiling(each).packed and units_of_share(machine.compiler, each) for each in products
     )
     begun = {place: before.take_input(place) for place in machine.job.carried.values()}
     for count in (1, threads):
@@ -126,7 +133,7 @@ def test_no_unit_is_lower_than_a_tile_but_where_the_rows_of_the_step_end(widths,
     """A tile of a lower one would reach into rows of another thread."""
     compiler = Compiler(job_of(dense(*widths[1:]), widths[0], batch, threads, precision), named(target))
     for kernel in compiler.plan.kernels:
-        units = compiler.units_of_share(kernel)
+        units = units_of_share(compiler, kernel)
         if units is None or kernel.space is not Space.ROWS:
             continue
         tile = compiler.rows_of_a_tile(kernel) if kernel.product else compiler.lanes
@@ -140,7 +147,7 @@ def test_no_unit_is_lower_than_a_tile_but_where_the_rows_of_the_step_end(widths,
 @pytest.mark.parametrize("name", NETWORKS)
 def test_something_is_offered_of_every_way_of_sharing(name):
     compiler = machine_of(work_of(NETWORKS[name]), 2).compiler
-    assert any(compiler.units_of_share(kernel) for kernel in compiler.plan.kernels)
+    assert any(units_of_share(compiler, kernel) for kernel in compiler.plan.kernels)
 
 
 def test_a_thread_that_has_less_to_do_helps():
