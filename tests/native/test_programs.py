@@ -616,3 +616,23 @@ def test_a_value_that_would_be_read_before_it_is_written_makes_no_program(monkey
 
     with pytest.raises(AssertionError, match=r"tanh .* in the loop under way, and was to be read before it is written"):
         NativeProgram(graph_of(turned, Spec((BATCH, 40), np.float64)))(rng.normal(size=(3, 40)))
+
+
+SHORT = {
+    "largest of a plane": (lambda x: ops.max(x, (1, 2)), (12, 12, 12)),
+    "mean of a plane": (lambda x: ops.mean(ops.relu(x), (1, 2)), (16, 16, 16)),
+    "largest of a space": (lambda x: ops.max(x, (1, 2, 3)), (16, 16, 16)),
+    "sum of dear ones": (lambda x: ops.sum(ops.tanh(ops.sin(x)) * ops.max(x, 2, keepdims=True), 1), (16, 16)),
+    "many dear ones": (lambda x: ops.power(ops.erf(x) + 1.1, ops.sin(x) * ops.tan(x * 0.1)), (16,)),
+    "softmax": (ops.softmax, (16,)),
+}
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_the_code_of_short_rows_does_not_grow_with_the_product_of_their_axes(name):
+    function, inner = SHORT[name]
+    graph = trace(function, Spec((BATCH, *inner), np.float32)).graph
+    program = NativeProgram(graph, threads=1)
+    x = np.random.default_rng(0).uniform(0.1, 1, size=(19, *inner)).astype(np.float32)
+    np.testing.assert_allclose(program(x)[0], Program(graph)(x)[0], rtol=1e-5)
+    assert program.machine(19).compiler.text.count("\n") < 2500

@@ -18,7 +18,7 @@ RATE = 0.01
 
 def trained(executor, rule, x, y, *, threads=None, epochs=3):
     trainer = bp.Trainer(
-        nn.Dense(y.shape[1]),
+        nn.Dense(y.shape[1], bias=False),
         losses.HalfSumOfSquares(),
         rule,
         batch_size=len(x),
@@ -54,7 +54,7 @@ def test_a_square_that_overflows_stops_training_at_the_step_of_the_reference(rul
     found = []
     for executor in ("native", "reference"):
         trainer = bp.Trainer(
-            nn.Dense(columns),
+            nn.Dense(columns, bias=False),
             losses.HalfSumOfSquares(),
             rule(1e-3),
             batch_size=8,
@@ -68,6 +68,60 @@ def test_a_square_that_overflows_stops_training_at_the_step_of_the_reference(rul
     assert found[0] == found[1] != []
 
 
+class Once(optimizers.Rule):
+    """The change that `move` makes of a gradient and of v, whose new value it returns, too."""
+
+    kept = ("v",)
+    move = staticmethod(lambda g, v: (g, v))
+
+    def update(self, gradients, state, parameters, step):  # noqa: ARG002
+        return self.apply(lambda p, g, v: self.move(g, v), gradients, state, parameters)
+
+
+def rule_of(move):
+    return type("Rule", (Once,), {"move": staticmethod(move)})(RATE)
+
+
+STOPS = {
+    "that is not kept": lambda g, v: (g / (ops.sqrt(v - v - 1e-24) + 1e-8), v),
+    "that was kept": lambda g, v: (g / (ops.sqrt(v) + 1e-8), v * 0.9 - 1e-24),
+    "that is kept": lambda g, v: ((g / (ops.sqrt(v * 0.9 - 1e-24) + 1e-8)), v * 0.9 - 1e-24),
+}
+
+
+@pytest.mark.parametrize("columns", [1, 24])
+@pytest.mark.parametrize("move", STOPS.values(), ids=STOPS)
+def test_a_root_of_a_small_number_below_0_stops_training_at_the_step_of_the_reference(move, columns):
+    rng = np.random.default_rng(0)
+    x, y = (rng.normal(size=(32, n)).astype(np.float32) for n in (40, columns))
+    found = []
+    for executor in ("native", "reference"):
+        with pytest.raises(NotFiniteError) as error:
+            trained(executor, rule_of(move), x, y)
+        found.append(re.findall(r"after step \d+", str(error.value)))
+    assert found[0] == found[1] != []
+
+
+GOES_ON = {
+    "an infinite square that is not kept": lambda g, v: (-0.001 * g / (ops.sqrt(g * g) + 1e-8), v),
+    "a numerator near the largest number": lambda g, v: (
+        (g * 0.0 + 2e38) / (ops.sqrt(v) + 1e30) * 1e-30,
+        v * 0.0 + 1.0,
+    ),
+}
+
+
+@pytest.mark.parametrize("columns", [1, 24])
+@pytest.mark.parametrize("move", GOES_ON.values(), ids=GOES_ON)
+def test_what_is_finite_in_the_end_stops_nothing(move, columns):
+    rng = np.random.default_rng(0)
+    x, y = (rng.normal(size=(32, n)).astype(np.float32) for n in (40, columns))
+    x[7] *= 1e11
+    ours, theirs = (trained(executor, rule_of(move), x, y, epochs=1) for executor in ("native", "reference"))
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
 def adam_like(w, m, v, rate):
     m, v = m * 0.9 + w, v * 0.9 + w * w
     return w - rate * m / (ops.sqrt(v) + 1e-8), m, v
@@ -75,7 +129,8 @@ def adam_like(w, m, v, rate):
 
 def test_weights_show_what_is_wrong_with_moments_and_with_their_roots_where_these_are_quick():
     matrix = Spec((5, 7), np.float32)
-    graph = divide_by_roots(trace(adam_like, matrix, matrix, matrix, Spec((), np.float32)).graph)
+    graph = trace(adam_like, matrix, matrix, matrix, Spec((), np.float32)).graph
+    graph = divide_by_roots(graph, set(graph.outputs))
     w, m, v = graph.outputs
     assert to_be_looked_at({w, m, v}, quick=True) == {w}
     assert to_be_looked_at({w, m, v}, quick=False) == {w, v}

@@ -8,34 +8,23 @@ elementary functions on the IBM RISC System/6000 processor" (1990).
 from backpass.native.ir import Builder, Type, Value
 
 _SMALLEST = 2.0**-126  # the smallest normal float
+_LARGER_OF_SIZE = 0b0111  # of two numbers the one that is farther from 0
 
 
-def sqrt(b: Builder, x: Value, *, quick: bool = False) -> Value:
-    """Square roots: h + h (1/2 - h y / 2) with y the estimate of 1 over the root of x, and h = x y.
-
-    `quick` leaves out infinity, which becomes a NaN.
-    """
+def sqrt(b: Builder, x: Value) -> Value:
+    """Square roots: h + h (1/2 - h y / 2) with y the estimate of 1 over the root of x, and h = x y."""
     if not are_estimated(b.estimates, x.type):
         return b.sqrt(x)
-    smallest = b.constant(_SMALLEST, x.type)
-    y = b.avx512("rsqrt14", b.select(b.compare("lt", x, smallest), smallest, x) if quick else x)
+    y = b.avx512("rsqrt14", x)
     h = b.mul(x, y)
     rest = b.fma(b.neg(h), b.mul(y, 0.5), b.constant(0.5, x.type))
-    root = b.fma(h, rest, h)
-    return root if quick else b.select(b.is_class(x, zero=True, infinite=True), x, root)
+    return b.select(b.is_class(x, zero=True, infinite=True), x, b.fma(h, rest, h))
 
 
-def divide(b: Builder, a: Value, d: Value, *, quick: bool = False) -> Value:
-    """a / d. Exponents are put aside, and what is left lies from 1 to 2: so nothing overflows on the way.
-
-    `quick` is a times the reciprocal: within 2 units in the last place, and for d of 0, of 2^126 or more, or infinite a
-    NaN or 0.
-    """
+def divide(b: Builder, a: Value, d: Value) -> Value:
+    """a / d. Exponents are put aside, and what is left lies from 1 to 2: so nothing overflows on the way."""
     if not are_estimated(b.estimates, d.type):
         return b.div(a, d)
-    if quick:
-        y = b.avx512("rcp14", d)
-        return b.mul(a, b.fma(b.fma(b.neg(d), y, b.constant(1.0, d.type)), y, y))
     over, under = (b.avx512("mask.getmant", x, whole=0) for x in (a, d))
     y = b.avx512("rcp14", under)
     y = b.fma(b.fma(b.neg(under), y, b.constant(1.0, d.type)), y, y)
@@ -44,19 +33,19 @@ def divide(b: Builder, a: Value, d: Value, *, quick: bool = False) -> Value:
     return b.avx512("mask.scalef", q, b.sub(b.avx512("mask.getexp", a), b.avx512("mask.getexp", d)))
 
 
-def over_root(b: Builder, a: Value, v: Value, e: Value, x: Value | None = None) -> Value:
-    """x + a / (2 sqrt(v) + e), as by `quick` roots and quotients, with fewer operations one after the other.
+def over_root(b: Builder, a: Value, f: Value, v: Value, e: Value, x: Value | None = None) -> Value:
+    """x + a f / (sqrt(v) + e), with few operations one after the other; the quotient within 3 units in the last place.
 
-    With y the estimate of 1 over the root of v, and h = v y: 2 sqrt(v) = 2 h + h (1 - h y). With z the estimate of the
-    reciprocal of the divisor d: a / d = a z (2 - z d).
+    With y the estimate of 1 over the root of v, and h = v y: twice the divisor is d = 2 h + 2 e + h (1 - h y). With z
+    the estimate of its reciprocal the quotient is 2 a f z (2 - z d). Of an infinite v it is a NaN, as of a negative
+    one, and so it may be of an a f or a divisor of 2^125 and more.
     """
     one, two = b.constant(1.0, v.type), b.constant(2.0, v.type)
-    smallest = b.constant(_SMALLEST, v.type)
-    y = b.avx512("rsqrt14", b.select(b.compare("lt", v, smallest), smallest, v))
+    y = b.avx512("rsqrt14", b.avx512("mask.range", v, b.constant(_SMALLEST, v.type), whole=_LARGER_OF_SIZE))
     h = b.mul(v, y)
-    d = b.fma(h, b.fma(b.neg(h), y, one), b.fma(h, two, e))
+    d = b.fma(h, b.fma(b.neg(h), y, one), b.fma(h, two, b.add(e, e)))
     z = b.avx512("rcp14", d)
-    rest, quotient = b.fma(b.neg(z), d, two), b.mul(a, z)
+    rest, quotient = b.fma(b.neg(z), d, two), b.mul(b.mul(a, b.add(f, f)), z)
     return b.mul(quotient, rest) if x is None else b.fma(quotient, rest, x)
 
 

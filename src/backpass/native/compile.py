@@ -56,7 +56,7 @@ from backpass.records import dataclass
 # Of a common processor, to choose the number of threads by: simple operations on vectors, and a barrier of two threads
 # with what a step loses around it.
 VECTORS_PER_SECOND = 4e9
-NEAR = 1 << 15  # bytes that are read quickly without being asked for before
+NEAR = 1 << 16  # bytes that are read quickly without being asked for before
 WAIT = 3e-6
 SHORT_WAIT = 2e-7  # the same, where processors share a cache and nobody else wants them
 GAIN = 1.15  # a further thread must make a step quicker by so much at least
@@ -174,7 +174,7 @@ class Compiler:
     def __init__(self, job: Job, target: Target) -> None:
         self.job = job
         self.target = target
-        prepared = prepare(job.graph, job.rows, whole=job.loss is not None)
+        prepared = prepare(job.graph, job.rows, whole=job.loss is not None, carried=job.carried)
         turned_graph, self.turned = turn_narrow(prepared, job.carried, target)
         mirrored = Mirrored(turned_graph, job.carried)
         self.copies = mirrored.copies
@@ -728,7 +728,7 @@ class Compiler:
         return to_be_looked_at(found, quick=self._is_quick(kernel))
 
     def _is_quick(self, kernel: Kernel) -> bool:
-        """Are quotients and roots of what is calculated from its finished tiles the quick ones, made from estimates?"""
+        """Are quotients by roots of what is calculated from its finished tiles the quick ones?"""
         if kernel.product is not Product.WEIGHTS or kernel.anchor.shape[1] == 1:
             return False
         panels = self.panels(kernel)

@@ -9,7 +9,6 @@ from collections.abc import Set as AbstractSet
 from backpass.graph import Node
 from backpass.native.prepare import ADD_OVER_ROOT, MULTIPLY_ADD, OVER_ROOT
 from backpass.ops.arithmetic import ADD, DIVIDE, MULTIPLY, NEGATIVE, SUBTRACT
-from backpass.ops.elementary import SQRT
 
 _SHOW_ALL = (ADD, SUBTRACT, MULTIPLY, MULTIPLY_ADD, NEGATIVE)
 
@@ -17,7 +16,7 @@ _SHOW_ALL = (ADD, SUBTRACT, MULTIPLY, MULTIPLY_ADD, NEGATIVE)
 def to_be_looked_at(nodes: AbstractSet[Node], *, quick: bool) -> set[Node]:
     """Those of `nodes` that are to be looked at, element by element, so that nothing that is not finite is missed.
 
-    `quick` says that roots and reciprocals of infinite numbers are no numbers, as the quick ones are; see `arithmetic`.
+    `quick` says that quotients by roots of infinite numbers are no numbers, as the quick ones are; see `arithmetic`.
     """
     shown: set[Node] = set()
     for last in nodes:
@@ -35,8 +34,10 @@ def to_be_looked_at(nodes: AbstractSet[Node], *, quick: bool) -> set[Node]:
 def _shown_by(node: Node, *, quick: bool) -> tuple[Node, ...]:
     """The inputs that `node` cannot be finite without."""
     op = node.op
-    if op in _SHOW_ALL or (quick and op in (DIVIDE, SQRT, OVER_ROOT, ADD_OVER_ROOT)):
+    if op in _SHOW_ALL or (quick and op in (OVER_ROOT, ADD_OVER_ROOT)):
         return node.inputs
     if op is ADD_OVER_ROOT:
+        return node.inputs[:3]
+    if op is OVER_ROOT:
         return node.inputs[:2]
-    return node.inputs[:1] if op in (DIVIDE, OVER_ROOT) else ()
+    return node.inputs[:1] if op is DIVIDE else ()

@@ -7,6 +7,7 @@ thing in the outermost loop in which it can stand, once.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ Values = list[Value]
 """One scalar, the same in every lane; or a vector for each of the vectors that are worked on together."""
 
 TURNED = 4  # numbers of a row that are read or written at once where lanes are rows
-UNROLLED = 16  # steps: a loop of no more is written out
+UNROLLED = 16  # steps: loops of no more, one in the other, are written out
 
 
 @dataclass(frozen=True)
@@ -579,7 +580,8 @@ class Writer(Lowering):
             return body(places, total)  # type: ignore[arg-type]
         axis = places.index(None)
         length = self.length(x, axis)
-        if isinstance(length, int) and length <= UNROLLED:
+        open_ = [self.length(x, each) for each, place in enumerate(places) if place is None]
+        if all(isinstance(each, int) for each in open_) and prod(open_) <= UNROLLED:
             for number in range(length):
                 total = self._nest(x, [*places[:axis], self.index(number), *places[axis + 1 :]], total, body)
             return total

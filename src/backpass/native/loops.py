@@ -14,7 +14,8 @@ from backpass.native.plan import Kernel, Space
 from backpass.ops.kinds import Lookup, Movement, Random
 from backpass.ops.random import GROUP
 
-NARROW = 16  # numbers a row, up to which lanes are rows
+NARROW = 4  # numbers a row, up to which lanes are rows
+WRITTEN_OUT = 16, 600  # and so they are up to so many numbers a row where these take no more than so many instructions
 MOST_PIECES = 32  # of a row that is put together: each has a loop of its own
 
 
@@ -99,12 +100,34 @@ class Loops:
     # Rows
 
     def _rows(self, nodes: Sequence[Node], begin: Value, end: Value) -> None:
-        for narrow, group in groupby(nodes, key=_is_narrow):
+        for narrow, group in groupby(nodes, key=self._is_narrow):
             if not narrow or self.w.rows.constant == 1:
                 self._row_by_row(list(group), begin, end)
                 continue
             for run in self._runs(group, lambda _: None):
                 self._rows_as_lanes(run, begin, end)
+
+    def _is_narrow(self, node: Node) -> bool:
+        """Is it so little a row of the batch that vectors along the row would be mostly empty?"""
+        if not isinstance(node.shape[0], Batch) or _is_random(node):
+            return False
+        if size(node.shape[1:]) <= NARROW:
+            return True
+        most, instructions = WRITTEN_OUT
+        numbers = max(size(x.shape[1:]) for x in (node, *node.inputs) if x is node or x.shape[:1] == node.shape[:1])
+        return numbers <= most and numbers * self._instructions(node) <= instructions
+
+    def _instructions(self, node: Node) -> int:
+        """For one number of a value, about: of all that is calculated in passing."""
+        total, seen, stack = 0, {node}, [node]
+        while stack:
+            current = stack.pop()
+            total += getattr(current.op, "cost", 1)
+            for x in current.inputs:
+                if x not in seen and x not in self.w.slots:
+                    seen.add(x)
+                    stack.append(x)
+        return total
 
     def _runs(self, nodes: Iterable[Node], key: Callable[[Node], object]) -> list[list[Node]]:
         """Cut where the key changes, or where a node reads from memory what one before it in the run makes."""
@@ -379,11 +402,6 @@ def _edges(node: Node) -> tuple[int, ...]:
 
 def _scatters(node: Node) -> bool:
     return isinstance(node.op, Lookup) and node.op.scatters
-
-
-def _is_narrow(node: Node) -> bool:
-    """Is it so little a row of the batch that vectors along the row would be mostly empty?"""
-    return isinstance(node.shape[0], Batch) and size(node.shape[1:]) <= NARROW and not _is_random(node)
 
 
 def _is_random(node: Node) -> bool:

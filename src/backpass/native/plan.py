@@ -203,7 +203,7 @@ class Plan:
 
     @property
     def updates(self) -> set[Node]:
-        """What is calculated from the finished tiles of gradients, where quotients and roots are the quick ones."""
+        """What is calculated from the finished tiles of gradients, where quotients by roots are the quick ones."""
         return {node for kernel in self.kernels if kernel.product is Product.WEIGHTS for node in kernel.nodes}
 
     def copy(self, node: Node, kernel_space: Space, phase: int) -> None:

@@ -27,7 +27,7 @@ class Lowering:
     def __init__(self, builder: Builder) -> None:
         self.b = builder
         self.quick = False
-        """Whether quotients and roots may leave out extremes: where an infinite one ends the training anyway."""
+        """Whether quotients by roots may leave out extremes: where these end the training anyway."""
 
     def multiply_add(self, a: Value, b: Value, c: Value) -> Value:
         """a b + c, rounded once where the machine can."""
@@ -45,13 +45,13 @@ class Lowering:
         return self.b.bit_and(a, b) if _is_bool(a) else self.b.mul(a, b)
 
     def divide(self, a: Value, b: Value) -> Value:
-        return arithmetic.divide(self.b, a, b, quick=self.quick)
+        return arithmetic.divide(self.b, a, b)
 
-    def over_root(self, a: Value, v: Value, e: Value, x: Value | None = None) -> Value:
-        """x + a / (2 sqrt(v) + e)."""
+    def over_root(self, a: Value, f: Value, v: Value, e: Value, x: Value | None = None) -> Value:
+        """x + a f / (sqrt(v) + e)."""
         if self.quick and arithmetic.are_estimated(self.b.estimates, v.type):
-            return arithmetic.over_root(self.b, a, v, e, x)
-        quotient = self.divide(a, self.b.fma(self.b.constant(2.0, v.type), self.sqrt(v), e))
+            return arithmetic.over_root(self.b, a, f, v, e, x)
+        quotient = self.divide(self.b.mul(a, f), self.b.add(self.sqrt(v), e))
         return quotient if x is None else self.b.add(x, quotient)
 
     def negative(self, x: Value) -> Value:
@@ -133,7 +133,7 @@ class Lowering:
     # Functions
 
     def sqrt(self, x: Value) -> Value:
-        return arithmetic.sqrt(self.b, x, quick=self.quick)
+        return arithmetic.sqrt(self.b, x)
 
     def exp(self, x: Value) -> Value:
         return mathematics.exp(self.b, x)

@@ -1,7 +1,8 @@
 """From a graph as it was traced to one that can be cut into kernels: every pass keeps its meaning."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from collections.abc import Set as AbstractSet
 from math import prod
 from typing import Any
 
@@ -107,10 +108,10 @@ def scale_errors(graph: Graph) -> Graph:
     return rewrite(graph, scaled)
 
 
-def divide_by_roots(graph: Graph) -> Graph:
-    """a / (sqrt v + e), as the rules of Adam and others have it, becomes one operation, and so does a sum with it.
+def divide_by_roots(graph: Graph, kept: AbstractSet[Node]) -> Graph:
+    """a f / (sqrt v + e) becomes one operation where f and e are numbers and v is one of `kept`; so does a sum with it.
 
-    Both parts of the quotient are doubled, which changes no bit: twice a root is quicker to come by than a root.
+    The rules of Adam and others have such a quotient, and keep v: where that overflows training ends.
     """
     users = _users(graph)
 
@@ -120,9 +121,9 @@ def divide_by_roots(graph: Graph) -> Graph:
         a, divisor = node.inputs
         for root, e in (divisor.inputs, divisor.inputs[::-1]):
             fits = root.op is SQRT and e.ndim == 0 and root.shape == divisor.shape == node.shape
-            if fits and users[divisor] == users[root] == 1:
+            if fits and root.inputs[0] in kept and users[divisor] == users[root] == 1:
                 with scope(node.name):
-                    result: Node = apply(OVER_ROOT, _twice(a), root.inputs[0], apply(ADD, e, e))
+                    result: Node = apply(OVER_ROOT, *_factors(a), root.inputs[0], e)
                 return result
         return node
 
@@ -147,27 +148,26 @@ def _users(graph: Graph) -> Counter[Node]:
     return users
 
 
-def _twice(x: Node) -> Node:
-    """2 x; of a product with a number twice that number."""
-    if x.op is MULTIPLY:
-        for factor, number in (x.inputs, x.inputs[::-1]):
-            if number.ndim == 0:
-                result: Node = apply(MULTIPLY, factor, apply(ADD, number, number))
-                return result
-    return apply(ADD, x, x)  # type: ignore[no-any-return]
+def _factors(x: Node) -> tuple[Node, Node]:
+    """A value and a number, of which `x` is the product."""
+    for factor, number in (x.inputs, x.inputs[::-1]) if x.op is MULTIPLY else ():
+        if number.ndim == 0:
+            return factor, number
+    one: Node = constant(1, x.dtype)
+    return x, one
 
 
 OVER_ROOT = Pointwise(
     name="over_root",
-    forward=lambda a, v, e: a / (2 * np.sqrt(v) + e),
-    lower=lambda e_, a, v, e: e_.over_root(a, v, e),
+    forward=lambda a, f, v, e: a * f / (np.sqrt(v) + e),
+    lower=lambda writer, a, f, v, e: writer.over_root(a, f, v, e),
     cost=10,
 )
 
 ADD_OVER_ROOT = Pointwise(
     name="add_over_root",
-    forward=lambda x, a, v, e: x + a / (2 * np.sqrt(v) + e),
-    lower=lambda e_, x, a, v, e: e_.over_root(a, v, e, x),
+    forward=lambda x, a, f, v, e: x + a * f / (np.sqrt(v) + e),
+    lower=lambda writer, x, a, f, v, e: writer.over_root(a, f, v, e, x),
     cost=11,
 )
 
@@ -187,14 +187,17 @@ ONLY_ROW = Movement(
 )
 
 
-def prepare(graph: Graph, rows: int = 0, *, whole: bool = False) -> Graph:
-    """`graph` after all passes, for steps of so many rows at most, 0 if that is not known; or of just so many."""
+def prepare(graph: Graph, rows: int = 0, *, whole: bool = False, carried: Collection[int] = ()) -> Graph:
+    """`graph` after all passes, for steps of so many rows at most, 0 if that is not known; or of just so many.
+
+    `carried` are the places of outputs that are carried on into the next step.
+    """
     single = rows == 1 and whole
     if single:
         graph = rewrite(graph, lambda node: constant(1, node.dtype) if node.op is ROWS else node)
     graph = reduce_inside_first(expand(graph))
     graph = multiply_and_add(double_once(simplify(only_row(graph) if single else graph)))
-    graph = divide_by_roots(graph)
+    graph = divide_by_roots(graph, {graph.outputs[place] for place in carried})
     return scale_errors(graph) if rows == 1 else graph
 
 
