@@ -294,9 +294,10 @@ def rows_tiling(target: Target, panels: Panels, rows: int, threads: int) -> Rows
     own = -(-rows // threads) if threads == 1 else min(rows, rounded_up(-(-rows // threads), target.lanes(panels.type)))
 
     def cycles(height: int) -> float:
-        # Two fma and two loads a cycle; an fma's result is there after four. Stores come at the end of a tile.
+        # Two fma and two loads a cycle; an fma's result is there after four. Stores come at the end of a tile. A cycle
+        # more is what a step loses, by its other instructions: much where someone else has the core's other half.
         size = height * panels.vectors
-        step = max(size / 2, (height + panels.vectors) / 2, 4)
+        step = max(size / 2, (height + panels.vectors) / 2, 4) + 1
         return -(-own // height) * (panels.depth * step + size + 10)
 
     height = min(range(1, min(own, most_rows(target, panels.vectors)) + 1), key=cycles)
