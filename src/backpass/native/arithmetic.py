@@ -34,7 +34,7 @@ def divide(b: Builder, a: Value, d: Value) -> Value:
 
 
 def over_root(b: Builder, a: Value, f: Value, v: Value, e: Value, x: Value | None = None) -> Value:
-    """x + a f / (sqrt(v) + e), with few operations one after the other; the quotient within 3 units in the last place.
+    """x + a f / (sqrt(v) + e), with few operations one after the other; the quotient within 4 units in the last place.
 
     With y the estimate of 1 over the root of v, and h = v y: twice the divisor is d = 2 h + 2 e + h (1 - h y). With z
     the estimate of its reciprocal the quotient is 2 a f z (2 - z d). Of an infinite v it is a NaN, as of a negative
