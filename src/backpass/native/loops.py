@@ -114,7 +114,7 @@ class Loops:
         if size(node.shape[1:]) <= NARROW:
             return True
         most, instructions = WRITTEN_OUT
-        numbers = max(size(x.shape[1:]) for x in (node, *node.inputs) if x is node or x.shape[:1] == node.shape[:1])
+        numbers = max(size(x.shape[1:]) for x in (node, *node.inputs) if x.shape[:1] == node.shape[:1])
         return numbers <= most and numbers * self._instructions(node) <= instructions
 
     def _instructions(self, node: Node) -> int:

@@ -81,8 +81,8 @@ class Finish:
         with w.deeper() as outer, w.vectors(vector.lanes, count):
             place = w.lane_index(column, outer, self.width)
             masks = self._masks(column)
-            one = vector.element if self.kernel.anchor.shape[1] == 1 else vector
-            clean = [b.constant(0.0, one)] * (1 if one is not vector else count if self.checked else 0)
+            type_ = vector.element if self.kernel.anchor.shape[1] == 1 else vector
+            clean = [b.constant(0.0, type_)] * (count if self.checked else 0)
             with w.deeper() as level, b.loop(0, height, together, carried=clean, stem="tile_row") as loop:
                 starts = [b.mul(b.add(loop.index, r), count * vector.lanes) for r in range(together)]
                 loaded = [[b.load(vector, stack, b.add(at, u * vector.lanes)) for u in range(count)] for at in starts]
