@@ -167,7 +167,7 @@ def test_weights_that_leave_lanes_empty_are_updated_turned_about_where_both_ways
         return [ops.einsum("ij,kj->ik", y, w) if flows else y, w - ops.einsum("ik,ij->kj", x, y)]
 
     graph = graph_of(function, Spec((BATCH, 64), np.float32), Spec((64, columns), np.float32))
-    assert Compiler(Job(graph, {1: 1}, rows=32, threads=1), named(target)).turned == turned
+    assert Compiler(Job(graph, {1: 1}, rows=32, threads=1), named(target)).arranged.turned == turned
 
 
 def test_a_program_does_not_run_on_more_threads_than_it_was_made_for():

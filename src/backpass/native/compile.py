@@ -9,20 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from backpass.graph import BATCH, Batch, Graph, Node, rewrite, scope, size
+from backpass.graph import BATCH, Batch, Graph, Node, size
 from backpass.native import arithmetic, rows_product, weights_product
 from backpass.native.alike import Form, form_of, numbers_of
+from backpass.native.arranged import Arranged, arranged, arranged_in_halves
 from backpass.native.bounds import CheckedModule, asked_for
 from backpass.native.columns import cuts_of
 from backpass.native.context import PLACES
 from backpass.native.finite import to_be_looked_at
+from backpass.native.halves import halved, numbers_of_halves
 from backpass.native.helping import OFFER_BYTES
 from backpass.native.ir import F32, F64, I32, I64, INLINE, PTR, Builder, Function, Module, Type, Value, define
 from backpass.native.kernel import Slot, Writer, chunks_of
 from backpass.native.layout import COLUMNS_AT_ONCE, SPARE, panels_of
 from backpass.native.loops import Loops
-from backpass.native.memory import LINE, Buffer, Memory, own
-from backpass.native.narrow import turn_narrow
+from backpass.native.memory import LINE, Buffer, Memory
 from backpass.native.networks import networks_of
 from backpass.native.plan import (
     EVERYONES,
@@ -32,9 +33,7 @@ from backpass.native.plan import (
     Space,
     operands,
     plan,
-    product,
     space,
-    turned,
 )
 from backpass.native.pointwise import SCALARS, memory_type
 from backpass.native.prepare import prepare
@@ -45,12 +44,8 @@ from backpass.native.target import Target
 from backpass.native.tiles import Panels
 from backpass.native.timing import Parts
 from backpass.native.units import Units, units_of_share
-from backpass.ops import apply, transpose
 from backpass.ops.arithmetic import ADD
-from backpass.ops.contraction import CONTRACT
-from backpass.ops.kinds import Source
 from backpass.ops.movement import SLICE
-from backpass.ops.tensor import new_input
 from backpass.records import dataclass
 
 # Of a common processor, to choose the number of threads by: simple operations on vectors, and a barrier of two threads
@@ -105,69 +100,6 @@ def training_job(graph: Graph, *, parameters: int, state: int, rows: int, thread
     return Job(graph, carried, parameters + state, 0, rows, threads, available)
 
 
-class Mirrored:
-    """A graph in which every product of rows reads weights as they stand: where it read them turned about, there is a
-    copy of them turned about, an input that is carried along.
-
-    Attributes:
-        graph: the new graph.
-        copies: of each new input, by its place, the place of the input that it mirrors.
-        carried: the Job's, with the copies.
-    """
-
-    def __init__(self, graph: Graph, carried: Mapping[int, int]) -> None:
-        self.carried = dict(carried)
-        self.copies: dict[int, int] = {}
-        self._places = {node: place for place, node in enumerate(graph.inputs)}
-        self._new: dict[Node, Node] = {}
-        changed = rewrite(graph, self._straight)
-        inputs, outputs = list(graph.inputs), list(changed.outputs)
-        became = {self.carried[place]: output for place, output in enumerate(outputs) if place in self.carried}
-        for weights, mirror in self._new.items():
-            if mirror.op.name != "input":
-                continue
-            place = self._places[weights]
-            self.copies[len(inputs)] = place
-            if place in became and became[place] is not weights:
-                self.carried[len(outputs)] = len(inputs)
-                with scope(mirror.name):
-                    outputs.append(transpose(became[place], (1, 0)))
-            inputs.append(mirror)
-        self.graph = Graph(tuple(inputs), tuple(outputs))
-
-    def _straight(self, node: Node) -> Node:
-        if product(node) is not Product.ROWS or not turned(node):
-            return node
-        left, weights = operands(node)
-        if weights not in self._new:
-            name = f"{weights.name} turned".strip()
-            if weights in self._places:
-                self._new[weights] = new_input(weights.shape[::-1], weights.dtype, name)
-            else:
-                with scope(name):
-                    self._new[weights] = transpose(weights, (1, 0))
-        with scope(node.name):
-            straight: Node = apply(CONTRACT, left, self._new[weights], spec="ik,kj->ij")
-        return straight
-
-
-def _distinct(graph: Graph, carried: Mapping[int, int]) -> tuple[Graph, dict[int, int]]:
-    """`graph` with every carried output a node of its own; what is carried unchanged is left out of `carried`."""
-    seen: set[Node] = set(graph.inputs)
-    outputs = list(graph.outputs)
-    kept: dict[int, int] = {}
-    for place, target in carried.items():
-        node = outputs[place]
-        if node is graph.inputs[target]:
-            continue
-        if node in seen or isinstance(node.op, Source):
-            node = own(node)
-            outputs[place] = node
-        seen.add(node)
-        kept[place] = target
-    return Graph(graph.inputs, tuple(outputs)), kept
-
-
 class Compiler:
     """Compiles one Job for one Target."""
 
@@ -175,18 +107,18 @@ class Compiler:
         self.job = job
         self.target = target
         prepared = prepare(job.graph, job.rows, whole=job.loss is not None, carried=job.carried)
-        turned_graph, self.turned = turn_narrow(prepared, job.carried, target)
-        mirrored = Mirrored(turned_graph, job.carried)
-        self.copies = mirrored.copies
-        self.graph, self.carried = _distinct(mirrored.graph, mirrored.carried)
-        self.plan = plan(self.graph)
+        in_halves = self._in_halves(prepared)
+        self.arranged = arranged(prepared, job.carried, target) if in_halves is None else in_halves[0]
+        self.graph, self.carried = self.arranged.graph, self.arranged.carried
+        self.plan = plan(self.graph) if in_halves is None else in_halves[1]
         self.numbers = numbers_of(self.graph)
         self.scalar = self._main_scalar()
         self.lanes = target.lanes(self.scalar)
-        self.choices = (job.threads,) if job.threads else self._worthwhile(job.available)
+        worthwhile = self._worthwhile(job.available) if in_halves is None else (2, 1)[-job.available :]
+        self.choices = (job.threads,) if job.threads else worthwhile
         """Numbers of threads that it may be best to run with, the likeliest first."""
         self.threads = max(self.choices)
-        if job.loss is not None:
+        if job.loss is not None and in_halves is None:
             self.plan = self._by_networks() or self._by_columns() or self.plan
         self._order = {node: place for place, node in enumerate(self.graph.nodes)}
         self._memory = Memory(self.graph, self.plan, self.carried, job.moment, target, job.rows, self.lanes)
@@ -240,6 +172,18 @@ class Compiler:
         """The type that decides how many elements a vector has: the narrowest of those that make up the values."""
         large = [node for node in self.graph.nodes if node.dtype.kind == "f" and space(node) is not Space.ONE]
         return F32 if any(node.dtype == np.float32 for node in large) or not large else F64
+
+    def _in_halves(self, graph: Graph) -> tuple[Arranged, Plan] | None:
+        """A hidden layer in halves, where there is one and the step is small; whatever the number of threads."""
+        if self.job.loss is None:
+            return None
+        found = halved(graph, self.job.carried, self.job.rows, self.target.lanes(F32))
+        if found is None:
+            return None
+        held = arranged_in_halves(found, self.target)
+        networks = numbers_of_halves(held.graph, held.owners, held.carried)
+        planned = plan(held.graph, networks=networks, taken={node for _, node in batch_inputs(held.graph)})
+        return (held, planned) if len(planned.phases) == 2 else None
 
     def _by_networks(self) -> Plan | None:
         """The plan with whole networks for each thread, where these are several and can be shared out evenly.
@@ -474,11 +418,7 @@ class Compiler:
 
     def batch_inputs(self) -> list[tuple[int, Node]]:
         """The inputs whose rows are taken from data, by their places."""
-        return [
-            (place, node)
-            for place, node in enumerate(self.graph.inputs)
-            if node.shape[:1] == (BATCH,) and BATCH not in node.shape[1:]
-        ]
+        return batch_inputs(self.graph)
 
     def row_outputs(self) -> list[int]:
         """The places of the outputs whose rows go to arrays of the caller: of a training step none do."""
@@ -758,6 +698,15 @@ class Compiler:
             loops.keep(node, index, loops.calculate(node, index))
         b.ret()
         return self._called(b.function, self._given(slots.asked), slots.arguments)
+
+
+def batch_inputs(graph: Graph) -> list[tuple[int, Node]]:
+    """The inputs whose rows are taken from data, by their places."""
+    return [
+        (place, node)
+        for place, node in enumerate(graph.inputs)
+        if node.shape[:1] == (BATCH,) and BATCH not in node.shape[1:]
+    ]
 
 
 class _Slots(Mapping[Node, Slot]):

@@ -120,7 +120,7 @@ class Helping:
         offer = self._offer_of(b, context, owner)
         terms = Terms(**{name: b.load(I64, offer, _TERMS + _place(name)) for name in _NAMES})
         status = self.steps.status(b, context, terms.step)
-        memory = self.steps.pointers(b, context, private)
+        memory = self.steps.pointers(b, context, private, terms.step)
         sums = self.steps.sums(b, own)
         for number, (kernel, call, units) in enumerate(self.offered):
             with b.when(b.compare("eq", terms.number, number)):

@@ -623,15 +623,15 @@ class Builder:
             suffix=f"{type_.mangled}.{at.type.mangled}",
         )
 
-    def prefetch(self, pointer: Value, index: Any, scalar: Type, *, locality: int = 3) -> None:
+    def prefetch(self, pointer: Value, index: Any, scalar: Type, *, locality: int = 3, to_write: bool = False) -> None:
         """Ask for the cache line `index` elements after `pointer`, which may lie outside of all memory.
 
-        Locality 3 brings it into every cache, 2 only into the second and further.
+        Locality 3 brings it into every cache, 2 only into the second and further; `to_write` takes it from others.
         """
         index = index if isinstance(index, Value) else self.i64(index)
         at = self.emit(f"getelementptr {scalar.scalar}, ptr {pointer.text}, i64 {index.text}", PTR)
         self.module.declare("llvm.prefetch.p0", VOID, [PTR, I32, I32, I32])
-        self.call("llvm.prefetch.p0", VOID, at, *(self.constant(x, I32) for x in (0, locality, 1)))
+        self.call("llvm.prefetch.p0", VOID, at, *(self.constant(x, I32) for x in (int(to_write), locality, 1)))
 
     def scatter(self, value: Value, pointer: Value, indices: Value, mask: Value | None = None) -> None:
         """Each lane of `value` to its place; where several name one place the last lane counts."""

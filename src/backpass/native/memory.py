@@ -28,6 +28,8 @@ class Buffer:
     private: bool = False
     single: bool = False
     """Is it some numbers of 8 bytes each?"""
+    again: int = 0
+    """If not 0, so many bytes behind it stands a second one: they take turns, step by step."""
 
     @property
     def bytes(self) -> int:
@@ -79,10 +81,10 @@ class Memory:
 
     def _buffer(self, node: Node) -> Buffer:
         layout = layout_of(node, self.target, self.most_rows, self.lanes)
-        scalar = SCALARS[node.dtype]
-        offset = self.end
-        self.end += -(-(layout.elements * scalar.bytes + SPARE) // LINE) * LINE
-        return Buffer(offset, layout, node.dtype)
+        offset, bytes_ = self.end, -(-(layout.elements * SCALARS[node.dtype].bytes + SPARE) // LINE) * LINE
+        again = bytes_ if node in self.plan.told else 0
+        self.end += bytes_ + again
+        return Buffer(offset, layout, node.dtype, again=again)
 
     def _private(self, node: Node) -> Buffer:
         layout = layout_of(node, self.target, self.most_rows, self.lanes)

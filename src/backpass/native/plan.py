@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import field
 from enum import Enum
+from functools import cached_property
 from typing import Any
 
 from backpass.errors import ShapeError
@@ -201,6 +202,19 @@ class Plan:
         """What each thread reads of values and inputs, for single numbers of its own, before it does any kernel."""
         return {use.node for scalar in self.scalars for use in self.uses[scalar]}
 
+    @cached_property
+    def told(self) -> set[Node]:
+        """What a network tells everyone: of these values there are two, and so the next step may begin meanwhile."""
+        homes = self.home
+        return {
+            use.node
+            for kernel in self.kernels
+            if kernel.network == EVERYONES
+            for node in kernel.nodes
+            for use in self.uses[node]
+            if use.node in homes and homes[use.node].network not in (None, EVERYONES)
+        }
+
     @property
     def updates(self) -> set[Node]:
         """What is calculated from the finished tiles of gradients, where quotients by roots are the quick ones."""
@@ -230,7 +244,7 @@ def plan(
         ShapeError: an operation has no machine code; the message names the node.
     """
     _require_code(graph)
-    kept = _Kept(graph)
+    kept = _Kept(graph, networks or {})
     empty = Plan(graph, cuts=cuts or {}, networks=networks or {}, taken=taken)
     stored = kept.always | kept.shared(_place(empty, kept.always, kept))
     stored |= kept.deep(stored)
@@ -261,8 +275,9 @@ def _require_code(graph: Graph) -> None:
 class _Kept:
     """What is known of the nodes of a graph, apart from kernels."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, networks: Mapping[Node, int]) -> None:
         self.graph = graph
+        self.networks = networks
         self.inputs = set(graph.inputs)
         self.outputs = set(graph.outputs)
         self.early = self._early()
@@ -270,6 +285,8 @@ class _Kept:
         self.always = {node for node in graph.nodes if self._always(node)}
         for node in graph.nodes:
             self.always.update(x for x in self._needed_whole(node) if not self.is_source(x))
+            if networks.get(node) == EVERYONES:  # what threads tell each other
+                self.always.update(x for x in node.inputs if networks.get(x, EVERYONES) != EVERYONES)
 
     def is_source(self, node: Node) -> bool:
         return node in self.inputs or isinstance(node.op, Source)

@@ -111,20 +111,19 @@ class Machine:
 
     def put(self, place: int, array: Any) -> None:
         """Give the input at `place` its value, and the copies of it theirs."""
-        node = self.inputs[place]
-        value = np.asarray(array, node.dtype)
-        value = value.T if place in self.compiler.turned else value
-        self._put(node, value)
-        for copy, source in self.compiler.copies.items():
-            if source == place:
-                self._put(self.inputs[copy], value.T)
+        value = np.asarray(array, self.inputs[place].dtype)
+        for each, part in self.compiler.arranged.held(place, value):
+            self._put(self.inputs[each], part)
 
     def take_input(self, place: int) -> Array:
         """The value that stands where the input at `place` stood."""
+        return self.compiler.arranged.whole(place, self._take)
+
+    def _take(self, place: int) -> Array:
         node = self.inputs[place]
         layout, flat = self._memory(node)
         taken: Array = layout.take(flat, bind_rows(node.shape, self.job.rows))
-        return np.ascontiguousarray(taken.T) if place in self.compiler.turned else taken
+        return taken
 
     def take_output(self, place: int, rows: int) -> Array:
         """The value of the output at `place`, one of those that are not given row by row."""

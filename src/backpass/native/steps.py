@@ -12,8 +12,8 @@ from backpass.native.context import PLACES, Reason
 from backpass.native.helping import HELP, Helping
 from backpass.native.ir import F64, I32, I64, PTR, VOID, Builder, Type, Value
 from backpass.native.layout import SPARE
-from backpass.native.memory import Buffer
-from backpass.native.plan import EVERYONES, Kernel, Space, own_columns, own_values
+from backpass.native.memory import LINE, Buffer
+from backpass.native.plan import EVERYONES, Kernel, Space, Use, own_columns, own_values
 from backpass.native.pointwise import SCALARS, memory_type
 from backpass.native.shares import columns_of, owners_of, pieces_of
 from backpass.native.timing import Laps, Parts
@@ -22,6 +22,8 @@ from backpass.records import dataclass
 
 if TYPE_CHECKING:
     from backpass.native.compile import Compiler
+
+MOST_FETCHED = 1 << 12  # bytes of a value that is told to others: more would be gone before they are written
 
 
 @dataclass
@@ -84,10 +86,10 @@ class Steps:
         """Where a thread of a timed program adds up ticks."""
         return b.offset(private, self.c.sums_at, Type("i8")) if self.c.job.timed else None
 
-    def pointers(self, b: Builder, context: Value, private: Value) -> "Pointers":
-        """Those to all values, for the thread with this memory of its own."""
+    def pointers(self, b: Builder, context: Value, private: Value, step: Value) -> "Pointers":
+        """Those to all values in a step, for the thread with this memory of its own."""
         arena = _Context(b, context, self.c.context_words).pointer(PLACES.arena, self.c.arena_bytes)
-        return Pointers(b, arena, private, self.c.name_of)
+        return Pointers(b, arena, private, step, self.c.name_of)
 
     def status(self, b: Builder, context: Value, step: Value) -> Value:
         """Where kernels note what went wrong in a step."""
@@ -261,7 +263,7 @@ def runs_on(c: "Compiler") -> bool:
     first, last = plan.phases[0], plan.phases[-1]
     made = {c.graph.inputs[target]: c.outputs[place] for place, target in c.carried.items()}
     rows = {node for _, node in c.batch_inputs()} - plan.taken
-    if not first or first is last or not all(kernel.cut for kernel in first):
+    if not first or first is last or not all(kernel.cut or kernel.network is not None for kernel in first):
         return False
     changed = set(made.values())
     if any(node in changed for kernel in first for node in kernel.nodes) or not plan.read_first.isdisjoint(made):
@@ -269,23 +271,34 @@ def runs_on(c: "Compiler") -> bool:
 
     def is_own(kernel: Kernel, node: Node) -> bool:
         """Is all that `node` reads what only its thread writes, or nobody does?"""
-        for use in plan.uses[node]:
-            x = use.node
-            if x in rows or (x in made and not own_columns(use, kernel, plan.home.get(made[x]), made[x])):
-                return False
-        return True
+        read = [use for use in plan.uses[node] if use.node in made]
+        return all(_is_from(use, kernel, plan.home.get(made[use.node]), made[use.node]) for use in read)
 
     def is_apart(kernel: Kernel, node: Node) -> bool:
         """Does it read nothing that another thread begins to write in the next step?"""
-        for use in plan.uses[node]:
-            home = plan.home.get(use.node)
-            if use.node in rows or (home in first and home and not own_values(use, kernel, home)):
-                return False
-        return True
+        homes = ((use, plan.home.get(use.node)) for use in plan.uses[node] if use.node not in plan.told)
+        return all(_is_kept(use, kernel, home) for use, home in homes if home is not None and home in first)
 
+    read = {use.node for kernel in (*first, *last) for node in kernel.nodes for use in plan.uses[node]}
+    if not read.isdisjoint(rows):
+        return False
     return all(is_own(kernel, node) for kernel in first for node in kernel.nodes) and all(
         is_apart(kernel, node) for kernel in last for node in kernel.nodes
     )
+
+
+def _is_from(use: Use, reader: Kernel, writer: Kernel | None, made: Node) -> bool:
+    """Has a thread written all itself that it reads of a value, which `made` has taken the place of?"""
+    if reader.network is not None:
+        return writer is not None and reader.network == writer.network != EVERYONES
+    return own_columns(use, reader, writer, made)
+
+
+def _is_kept(use: Use, reader: Kernel, writer: Kernel) -> bool:
+    """Does no other thread write any of the value that a thread reads?"""
+    if reader.network is not None:
+        return writer.network in (reader.network, EVERYONES)
+    return own_values(use, reader, writer)
 
 
 @dataclass
@@ -324,7 +337,7 @@ class _Step:
         self.start, self.step = start, step
         self.private = steps.private(b, context, self.thread)
         self.status, self.halt = _flags(b, word, step)
-        self.memory = steps.pointers(b, context, self.private)
+        self.memory = steps.pointers(b, context, self.private, step)
         self.rows = self._rows()
         self.lap = Laps(b, steps.sums(b, self.private), c.target)
 
@@ -349,10 +362,22 @@ class _Step:
             buffer, source = call.values[0], word.pointer(PLACES.data + number)
             share = (b.i64(0), self.n) if buffer.private else (self.rows.begin, self.rows.end)
             b.call(call.function, VOID, self.memory.of(buffer), source, order, *share)
+        self._fetch_told()
         self.lap(Parts.ROWS)
         if (prologue := self.steps.functions.prologue) is not None:
             self._call(prologue, b.i64(0), b.i64(0))
         self.lap(Parts.NUMBERS)
+
+    def _fetch_told(self) -> None:
+        """What this thread will tell the others: they have read these lines, and must give them up first."""
+        b, c = self.b, self.c
+        for node in c.plan.told if not c.is_alone else ():
+            buffer, home = c.buffers[node], c.plan.home[node]
+            with (
+                self.steps.share(b, home, {}, self.thread, self.threads, self.rows),
+                b.loop(0, min(buffer.bytes, MOST_FETCHED), LINE) as line,
+            ):
+                b.prefetch(self.memory.of(buffer), line.index, Type("i8"), to_write=True)
 
     def phase(self, number: int) -> None:
         """What this thread does of a phase, and the wait for the others."""
@@ -477,13 +502,17 @@ class _Context:
 class Pointers:
     """Pointers to values, in a function that calls kernels."""
 
-    def __init__(self, b: Builder, arena: Value, private: Value, name_of: Callable[[Buffer], str]) -> None:
+    def __init__(self, b: Builder, arena: Value, private: Value, step: Value, name_of: Callable[[Buffer], str]) -> None:
         self._b = b
         self._bases = {False: arena, True: private}
+        self._step = step
         self._name_of = name_of
 
     def of(self, buffer: Buffer) -> Value:
-        found = self._b.offset(self._bases[buffer.private], buffer.offset, Type("i8"))
+        b = self._b
+        found = b.offset(self._bases[buffer.private], buffer.offset, Type("i8"))
+        if buffer.again:
+            found = b.offset(found, b.mul(b.bit_and(self._step, 1), buffer.again), Type("i8"))
         return claimed(self._b, found, buffer, self._name_of)
 
 

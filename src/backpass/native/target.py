@@ -21,7 +21,7 @@ _NEON = ("fp-armv8", "neon")
 
 # Of a machine's many flags those that numerical code has a use for. The others would only make two machines that
 # run the same code look different to the cache; of a matrix unit (AMX) the system must first give leave.
-_USEFUL_X86 = frozenset((*_AVX512, "avx512bf16", "avx512vbmi", "avx512vbmi2", "avx512vnni"))
+_USEFUL_X86 = frozenset((*_AVX512, "avx512bf16", "avx512vbmi", "avx512vbmi2", "avx512vnni", "prfchw"))
 _USEFUL_ARM = frozenset((*_NEON, "bf16", "dotprod", "fullfp16", "lse"))
 
 
