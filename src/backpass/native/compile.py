@@ -60,6 +60,7 @@ FEW = 4  # threads: of so many some may be left out where networks are shared ou
 MOST_TAKEN = 1 << 21  # bytes of the batch that each thread may take for itself, so that they stay in a near cache
 LONG_ROW, ROWS_AHEAD = 1024, 2  # a row of so many bytes is asked for while the one so many before it is copied
 WORTH_A_CUT = 0.3  # of a step's work at least must be cut by columns, for it may take one more wait
+MOST_PHASES = 2  # of a step with a hidden layer in halves: with more it is not worth it
 MOST_RUNS = 4  # of panels that are wanted of a product: each has code of its own
 ALIKE = 3  # parts of a kernel have functions of their own where so many have one in common, in the mean
 
@@ -183,7 +184,7 @@ class Compiler:
         held = arranged_in_halves(found, self.target)
         networks = numbers_of_halves(held.graph, held.owners, held.carried)
         planned = plan(held.graph, networks=networks, taken={node for _, node in batch_inputs(held.graph)})
-        return (held, planned) if len(planned.phases) == 2 else None
+        return (held, planned) if len(planned.phases) <= MOST_PHASES else None
 
     def _by_networks(self) -> Plan | None:
         """The plan with whole networks for each thread, where these are several and can be shared out evenly.

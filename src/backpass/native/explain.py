@@ -254,13 +254,15 @@ class Explanation:
         yield f"            {lanes}, {target.registers} registers{fused}"
         yield f"  threads   {compiler.threads} of {_several(self.job.available, 'processor')}{self._why_threads()}"
         yield f"  memory    {_bytes(compiler.arena_bytes)} for values, {_bytes(compiler.private_bytes)} for each thread"
-        waits = ""
+        yield f"  kernels   {kernels} in {_several(phases, 'phase')}"
         if compiler.threads > 1:
             where = "each phase but the last" if compiler.runs_on else "each phase"
             help_ = ", and help," if any(units_of_share(compiler, kernel) for kernel in compiler.plan.kernels) else ""
-            waits = f"; threads wait for one another{help_} after {where}"
-        yield f"  kernels   {kernels} in {_several(phases, 'phase')}{waits}"
-        if networks := {kernel.network for kernel in compiler.plan.kernels} - {None, EVERYONES}:
+            yield f"  waits     of threads for one another{help_} after {where}"
+        networks = {kernel.network for kernel in compiler.plan.kernels} - {None, EVERYONES}
+        if compiler.arranged.cuts:
+            yield "  halves    of the hidden layer, each with its weights, and each by one thread"
+        elif networks:
             yield f"  networks  {len(networks)}, one after the other, each by one thread"
         if self.times is None:
             yield f"  a step    {_time(self.expected)} expected"
@@ -458,6 +460,7 @@ def _value_facts(node: Node, buffer: Buffer) -> ValueFacts:
         how = f"rows {layout.strides[0]} apart"
     else:
         how = "dense"
+    how += ", twice" if buffer.again else ""
     return ValueFacts(
         node.name, node.op.name, show_shape(node.shape), str(dtype), how, buffer.offset, buffer.bytes, buffer.private
     )

@@ -31,6 +31,7 @@ from backpass.ops.source import INPUT
 from backpass.ops.tensor import new_input
 from backpass.records import dataclass
 
+HALVES = (0, 1)
 # In operations on vectors: what it takes to meet, and for each line of memory that is told; up to how many a step is
 # small; and what part of a step must be saved.
 MEETING, TELLING, SMALL, WORTH = 4_000.0, 60.0, 120_000.0, 0.25
@@ -101,6 +102,7 @@ def _is_worth_it(graph: Graph, axes: Mapping[Node, int], rows: int, lanes: int, 
 
 def _work(node: Node, rows: int, lanes: int) -> float:
     """About how many operations on vectors it takes."""
+    lanes = max(1, lanes * 4 // max(4, node.dtype.itemsize))
     lengths = [rows if isinstance(axis, Batch) else axis for axis in node.shape]
     vectors = prod(lengths[:-1]) * -(-lengths[-1] // lanes) if lengths else 1
     if not isinstance(node.op, Contraction):
@@ -273,7 +275,7 @@ class _Cutting:
         low, high = ((0, self._at), (self._at, size(node.shape[axis : axis + 1])))[number]
         shape: Shape = (*node.shape[:axis], high - low, *node.shape[axis + 1 :])
         if node.op is INPUT:
-            made: Node = new_input(shape, node.dtype, node.name)
+            made: Node = new_input(shape, node.dtype, f"{node.name}, {('first', 'second')[number]} half".strip(", "))
             return made
         if "value" in node.attributes:
             value = np.asarray(node.attributes["value"])[(slice(None),) * axis + (slice(low, high),)]
@@ -312,26 +314,29 @@ class _Cutting:
 def numbers_of_halves(graph: Graph, owners: Mapping[Node, int], carried: Mapping[int, int]) -> dict[Node, int]:
     """To which half each value belongs, and what every thread calculates for itself: EVERYONES.
 
-    `owners` says it of the inputs that are carried on; what both halves flow into is everyone's, and so is what
-    follows from the batch alone.
+    `owners` says it of the inputs that are carried on, and of what becomes of them; what both halves flow into
+    otherwise is everyone's, and so is what follows from the batch alone.
     """
+    kept = {graph.outputs[place]: owners[graph.inputs[target]] for place, target in carried.items()}
     found: dict[Node, int] = {}
     for node in graph.nodes:
         if isinstance(node.op, Source):
             continue
         numbers = {owners.get(x, found.get(x)) for x in node.inputs} - {None}
         halves = numbers - {EVERYONES}
-        if len(halves) == 1:
+        if node in kept:
+            found[node] = kept[node]
+        elif len(halves) == 1:
             found[node] = halves.pop()  # type: ignore[assignment]
         elif numbers or any(map(_is_of_batch, (node, *node.inputs))):
             found[node] = EVERYONES
     readers: dict[Node, set[int | None]] = {node: set() for node in graph.nodes}
-    kept = {graph.outputs[place] for place in carried}
     for node in graph.outputs:
-        readers[node].add(0 if node in kept else None)
-    for node in reversed(graph.nodes):  # what becomes of the rest's gradients is the first half's
-        if found.get(node) == EVERYONES and not _is_of_batch(node) and readers[node] == {0}:
-            found[node] = 0
+        readers[node].add(kept.get(node))
+    for node in reversed(graph.nodes):  # sums of errors are of the half that is moved by them
+        only = readers[node]
+        if found.get(node) == EVERYONES and not _is_of_batch(node) and len(only) == 1 and only <= set(HALVES):
+            (found[node],) = only  # type: ignore[assignment]
         for x in node.inputs:
             readers[x].add(found.get(node))
     return found

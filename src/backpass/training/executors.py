@@ -458,9 +458,10 @@ class NativeExecutor:
     def _not_finite(self) -> str:
         """What of all that is carried on is no longer finite."""
         machine = self._machine
-        for place in sorted(machine.compiler.carried.values()):  # what is only kept may be infinite, and stay so
-            if not np.isfinite(machine.take_input(place)).all():
-                return str(machine.inputs[place].name)
+        changed = set(machine.compiler.carried.values())  # what is only kept may be infinite, and stay so
+        for place, node in enumerate(machine.job.graph.inputs):
+            if place in changed and not np.isfinite(machine.take_input(place)).all():
+                return str(node.name)
         return "a value"
 
     def _back_to(self, epoch: int) -> None:
