@@ -70,8 +70,9 @@ class Arranged:
 
     @property
     def owners(self) -> dict[Node, int]:
-        """To which half an input belongs that is carried on: all that is not cut belongs to the first."""
-        found = dict.fromkeys(self.carried.values(), 0) | {cut.second: 1 for cut in self.cuts.values()}
+        """To which half inputs belong: those that are cut, and of those that are carried on all others to the first."""
+        found = dict.fromkeys((*self.carried.values(), *self.cuts), 0)
+        found |= {cut.second: 1 for cut in self.cuts.values()}
         found |= {copy: found.get(source, 0) for copy, source in self.copies.items()}
         return {self.graph.inputs[place]: number for place, number in found.items()}
 

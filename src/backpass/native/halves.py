@@ -91,7 +91,7 @@ def _is_worth_it(graph: Graph, axes: Mapping[Node, int], rows: int, lanes: int, 
     for node in graph.nodes:
         if isinstance(node.op, Source):
             continue
-        inside = node in axes or any(x in axes for x in node.inputs)
+        inside = not isinstance(node.op, Random) and (node in axes or any(x in axes for x in node.inputs))
         work = _work(node, rows, lanes)
         cut += work if inside else 0.0
         rest += 0.0 if inside else work
