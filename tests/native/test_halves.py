@@ -1,5 +1,7 @@
 """A hidden layer in halves: the same sums in two parts, whatever the threads, and only where it is worth it."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from math import inf
 
@@ -193,6 +195,8 @@ def test_two_parts_of_a_sum_worked_by_hand():
     machine.data([np.ones((1, 1))], count=1)
     machine.run()
     assert machine.running == (10.0, 1.0)
+    assert machine.take_output(0, 1) == 10.0
+    assert machine.take_output(1, 1).tolist() == machine.take_input(1).tolist()
     assert machine.take_input(1).tolist() == [[-9, -8, -7, -6]]  # 1 - 10, 2 - 10, ...
     assert machine.take_input(2).tolist() == [[-9], [-19], [-29], [-39]]  # 1 - 1 * 10, 1 - 2 * 10, ...
 
@@ -248,6 +252,34 @@ def test_a_loss_that_is_not_finite_stops_both_halves_at_the_same_step():
             trained(work, precision="float32", **options)
         told.append(str(error.value))
     assert len(set(told)) == 1
+
+
+STUCK = """
+import numpy as np
+import backpass as bp
+from backpass import losses, nn, ops, optimizers
+from backpass.errors import ShapeError
+
+rng = np.random.default_rng(0)
+table, rows = rng.normal(size=(50, 64)).astype(np.float32), rng.integers(0, 50, 384)
+rows[200] = 77
+network = nn.Sequential(
+    nn.Function(lambda p, i: ops.gather(ops.constant(table), i)), nn.Dense(128), nn.ReLU(), nn.Dense(3)
+)
+for _ in range(20):
+    trainer = bp.Trainer(network, losses.CrossEntropy(), optimizers.Adam(), batch_size=32, seed=3, threads=2)
+    try:
+        trainer.fit(rows, rng.integers(0, 3, 384), epochs=1)
+    except ShapeError as error:
+        assert "at step 7 in epoch 1" in str(error), error
+    else:
+        raise AssertionError("no error")
+"""
+
+
+def test_a_step_that_goes_wrong_at_its_very_beginning_leaves_no_thread_waiting():
+    """Before all have heard of the step before the last: in a process of its own, for it may be waited for in vain."""
+    subprocess.run([sys.executable, "-c", STUCK], check=True, timeout=120)
 
 
 @ALWAYS

@@ -32,13 +32,15 @@ class Places:
     reason: int = 26  # why it stopped before the end; see Reason
     running: int = 27  # f64: the sum of losses times weights in this epoch so far
     running_weight: int = 28  # f64
-    status: int = 32  # two words, for even and odd steps: what a kernel found wrong
-    halt: int = 40  # two words, for even and odd steps
+    status: int = 32  # FLAGS words, a step each in turn: what a kernel found wrong
+    halt: int = 40  # FLAGS words, a step each in turn: that it is the last one
     barrier: int = 48  # BARRIER_BYTES
     data: int = 48 + BARRIER_BYTES // 8  # pointers to the rows of each input, then of each output
 
 
 PLACES = Places()
+FLAGS = 4
+"""Steps that may be told apart, a power of two: while a thread still hears of a step, others may be two steps on."""
 
 
 class Reason:

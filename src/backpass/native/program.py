@@ -95,7 +95,8 @@ class Machine:
     def _flat(self, buffer: Buffer) -> Array:
         dtype = np.dtype(buffer.dtype)
         bytes_ = buffer.layout.elements * dtype.itemsize
-        return self.arena[buffer.offset : buffer.offset + bytes_].view(dtype)
+        memory = self._private if buffer.private else self.arena  # of thread 0
+        return memory[buffer.offset : buffer.offset + bytes_].view(dtype)
 
     def _memory(self, node: Node) -> tuple[Layout, Array]:
         """How and where the value of a node stands."""
@@ -128,6 +129,8 @@ class Machine:
     def take_output(self, place: int, rows: int) -> Array:
         """The value of the output at `place`, one of those that are not given row by row."""
         node = self.compiler.outputs[place]
+        if place in self.job.carried:
+            return self.take_input(self.job.carried[place])
         if "value" in node.attributes:
             return np.array(node.attributes["value"])
         sinks = self.compiler.sinks.get(node)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from backpass.graph import Node, size
 from backpass.native import random
 from backpass.native.barrier import BARRIER_BYTES, Idle, emit_barrier, emit_flush_denormals
-from backpass.native.context import PLACES, Reason
+from backpass.native.context import FLAGS, PLACES, Reason
 from backpass.native.helping import HELP, Helping
 from backpass.native.ir import F64, I32, I64, PTR, VOID, Builder, Type, Value
 from backpass.native.layout import SPARE
@@ -465,9 +465,9 @@ class _Step:
 
 
 def _flags(b: Builder, word: "_Context", step: Value) -> tuple[Value, Value]:
-    """Where it is noted that a step went wrong, and that it is the last one; two steps can be under way."""
-    parity = b.bit_and(step, 1)
-    return b.offset(word.at(PLACES.status, 2), parity, I64), b.offset(word.at(PLACES.halt, 2), parity, I64)
+    """Where it is noted that a step went wrong, and that it is the last one."""
+    turn = b.bit_and(step, FLAGS - 1)
+    return b.offset(word.at(PLACES.status, FLAGS), turn, I64), b.offset(word.at(PLACES.halt, FLAGS), turn, I64)
 
 
 def _outcome(b: Builder, word: "_Context", step: Value) -> Value:
