@@ -237,9 +237,9 @@ def test_no_step_is_told_of_twice_when_a_run_goes_back(monkeypatch):
     assert told == list(range(1, 14))
 
 
-def test_as_many_epochs_run_at_once_as_fit_into_a_twentieth_of_a_second():
+def test_as_many_epochs_run_at_once_as_fit_into_a_tenth_of_a_second():
     """One at least, and not more than there are; one where it is not known how long they take."""
-    assert [_Pace(seconds).epochs(30) for seconds in (0.0, 0.001, 0.01, 0.024, 0.05, 3.0)] == [1, 30, 5, 2, 1, 1]
+    assert [_Pace(seconds).epochs(30) for seconds in (0.0, 0.001, 0.02, 0.048, 0.1, 3.0)] == [1, 30, 5, 2, 1, 1]
 
 
 @pytest.mark.parametrize(("epoch", "alone"), [(0.0, False), (1e-5, False), (2e-3, True), (4e-3, True), (1.0, False)])
@@ -249,12 +249,12 @@ def test_short_work_is_run_by_the_calling_thread_alone(monkeypatch, epoch, alone
     executor._pace.epoch = epoch
     said, run = [], executor._machine.run
     monkeypatch.setattr(executor._machine, "run", lambda **given: said.append(given["alone"]) or run(**given))
-    executor.run(1000 if epoch == 1e-5 else 1)
+    executor.run(2000 if epoch == 1e-5 else 1)
     assert said == [alone]
 
 
 def test_the_quickest_number_of_threads_is_found_by_trying():
-    """Each is tried three times, and every 64th call tries another, in turns; the best of the last three counts."""
+    """Each is tried three times, and every 32nd call tries another, in turns; the best of the last three counts."""
     pace, seconds = _Pace(), {1: 3.0, 2: 2.0, 4: 5.0}
 
     def next_calls(number):
@@ -265,8 +265,8 @@ def test_the_quickest_number_of_threads_is_found_by_trying():
         return chosen
 
     assert sorted(next_calls(9)) == [1, 1, 1, 2, 2, 2, 4, 4, 4]
-    assert next_calls(54) == [2] * 54
-    assert sorted(next_calls(1) + next_calls(64)) == [1] + [2] * 63 + [4]
+    assert next_calls(22) == [2] * 22
+    assert sorted(next_calls(1) + next_calls(32)) == [1] + [2] * 31 + [4]
     seconds |= {2: 4.0}  # other work came
     assert next_calls(6) == [2, 2, 2, 1, 1, 1]
 

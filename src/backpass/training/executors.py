@@ -22,10 +22,10 @@ from backpass.training.feed import Feed, give
 from backpass.training.rows import Rows
 
 EXECUTORS = ("native", "reference")
-PATIENCE = 0.05  # seconds: epochs are run together until a call takes about so long
+PATIENCE = 0.1  # seconds: epochs are run together until a call takes about so long
 CALLING = 3e-4  # seconds that a call takes beside its epochs, about, while the processor finds code and data again
 TRIES = 3  # calls: what each number of threads is judged by, when there is a choice
-AGAIN = 64  # calls: so often another number of threads is tried once more, since other programs come and go
+AGAIN = 32  # calls: so often another number of threads is tried once more, since other programs come and go
 LONG = 1.0  # seconds: in an epoch that takes longer, a try with fewer threads would cost too much
 FETCHING = 20  # a fetch of all values may take one part in so many of the time
 
@@ -312,7 +312,7 @@ class NativeExecutor:
 
         many = self._pace.epochs(epochs)
         started = time.perf_counter()
-        alone = 0 < self._pace.epoch * many < PATIENCE / 5
+        alone = 0 < self._pace.epoch * many < PATIENCE / 10
         self._threads = self._pace.threads(self._machine.compiler.choices)
         self.finished, self._told = _NO_EPOCH, 0
         try:
