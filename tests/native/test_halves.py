@@ -89,20 +89,20 @@ def test_small_steps_with_one_hidden_layer_are_cut_and_no_others(widths, batch, 
     data = rng.normal(size=(2 * batch, features)).astype(np.float32), rng.integers(0, outputs, 2 * batch)
     work = Work(nn.Sequential(*layers, nn.Dense(outputs)), losses.CrossEntropy(), optimizers.Adam(), *data, None, batch)
     for threads in (1, 2, 3):  # whatever the number of threads, for the bits depend on it
-        assert bool(compiler_of(work, threads, precision="float32").arranged.cuts) == cut
+        assert bool(compiler_of(work, threads, precision="float32").arranged.splits) == cut
 
 
 def test_a_training_in_halves_may_have_one_thread_or_two():
     compiler = compiler_of(work_of(nn.Dense(128), nn.Tanh()), threads=2)
-    assert compiler.arranged.cuts
+    assert compiler.arranged.splits
     chosen = [Compiler(replace(compiler.job, threads=0, available=n), host()).choices for n in (1, 2, 8)]
     assert chosen == [(1,), (2, 1), (2, 1)]
 
 
 @ALWAYS
 def test_halves_are_whole_vectors_and_the_first_is_the_larger():
-    cuts = compiler_of(work_of(nn.Dense(40), nn.Tanh())).arranged.cuts
-    assert {cut.at for cut in cuts.values()} == {32}
+    splits = compiler_of(work_of(nn.Dense(40), nn.Tanh())).arranged.splits
+    assert {cut.at for cut in splits.values()} == {32}
 
 
 def test_threads_tell_each_other_nothing_but_their_parts_of_the_outputs():
@@ -120,7 +120,7 @@ def test_what_is_carried_on_belongs_to_one_half():
     for number in range(40):
         compiler = compiler_of(random_work(Choices(np.random.default_rng(number).integers(0, 1000, 60).tolist())))
         kept = {compiler.graph.outputs[place] for place in compiler.carried}
-        for kernel in compiler.plan.kernels if compiler.arranged.cuts else []:
+        for kernel in compiler.plan.kernels if compiler.arranged.splits else []:
             assert kernel.network != EVERYONES or kept.isdisjoint(kernel.nodes)
 
 
@@ -161,7 +161,7 @@ def test_a_graph_in_halves_means_the_same(normalised, hidden, lanes, rows):
     local = np.random.default_rng(hidden)
     given_ = [local.normal(size=[rows if axis is BATCH else axis for axis in shape]) for shape in shapes]
     inputs = list(given_)
-    for place, each in cut.cuts.items():
+    for place, each in cut.splits.items():
         inputs[place], second = np.split(given_[place], [each.at], each.axis)
         assert each.second == len(inputs)
         assert each.at % lanes == 0
@@ -170,7 +170,7 @@ def test_a_graph_in_halves_means_the_same(normalised, hidden, lanes, rows):
     behind = {target: place for place, target in cut.carried.items()}
     for place, wanted in enumerate(Program(whole)(*given_)):
         got = found[place]
-        if (each := cut.cuts.get(carried.get(place, -1))) is not None:
+        if (each := cut.splits.get(carried.get(place, -1))) is not None:
             got = np.concatenate([got, found[behind[each.second]]], each.axis)
         np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-9)
 
@@ -186,7 +186,7 @@ def test_two_parts_of_a_sum_worked_by_hand():
 
     graph = graph_of(function, (BATCH, 1), (1, 4), (4, 1))
     machine = Machine(Job(graph, {1: 1, 2: 2}, None, 0, rows=2, threads=2))
-    assert {place: (cut.axis, cut.at) for place, cut in machine.compiler.arranged.cuts.items()} == {
+    assert {place: (cut.axis, cut.at) for place, cut in machine.compiler.arranged.splits.items()} == {
         1: (1, 2),
         2: (0, 2),
     }
@@ -238,7 +238,7 @@ def test_random_networks_in_halves_are_the_references(numbers):
 @pytest.mark.parametrize("name", ["sse2", "avx2", "avx512"])
 def test_narrower_machines_cut_at_their_own_vectors(name):
     job = compiler_of(work_of(nn.Dense(40), nn.Tanh()), precision="float32").job
-    (at,) = {cut.at for cut in Compiler(job, named(name)).arranged.cuts.values()}
+    (at,) = {cut.at for cut in Compiler(job, named(name)).arranged.splits.values()}
     assert at == {"sse2": 20, "avx2": 24, "avx512": 32}[name]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from backpass.graph import Graph, Node, rewrite, scope
-from backpass.native.halves import Cut, Halved
+from backpass.native.halves import Halved, Split
 from backpass.native.memory import own
 from backpass.native.narrow import turn_narrow
 from backpass.native.plan import Product, operands, product, turned
@@ -35,21 +35,21 @@ class Arranged:
         carried: of each output, by its place, the place of the input that it becomes in the next step.
         turned: the places of inputs that are turned about.
         copies: of each input that is a copy, by its place, the place of the one that it is a copy of, turned about.
-        cuts: how inputs are cut in halves, by their places.
+        splits: how inputs are cut in halves, by their places.
     """
 
     graph: Graph
     carried: dict[int, int]
     turned: set[int]
     copies: dict[int, int]
-    cuts: dict[int, Cut] = field(default_factory=dict)
+    splits: dict[int, Split] = field(default_factory=dict)
 
     def held(self, place: int, value: Array) -> Iterator[tuple[int, Array]]:
         """The places of inputs that hold the value of the one at `place`, each with what it holds of it."""
-        if (cut := self.cuts.get(place)) is not None:
-            first, second = np.split(value, [cut.at], cut.axis)
+        if (split := self.splits.get(place)) is not None:
+            first, second = np.split(value, [split.at], split.axis)
             yield from self._held(place, first)
-            yield from self._held(cut.second, second)
+            yield from self._held(split.second, second)
         else:
             yield from self._held(place, value)
 
@@ -60,8 +60,8 @@ class Arranged:
 
     def whole(self, place: int, take: Callable[[int], Array]) -> Array:
         """The value of the input at `place`; `take` gives what an input holds."""
-        if (cut := self.cuts.get(place)) is not None:
-            return np.concatenate([self._straight(each, take) for each in (place, cut.second)], cut.axis)
+        if (split := self.splits.get(place)) is not None:
+            return np.concatenate([self._straight(each, take) for each in (place, split.second)], split.axis)
         return self._straight(place, take)
 
     def _straight(self, place: int, take: Callable[[int], Array]) -> Array:
@@ -71,8 +71,8 @@ class Arranged:
     @property
     def owners(self) -> dict[Node, int]:
         """To which half inputs belong: those that are cut, and of those that are carried on all others to the first."""
-        found = dict.fromkeys((*self.carried.values(), *self.cuts), 0)
-        found |= {cut.second: 1 for cut in self.cuts.values()}
+        found = dict.fromkeys((*self.carried.values(), *self.splits), 0)
+        found |= {split.second: 1 for split in self.splits.values()}
         found |= {copy: found.get(source, 0) for copy, source in self.copies.items()}
         return {self.graph.inputs[place]: number for place, number in found.items()}
 
@@ -86,7 +86,7 @@ def arranged(graph: Graph, carried: Mapping[int, int], target: Target) -> Arrang
 
 def arranged_in_halves(halved: Halved, target: Target) -> Arranged:
     """The same of a hidden layer in halves."""
-    return replace(arranged(halved.graph, halved.carried, target), cuts=halved.cuts)
+    return replace(arranged(halved.graph, halved.carried, target), splits=halved.splits)
 
 
 class _Mirrored:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from backpass.graph import BATCH, Batch, Graph, Node, size
+from backpass.graph import Batch, Graph, Node, size
 from backpass.native import arithmetic, rows_product, weights_product
 from backpass.native.alike import Form, form_of, numbers_of
 from backpass.native.arranged import Arranged, arranged, arranged_in_halves
@@ -428,7 +428,7 @@ class Compiler:
         return [
             place
             for place, node in enumerate(self.graph.outputs)
-            if node.shape[:1] == (BATCH,) and BATCH not in node.shape[1:] and "value" not in node.attributes
+            if space(node) is Space.ROWS and "value" not in node.attributes
         ]
 
     def _take_function(self, node: Node) -> Call:
@@ -703,11 +703,7 @@ class Compiler:
 
 def batch_inputs(graph: Graph) -> list[tuple[int, Node]]:
     """The inputs whose rows are taken from data, by their places."""
-    return [
-        (place, node)
-        for place, node in enumerate(graph.inputs)
-        if node.shape[:1] == (BATCH,) and BATCH not in node.shape[1:]
-    ]
+    return [(place, node) for place, node in enumerate(graph.inputs) if space(node) is Space.ROWS]
 
 
 class _Slots(Mapping[Node, Slot]):

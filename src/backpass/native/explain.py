@@ -260,7 +260,7 @@ class Explanation:
             help_ = ", and help," if any(units_of_share(compiler, kernel) for kernel in compiler.plan.kernels) else ""
             yield f"  waits     of threads for one another{help_} after {where}"
         networks = {kernel.network for kernel in compiler.plan.kernels} - {None, EVERYONES}
-        if compiler.arranged.cuts:
+        if compiler.arranged.splits:
             yield "  halves    of the hidden layer, each with its weights, and each by one thread"
         elif networks:
             yield f"  networks  {len(networks)}, one after the other, each by one thread"

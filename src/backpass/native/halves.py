@@ -38,7 +38,7 @@ MEETING, TELLING, SMALL, WORTH = 4_000.0, 60.0, 120_000.0, 0.25
 
 
 @dataclass(frozen=True)
-class Cut:
+class Split:
     """How an input is cut.
 
     Attributes:
@@ -59,12 +59,12 @@ class Halved:
     Attributes:
         graph: the new graph. Second halves of inputs and outputs stand behind all others.
         carried: of each output, by its place, the place of the input that it becomes.
-        cuts: how inputs are cut, by their places.
+        splits: how inputs are cut, by their places.
     """
 
     graph: Graph
     carried: dict[int, int]
-    cuts: dict[int, Cut]
+    splits: dict[int, Split]
 
 
 def halved(graph: Graph, carried: Mapping[int, int], rows: int, lanes: int) -> Halved | None:
@@ -248,16 +248,16 @@ class _Cutting:
                 self._whole[node] = self._again(node, [self._value(x) for x in node.inputs], node.shape)
         inputs = [self._first(node) for node in graph.inputs]
         outputs = [self._first(node) for node in graph.outputs]
-        carried, cuts = dict(self._carried), {}
+        carried, splits = dict(self._carried), {}
         for place, node in enumerate(graph.inputs):
             if node in self._axes:
-                cuts[place] = Cut(self._axes[node], self._at, len(inputs))
+                splits[place] = Split(self._axes[node], self._at, len(inputs))
                 inputs.append(self._halves[node][1])
         for place, target in self._carried.items():
             if graph.outputs[place] in self._axes:
-                carried[len(outputs)] = cuts[target].second
+                carried[len(outputs)] = splits[target].second
                 outputs.append(self._halves[graph.outputs[place]][1])
-        return Halved(Graph(tuple(inputs), tuple(outputs)), carried, cuts)
+        return Halved(Graph(tuple(inputs), tuple(outputs)), carried, splits)
 
     def _first(self, node: Node) -> Node:
         return self._halves[node][0] if node in self._halves else self._value(node)
