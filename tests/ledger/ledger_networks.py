@@ -77,6 +77,7 @@ CASES = {
     "squared probability": (ensemble(1), losses.Brier(), optimizers.SGD(0.1), "yes", 3),
     "counts": (ensemble(1), losses.Poisson(), CLIPPED, "counts", 1),
     "averaged": (ensemble(2), losses.Squared(), optimizers.Averaged(optimizers.AdamW(0.01), 0.9), "numbers", 1),
+    "accumulated": (ensemble(2), losses.Squared(), optimizers.Accumulated(optimizers.AdamW(0.01), 3), "numbers", 1),
     "numbers": (
         ensemble(2, colour=nn.OneHot(5)),
         losses.Squared(),

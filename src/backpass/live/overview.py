@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from backpass.optimizers import Averaged, Chain, Groups, Optimizer, Rule, Slowed
+from backpass.optimizers import Accumulated, Averaged, Chain, Groups, Optimizer, Rule, Slowed
 from backpass.recipes.again import Run
 
 RATES = 200  # points of the learning rate's curve
@@ -42,7 +42,7 @@ def overview(run: Run) -> dict[str, Any]:
 def rates(optimizer: Optimizer, steps: int) -> list[list[float]]:
     """Steps and the learning rate of each; empty where it hangs on how the training goes."""
     found: Any = optimizer
-    factor = 1.0
+    factor, batches = 1.0, 1
     while not isinstance(found, Rule):
         if isinstance(found, Groups):
             found = list(found.groups.values())[-1]
@@ -50,11 +50,13 @@ def rates(optimizer: Optimizer, steps: int) -> list[list[float]]:
             found = found.parts[-1]
         elif isinstance(found, Averaged):
             found = found.rule
+        elif isinstance(found, Accumulated):
+            found, batches = found.rule, batches * found.batches
         elif isinstance(found, Slowed):
             found, factor = found.rule, factor * found.factor
         else:
             return []
     places = np.unique(np.linspace(0, max(0, steps - 1), RATES).astype(np.int64))
     with suppress(Exception):  # a schedule that asks for what only a training has
-        return [(places + 1).tolist(), [factor * float(found.rate(step, {})) for step in places]]
+        return [(places + 1).tolist(), [factor * float(found.rate(step // batches, {})) for step in places]]
     return []

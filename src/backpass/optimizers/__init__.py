@@ -3,6 +3,7 @@
 Everything is written in `backpass.ops`, so that one graph holds a whole training step.
 """
 
+from backpass.optimizers.accumulated import Accumulated
 from backpass.optimizers.adam import Adam, AdamW, NAdam, RAdam
 from backpass.optimizers.adaptive import Adagrad, RMSprop
 from backpass.optimizers.averaged import Averaged
@@ -22,6 +23,7 @@ __all__ = [
     "RULES",
     "SCHEDULES",
     "SGD",
+    "Accumulated",
     "Adagrad",
     "Adam",
     "AdamW",
