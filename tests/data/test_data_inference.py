@@ -75,6 +75,24 @@ def test_a_lone_comma_is_decimal_between_semicolons_and_says_so(tmp_path):
     assert "is read as 2.345, not as 2345" in schema.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("form", "delimiter", "told"),
+    [
+        ('"{0},{1}"', ",", ['column "price": "9,849" is read as 9849, not as 9.849']),
+        ("{0},{1}", ";", ['column "price": "9,849" is read as 9.849, not as 9849']),
+        ("{0}.{1}", ";", ['column "price": "1.101" is read as 1.101, not as 1101']),
+        ("{0} €", ",", ['column "price": "9 €" is read as 9']),
+        ("{0}.{1}", ",", []),
+    ],
+)
+def test_how_a_target_is_read_is_said_as_of_an_input(tmp_path, form, delimiter, told):
+    """Such as numbers that may be meant otherwise, by a factor of 1,000."""
+    cells = [form.format(n % 9 + 1, 101 + n * 17 % 800) for n in range(60)]
+    rows = "".join(f"{n}{delimiter}{cell}\n" for n, cell in enumerate(cells))
+    schema = infer_schema(read(tmp_path, f"x{delimiter}price\n{rows}"), ["price"], task="regression")
+    assert [note for note in schema.notes if "is read as" in note] == told
+
+
 def test_a_lone_comma_groups_thousands_between_commas():
     assert learned(repeated("1,234", "2,345"))[0].style.grouping == ","
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backpass.native import cache as own_cache
 from backpass.native import llvm
 from backpass.native.cache import Entry, ObjectCache, default_folder, open_cache
 from backpass.native.llvm import Facts, key_of
@@ -264,3 +265,33 @@ def test_a_key_is_the_same_in_another_process():
     code = f"{imports}; print(llvm.key_of('a', target.named('sse2')))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == key_of("a", named("sse2"))
+
+
+@pytest.mark.parametrize("metadata", [b"{", b"\xff", b"[]", b"null", b'"text"', b"3"])
+def test_an_entry_with_metadata_of_another_kind_is_absent(cache, metadata):
+    """Its checksum may be right all the same: another writer may have written it."""
+    cache.put(KEY, b"code", {})
+    digest = sha256(metadata + b"code").digest()
+    header = own_cache._HEADER.pack(own_cache._MAGIC, bytes.fromhex(KEY), digest, len(metadata), 4)
+    file_of(cache).write_bytes(header + metadata + b"code")
+    assert cache.get(KEY) is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"triple": "x", "flags": "avx", "version": [1]},
+        {"triple": "x", "flags": [1], "version": [1]},
+        {"triple": "x", "flags": [], "version": []},
+        {"triple": "x", "flags": [], "version": [True]},
+        {"triple": 1, "flags": [], "version": [1]},
+    ],
+)
+def test_what_llvm_is_not_known_to_have_said_is_asked_again(monkeypatch, tmp_path, said):
+    monkeypatch.setenv("BACKPASS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(llvm, "_circumstances", lambda: KEY)
+    open_cache().put(KEY, b"", said)
+    found = llvm.facts.__wrapped__()
+    assert found.triple == host().triple
+    assert open_cache().get(KEY).metadata["triple"] == found.triple

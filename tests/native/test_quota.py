@@ -1,5 +1,6 @@
 """How many threads: the processors allowed, or fewer where a quota says so."""
 
+import os
 from math import inf
 
 import pytest
@@ -18,6 +19,17 @@ def system(root, files):
 
 def test_there_is_at_least_one_thread_and_never_more_than_processors():
     assert 1 <= available_threads() <= processors()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity") or processors() < 2, reason="needs two processors, and Linux")
+def test_where_a_process_is_bound_to_one_processor_later_there_is_one_thread():
+    before = os.sched_getaffinity(0)
+    assert available_threads() >= 1
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert available_threads() == 1
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def test_without_control_groups_there_is_no_limit(tmp_path):

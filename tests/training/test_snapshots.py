@@ -188,5 +188,5 @@ def test_the_newest_checkpoint_is_found_and_damage_is_told(tmp_path):
     lines = store.newest().damaged
     with pytest.raises(CheckpointError) as error:
         newest(store)
-    assert str(error.value) == "; ".join(lines)
+    assert str(error.value) == "; ".join(lines) + "; where these are removed the training begins anew"
     assert len(lines) == 2

@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
     except BackpassError as error:
         _tell(str(error), error.exit_status)
     except MemoryError:
-        _tell("there is not enough memory for this: take fewer nodes (--hidden), rows or columns")
+        _tell("there is not enough memory for this: take fewer nodes, rows or columns, or smaller batches")
     except (KeyboardInterrupt, click.Abort) as error:
         click.echo("backpass: interrupted", err=True)
         sys.exit(SIGNALLED + getattr(error.__cause__ or error, "signal", signal.SIGINT))  # click makes its own of it

@@ -193,6 +193,18 @@ def _as_styled(name: str, tally: Tally, delimiter: str | None) -> Found | None:
     return column, _style_notes(name, tally, styles)
 
 
+def told_how_read(table: Table, name: str) -> tuple[str, ...]:
+    """The note that a column of numbers gets which are not written plainly, or may be meant otherwise."""
+    cells = table.column(name)
+    if family_of(cells) != "text":
+        return ()
+    tally = tally_of(as_text(cells), MISSING_NUMBER)
+    if not PLAIN.read(tally.levels).has_nulls():
+        return _maybe_thousands(table, name, tally.levels)
+    styles = fitting_styles(tally.levels, table.delimiter)
+    return _style_notes(name, tally, styles) if styles else ()
+
+
 def _style_notes(name: str, tally: Tally, styles: list[NumberStyle]) -> tuple[str, ...]:
     # Most cells may be plain: the example is one that the style is needed for.
     styled = tally.levels.filter(PLAIN.read(tally.levels).is_null())

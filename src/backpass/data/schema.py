@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backpass.data.codes import codes_in, told_of_target
-from backpass.data.infer import ROW_NUMBERS, infer_column
+from backpass.data.infer import ROW_NUMBERS, infer_column, told_how_read
 from backpass.data.kinds import KINDS, TASKS, Column, Kind, Schema, Task
 from backpass.data.labels import NO_LABEL, read_labels
 from backpass.data.naming import listed, of_columns, quoted
@@ -44,13 +44,14 @@ def infer_schema(
     used = usable_rows(table, draft)
     columns, notes = _infer_columns(used, wanted, overrides, exclude)
     schema = replace(draft, columns=columns, rows=used.rows)
-    return replace(schema, notes=(*used.notes, *_codes_in_targets(used, draft), *notes, *repeats(used, schema)))
+    return replace(schema, notes=(*used.notes, *_of_targets(used, draft), *notes, *repeats(used, schema)))
 
 
-def _codes_in_targets(table: Table, schema: Schema) -> list[str]:
-    """A note for each target of amounts among which some look like codes for none."""
-    notes = []
+def _of_targets(table: Table, schema: Schema) -> list[str]:
+    """Notes for targets of amounts: how they are read, and that some among them look like codes for none."""
+    notes: list[str] = []
     for column in (target for head in schema.heads if not head.classes for target in head.targets):
+        notes += told_how_read(table, column.name)
         codes, rows = codes_in(Reader(table).numbers(column))
         if codes:
             notes.append(told_of_target(column.name, codes, rows / table.rows))

@@ -139,7 +139,11 @@ def _unpacked(content: bytes, key: str) -> Entry | None:
         return None
     if sha256(body).digest() != digest:
         return None
-    return Entry(body[described:], json.loads(body[:described]))
+    try:
+        metadata = json.loads(body[:described])
+    except ValueError:
+        return None
+    return Entry(body[described:], metadata) if isinstance(metadata, dict) else None
 
 
 def _is_usable(folder: Path) -> bool:

@@ -10,7 +10,7 @@ from functools import cache
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backpass.native.cache import open_cache
 from backpass.records import dataclass
@@ -44,8 +44,8 @@ def facts() -> Facts:
     circumstances = _circumstances()
     store = open_cache()
     entry = None if circumstances is None else store.get(circumstances)
-    if entry is not None:
-        return Facts(**entry.metadata)
+    if entry is not None and (known := _known(entry.metadata)):
+        return known
     from llvmlite import binding
 
     flags = sorted(name for name, there in binding.get_host_cpu_features().items() if there)
@@ -53,6 +53,15 @@ def facts() -> Facts:
     if circumstances is not None:
         store.put(circumstances, b"", {"triple": asked.triple, "flags": asked.flags, "version": asked.version})
     return asked
+
+
+def _known(said: dict[str, Any]) -> Facts | None:
+    """What was written down; None where that is something else."""
+    triple, flags, version = (said.get(name) for name in ("triple", "flags", "version"))
+    if not isinstance(triple, str) or not isinstance(flags, list) or not isinstance(version, list):
+        return None
+    sound = all(isinstance(each, str) for each in flags) and all(type(each) is int for each in version)
+    return Facts(triple, flags, version) if sound and version else None
 
 
 def _circumstances() -> str | None:

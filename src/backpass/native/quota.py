@@ -12,14 +12,19 @@ from math import inf
 from pathlib import Path
 
 
-@cache
 def available_threads() -> int:
     """As many threads as can run at once; at least 1.
 
     A quota is rounded down: with 1.5 processors' worth of time a second thread would be halted for half of every
     period, and the first would wait for it at every barrier.
     """
-    return max(1, int(min(processors(), quota(Path("/")))))
+    return max(1, int(min(processors(), _own_quota())))
+
+
+@cache
+def _own_quota() -> float:
+    """As it was when first asked, for it takes files to read. The processors may be asked for at any time."""
+    return quota(Path("/"))
 
 
 def processors() -> int:

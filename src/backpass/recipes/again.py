@@ -114,9 +114,10 @@ def require_unfinished(folder: Path) -> None:
 def how_far(folder: Path) -> str:
     """How far the training of a run came, in words."""
     store = run.checkpoints(folder).store
-    snapshot = store.newest().snapshot  # of damaged ones the training itself will warn
+    found = store.newest()
+    snapshot = found.snapshot  # of damaged ones the training itself will warn
     if snapshot is None:
-        return "nothing was saved yet, it begins anew"
+        return "what was saved cannot be read" if found.damaged else "nothing was saved yet, it begins anew"
     return f"step {snapshot.step:,}, after {snapshot.epoch:,} epochs"
 
 

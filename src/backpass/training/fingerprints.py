@@ -9,6 +9,7 @@ import numpy as np
 
 from backpass.data.arrays import Array, let_go, pieces
 from backpass.forward import flatten
+from backpass.graph import Graph
 from backpass.training.rows import Rows
 
 _SAMPLED = 4096  # elements of each array, to tell quickly whether rows are others
@@ -62,6 +63,33 @@ def described(thing: Any, depth: int = 24) -> str:
             return f"{getattr(thing, '__module__', '')}.{named}"
         held = dict(getattr(thing, "__dict__", {}))
     return f"{type(thing).__name__}(" + ", ".join(f"{name}={described(x, depth - 1)}" for name, x in held.items()) + ")"
+
+
+def is_ours(thing: Any, depth: int = 24) -> bool:
+    """Is a layer, loss or optimizer made of backpass's own alone, so that equal ones are traced alike?
+
+    What others wrote may ask for anything when it is traced, and arrays may be changed.
+    """
+    if thing is None or isinstance(thing, (str, bytes, int, float, complex, np.generic)):
+        return True
+    if not depth:
+        return False
+    if isinstance(thing, Mapping):
+        return all(is_ours(value, depth - 1) for value in thing.values())
+    if isinstance(thing, (list, tuple)):
+        return all(is_ours(value, depth - 1) for value in thing)
+    kind = type(thing)
+    ours = kind.__module__.partition(".")[0] == "backpass" and is_dataclass(kind)
+    return ours and all(is_ours(getattr(thing, field.name), depth - 1) for field in fields(kind))
+
+
+def of_graph(graph: Graph) -> str:
+    """A sha256 of a graph and of the constants in it."""
+    digest = hashlib.sha256(str(graph).encode(errors="surrogatepass"))
+    for node in graph.nodes:
+        if isinstance(value := node.attributes.get("value"), np.ndarray):
+            digest.update(f"{value.dtype}{value.shape}".encode() + np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()
 
 
 def difference(before: Any, now: Any) -> str | None:

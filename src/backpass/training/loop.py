@@ -34,6 +34,7 @@ from backpass.training.events import (
     TrainingStarted,
 )
 from backpass.training.executors import EpochSums, Executor, Kept, NativeExecutor, ReferenceExecutor, State, Work
+from backpass.training.fingerprints import is_ours, of_graph
 from backpass.training.history import INTERRUPTED, TIME_IS_OVER, History
 from backpass.training.interrupts import Interrupts, noticed
 from backpass.training.measuring import Measuring
@@ -381,10 +382,13 @@ class Loop:
     def _executor(self, state: State, progress: Progress) -> Executor:
         tell = self._step_finished if self.listeners else None
         rule = self.rule(state, progress)
-        trace = partial(self.traced, state, rule)
+        trace, key = partial(self.traced, state, rule), self._key(rule)
+        if not is_ours((self.network, self.loss, rule)):
+            traced = trace()  # it may have changed since the last one
+            trace, key = partial(lambda same: same, traced), (*key, of_graph(traced.graph))
         work = Work(
             trace,
-            self._key(rule),
+            key,
             self.data,
             self.batch_size,
             self.seed,
@@ -417,8 +421,8 @@ class Loop:
         self._time_is_over()
         return None if self.seconds is None else max(0.0, self._end - time.perf_counter())
 
-    def _key(self, rule: Optimizer) -> Any:
-        """What decides which step is traced."""
+    def _key(self, rule: Optimizer) -> tuple[Any, ...]:
+        """What decides which step is traced, where all is backpass's own."""
         given = [self.data.targets] + ([] if self.data.weights is None else [self.data.weights])
         specs = [(array.dtype.str, array.shape[1:]) for array in given]
         return self.network, self.loss, rule, str(row_shape(self.data.inputs)), specs

@@ -127,10 +127,9 @@ def newest(store: CheckpointFolder) -> Snapshot:
     """
     found = store.newest()
     if found.snapshot is None:
-        damaged = "; ".join(found.damaged)
-        raise CheckpointError(
-            damaged or f"{store.folder}: holds no checkpoint, expected files such as step-....safetensors"
-        )
+        if not found.damaged:
+            raise CheckpointError(f"{store.folder}: holds no checkpoint, expected files such as step-....safetensors")
+        raise CheckpointError(f"{'; '.join(found.damaged)}; where these are removed the training begins anew")
     for line in found.damaged:
         warnings.warn(f"{line}; the one before it is taken", RuntimeWarning, stacklevel=3)
     return found.snapshot
