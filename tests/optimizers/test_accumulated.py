@@ -8,6 +8,7 @@ from backpass import losses, nn
 from backpass import optimizers as o
 from backpass.errors import UsageError
 from backpass.forward import flatten
+from backpass.live.overview import rates
 
 RULES = [
     o.SGD(0.05),
@@ -91,3 +92,11 @@ def test_a_training_goes_on_in_the_middle_of_a_change_to_the_same_bits():
     first.fit(*_rows(), epochs=3, progress=False)
     for own, other in zip(flatten(whole.parameters), flatten(first.parameters), strict=True):
         assert (np.asarray(own) == np.asarray(other)).all()
+
+
+def test_the_rates_that_the_page_shows_are_those_of_the_changes():
+    """Of 12 steps, 3 to a change: a rate that is halved at each change stands for three steps."""
+    halving = o.SGD(o.Exponential(0.8, 0.5, 1))
+    steps, found = rates(o.Accumulated(halving, 3), 12)
+    assert steps == list(range(1, 13))
+    np.testing.assert_allclose(found, np.repeat([0.8, 0.4, 0.2, 0.1], 3))

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from backpass.forward import Structure
-from backpass.optimizers import Accumulated, Averaged, Chain, Groups, Optimizer, Rule, Schedule, Slowed
+from backpass.optimizers import Chain, Groups, Optimizer, Rule, Schedule, Slowed
+from backpass.optimizers.around import Around
 from backpass.records import dataclass
 
 Rate = float | Schedule
@@ -48,7 +49,7 @@ def changed(optimizer: Optimizer, change: Callable[[Any], Any]) -> Optimizer:
         return Chain(*(changed(part, change) for part in optimizer.parts))
     if isinstance(optimizer, Groups):
         return Groups({pattern: changed(part, change) for pattern, part in optimizer.groups.items()})
-    if isinstance(optimizer, (Accumulated, Averaged, Slowed)):
+    if isinstance(optimizer, (Around, Slowed)):
         return replace(optimizer, rule=changed(optimizer.rule, change))
     return change(optimizer)  # type: ignore[no-any-return]
 

@@ -6,13 +6,14 @@ import numpy as np
 
 from backpass import ops
 from backpass.forward import Structure, map_structure
+from backpass.optimizers.around import Around
 from backpass.optimizers.checks import COUNT, Expectation
-from backpass.optimizers.optimizer import Optimizer, State, in_type_of, zeros
+from backpass.optimizers.optimizer import State, in_type_of, zeros
 from backpass.records import dataclass
 
 
 @dataclass(frozen=True)
-class Accumulated(Optimizer):
+class Accumulated(Around):
     """What `rule` does with the mean of the gradients of `batches` batches, once after every so many.
 
         sum <- sum + gradient;  after each `batches` steps: the rule with gradient sum / batches, sum <- 0
@@ -27,14 +28,9 @@ class Accumulated(Optimizer):
         batches: to a change, 1 or more.
     """
 
-    rule: Optimizer
     batches: int
 
     expected: ClassVar[dict[str, Expectation]] = {"batches": COUNT}
-
-    @property
-    def makes_changes(self) -> bool:
-        return self.rule.makes_changes
 
     def init(self, parameters: Structure) -> State:
         return {"rule": self.rule.init(parameters), "sum": map_structure(zeros, parameters)}
@@ -63,15 +59,6 @@ class Accumulated(Optimizer):
     def in_use(self, parameters: Structure, state: State) -> Structure:
         return self.rule.in_use(parameters, state["rule"])
 
-    @property
-    def observes(self) -> bool:
-        return self.rule.observes
-
-    def observe(self, state: State, validation_loss: float) -> State:
-        return {**state, "rule": self.rule.observe(state["rule"], validation_loss)}
-
     def over(self, steps: int) -> Self:
-        return type(self)(self.rule.over(max(1, steps // self.batches)), self.batches)
-
-    def slowed(self, factor: float) -> Optimizer:
-        return type(self)(self.rule.slowed(factor), self.batches)
+        """Its rule counts changes."""
+        return super().over(max(1, steps // self.batches))

@@ -1,18 +1,19 @@
 """The weights as they were on the mean of late, beside the weights as they are."""
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
 from backpass import ops
 from backpass.forward import Structure, flatten, map_structure, unflatten
+from backpass.optimizers.around import Around
 from backpass.optimizers.checks import DECAY, Expectation
-from backpass.optimizers.optimizer import Optimizer, State
+from backpass.optimizers.optimizer import State
 from backpass.records import dataclass
 
 
 @dataclass(frozen=True)
-class Averaged(Optimizer):
+class Averaged(Around):
     """What `rule` does, while a running mean of the parameters is kept; the mean is what is used and validated.
 
         mean <- mean + share * (parameter - mean),  share = max(1 - decay, 1 / (steps so far + 1))
@@ -26,14 +27,9 @@ class Averaged(Optimizer):
         decay: how much of the mean stays at each step, below 1.
     """
 
-    rule: Optimizer
     decay: float = 0.99
 
     expected: ClassVar[dict[str, Expectation]] = {"decay": DECAY}
-
-    @property
-    def makes_changes(self) -> bool:
-        return self.rule.makes_changes
 
     def init(self, parameters: Structure) -> State:
         return {"rule": self.rule.init(parameters), "mean": map_structure(np.array, parameters)}
@@ -52,16 +48,3 @@ class Averaged(Optimizer):
     def in_use(self, parameters: Structure, state: State) -> Structure:
         del parameters
         return state["mean"]
-
-    @property
-    def observes(self) -> bool:
-        return self.rule.observes
-
-    def observe(self, state: State, validation_loss: float) -> State:
-        return {**state, "rule": self.rule.observe(state["rule"], validation_loss)}
-
-    def over(self, steps: int) -> Self:
-        return type(self)(self.rule.over(steps), self.decay)
-
-    def slowed(self, factor: float) -> Optimizer:
-        return type(self)(self.rule.slowed(factor), self.decay)
