@@ -5,6 +5,7 @@ import pytest
 
 import backpass as bp
 from backpass import losses, nn, optimizers
+from backpass.forward import flatten
 from backpass.training.fingerprints import is_ours
 
 X = np.linspace(-1, 1, 64).reshape(64, 1)
@@ -38,6 +39,24 @@ def test_a_changed_closure_is_trained_with_by_both_executors(kind):
     np.testing.assert_allclose(losses_, others, rtol=1e-12)
     np.testing.assert_allclose(predicted, expected, rtol=1e-12)
     assert losses_[1] > 5 * losses_[0]
+
+
+@pytest.mark.parametrize("executor", ["native", "reference"])
+def test_after_a_change_answers_and_validation_are_of_what_was_trained(executor):
+    """The answer is 10 x w + b, worked out here, though the network was asked before, when it was x w + b."""
+    factor = [1.0]
+    network = nn.Sequential(nn.Function(lambda _, x: x * factor[0]), last=nn.Dense(1))
+    trainer = bp.Trainer(network, losses.Squared(), optimizers.SGD(0.01), executor=executor, precision="float64")
+    held_out = (X, X[:, 0])
+    trainer.fit(*held_out, epochs=1, progress=False, validation=held_out)
+    trainer.predict(X)
+    factor[0] = 10.0
+    trainer.fit(*held_out, epochs=1, progress=False, validation=held_out)
+    bias, weight = sorted(flatten(trainer.parameters), key=np.ndim)
+    expected = 10 * X @ weight + bias
+    np.testing.assert_allclose(trainer.predict(X).reshape(-1), expected[:, 0], rtol=1e-12)
+    loss = np.mean((expected[:, 0] - X[:, 0]) ** 2)
+    assert trainer.history[-1]["validation_loss"] == pytest.approx(loss, rel=1e-12)
 
 
 def test_a_program_of_code_from_elsewhere_that_did_not_change_is_kept():

@@ -23,7 +23,7 @@ from backpass.records import dataclass
 from backpass.training.events import Listener
 from backpass.training.executors import EXECUTORS, Kept, State
 from backpass.training.explain import explain_step, likely_targets
-from backpass.training.fingerprints import described, fingerprint, quick_fingerprint
+from backpass.training.fingerprints import described, fingerprint, is_ours, quick_fingerprint
 from backpass.training.history import History
 from backpass.training.loop import ON_DIVERGENCE, Loop, Metric, batch_spec
 from backpass.training.memory import Training, check_memory
@@ -144,15 +144,18 @@ class Trainer:
             self._row_shape = row_shape(rows)
             start = typed(self.network.init(self._row_shape, Key.of(self.seed).fold("parameters")), self.precision)
             self._state = State(start, self.optimizer.init(start))
-            self._forward = ForwardPass(
-                self.network,
-                start,
-                self._row_shape,
-                precision=self.precision,
-                executor=self.executor,
-                threads=self.threads,
-            )
+            self._forward = self._forward_pass(start)
         return self._state, self._forward
+
+    def _forward_pass(self, parameters: Structure) -> ForwardPass:
+        return ForwardPass(
+            self.network,
+            parameters,
+            self._row_shape,
+            precision=self.precision,
+            executor=self.executor,
+            threads=self.threads,
+        )
 
     def restart(self, parameters: Structure = None) -> "Trainer":
         """Begin anew with the first weights, or with `parameters`: what was trained, and its history, are forgotten.
@@ -449,6 +452,8 @@ class Trainer:
             if seconds is not None:
                 _require(_is_above_0(seconds), "seconds", seconds, "a number above 0")
             state, forward = self._built(job.data.inputs)
+            if not is_ours(self.network):  # it may have changed, and is to be validated as it is trained
+                forward = self._forward = self._forward_pass(state.parameters)
             with showing(progress=progress) as bar:
                 loop = self._loop(job, done, forward, keeper, bar)
                 loop.seconds = seconds
